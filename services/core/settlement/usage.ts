@@ -1,0 +1,139 @@
+import type { EngineCapability, EngineKind } from "../pool.ts";
+import type {
+  AttemptId,
+  BookId,
+  GatewayId,
+  InstantUs,
+  ModelId,
+  OriginId,
+  PoolId,
+  RegionId,
+  RequestId,
+  TenantId,
+  VendorId,
+} from "../units.ts";
+
+/** Disjoint: every token is in one class, and the classes add up to the whole. */
+export const tokenClasses = [
+  "uncachedInput",
+  "cacheRead",
+  "cacheWrite",
+  "response",
+  "reasoning",
+] as const;
+
+export type TokenClass = (typeof tokenClasses)[number];
+export type Tokens = Readonly<Record<TokenClass, bigint>>;
+
+export const noTokens: Tokens = {
+  uncachedInput: 0n,
+  cacheRead: 0n,
+  cacheWrite: 0n,
+  response: 0n,
+  reasoning: 0n,
+};
+
+export type AttemptRole = "primary" | "retry" | "hedge" | "audit" | "canary";
+
+export type AttemptEnd =
+  | "complete"
+  | "client-cancel"
+  | "gateway-cancel"
+  /** The pool answered with an error, or could not be reached, before the first byte. */
+  | "upstream-error"
+  /** The pool was lost after the first byte. */
+  | "upstream-cut"
+  /** Found open in the spool after a restart. */
+  | "gateway-crash"
+  | "not-dispatched";
+
+export type CancelCause = "hedge-lost" | "quota" | "deadline" | "drain-limit" | "slow-reader";
+
+/** What the engine said last: its own totals, not normalised. Undefined is unknown, never 0. */
+export interface EngineCounts {
+  readonly source: "final" | "continuous" | "non-stream" | "query" | "none";
+  readonly input: bigint | undefined;
+  readonly cacheRead: bigint | undefined;
+  readonly cacheWrite: bigint | undefined;
+  readonly output: bigint | undefined;
+  readonly reasoning: bigint | undefined;
+}
+
+/** What the gateway counted itself. */
+export interface GatewayCounts {
+  readonly source: "tokenizer" | "heuristic" | "none";
+  readonly input: bigint | undefined;
+  readonly output: bigint | undefined;
+}
+
+/** Bytes of text that went by, and a digest of it: evidence without content. */
+export interface AnswerEvidence {
+  readonly outBytes: bigint;
+  readonly reasoningBytes: bigint;
+  readonly toolBytes: bigint;
+  /** Taken by the client's socket. */
+  readonly deliveredBytes: bigint;
+  readonly chunks: bigint;
+  /** SHA-256 of the answer's text, lower-case hex. */
+  readonly outDigest: string;
+}
+
+export type UsageFlag =
+  | "usage-decreased"
+  | "double-final"
+  | "total-mismatch"
+  | "cache-unknown"
+  | "reasoning-unknown";
+
+/**
+ * The gateway's witness of one attempt, written once when it closes and never changed. The counts of
+ * different witnesses stay side by side; `settleCounts` alone chooses.
+ */
+export interface UsageRecord {
+  /** `<attempt>:<rev>`; a rev above 0 corrects. */
+  readonly id: string;
+  readonly attempt: AttemptId;
+  readonly request: RequestId;
+  readonly tenant: TenantId;
+  readonly vendor: VendorId;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+  readonly model: ModelId;
+  readonly modelVersion: string;
+  readonly engine: EngineKind;
+  readonly capabilities: ReadonlySet<EngineCapability>;
+  readonly endpoint: "chat" | "completions" | "responses" | "messages" | "embeddings";
+  readonly gateway: GatewayId;
+  /** Of the gateway's spool; a new one when its sequence starts again. */
+  readonly epoch: bigint;
+  /** Dense within (gateway, epoch), from 1: a hole is a loss. */
+  readonly producerSeq: bigint;
+  readonly role: AttemptRole;
+  /** Its bytes served the tenant. */
+  readonly isWinner: boolean;
+  readonly openedUs: InstantUs;
+  readonly dispatchedUs: InstantUs | undefined;
+  readonly firstByteUs: InstantUs | undefined;
+  readonly lastByteUs: InstantUs | undefined;
+  readonly cancelUs: InstantUs | undefined;
+  readonly closedUs: InstantUs;
+  /** Bound on the gateway clock's error. */
+  readonly clockErrUs: bigint;
+  readonly end: AttemptEnd;
+  readonly cancelCause: CancelCause | undefined;
+  readonly httpStatus: number | undefined;
+  readonly finishReason: string | undefined;
+  readonly outputTokensMax: bigint | undefined;
+  readonly engineCounts: EngineCounts;
+  readonly idsInput: bigint | undefined;
+  readonly idsOutput: bigint | undefined;
+  readonly gatewayCounts: GatewayCounts;
+  readonly evidence: AnswerEvidence;
+  /** Sorted. */
+  readonly flags: readonly UsageFlag[];
+  /** Buy side, frozen when the attempt was opened. */
+  readonly priceBook: BookId;
+  readonly priceVersion: bigint;
+  readonly origin: OriginId;
+  readonly serviceClass: string;
+}
