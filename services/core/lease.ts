@@ -36,6 +36,8 @@ export interface Placement {
   readonly policyRow: RowId;
   readonly snapshotRevision: number;
   readonly policyRevision: number;
+  readonly joulesExpected: number;
+  readonly gramsCo2Expected: number;
 }
 
 export type UnplaceableReason =

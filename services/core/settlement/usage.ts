@@ -136,4 +136,7 @@ export interface UsageRecord {
   readonly priceVersion: bigint;
   readonly origin: OriginId;
   readonly serviceClass: string;
+  /** Expected at placement, for dispatch reports; telemetry, not money. */
+  readonly joulesExpected: number;
+  readonly gramsCo2Expected: number;
 }

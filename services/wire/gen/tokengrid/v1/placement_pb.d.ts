@@ -239,6 +239,20 @@ export declare type Placement = Message<"tokengrid.v1.Placement"> & {
    * @generated from field: uint64 policy_revision = 10;
    */
   policyRevision: bigint;
+
+  /**
+   * Expected at the site, for reports; telemetry, not money.
+   *
+   * @generated from field: double joules_expected = 11;
+   */
+  joulesExpected: number;
+
+  /**
+   * By the account that the policy names.
+   *
+   * @generated from field: double grams_co2_expected = 12;
+   */
+  gramsCo2Expected: number;
 };
 
 /**

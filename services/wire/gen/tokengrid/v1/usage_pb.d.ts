@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EngineKind } from "./pool_pb.js";
+import type { EngineCapability, EngineKind } from "./pool_pb.js";
 
 /**
  * Describes the file tokengrid/v1/usage.proto.
@@ -369,6 +369,13 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
    * @generated from field: double grams_co2_expected = 52;
    */
   gramsCo2Expected: number;
+
+  /**
+   * What the pool declared when the attempt was opened: an absent count is 0 only where it is reported if any.
+   *
+   * @generated from field: repeated tokengrid.v1.EngineCapability capabilities = 53;
+   */
+  capabilities: EngineCapability[];
 };
 
 /**
