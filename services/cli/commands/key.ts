@@ -1,0 +1,164 @@
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import { createKey, type KeyKind, type KeyRecord, keyRecordSchema } from "../../io/keys.ts";
+import { checked, fromEnvironment } from "../../io/config.ts";
+import type { Registry } from "../../io/registry.ts";
+import { openSqliteRegistry } from "../../io/registry-sqlite.ts";
+import { type OutputOptions, withOutput } from "../connect.ts";
+import { existingFolder } from "../dev/data-folder.ts";
+import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
+import { localTime } from "../period.ts";
+import { print, textCard, textTable } from "../print.ts";
+
+interface Options extends OutputOptions {
+  readonly data: string;
+}
+
+interface CreateOptions extends Options {
+  readonly kind: KeyKind;
+  readonly subject: string;
+  readonly model?: readonly string[];
+  readonly debug?: boolean;
+}
+
+const kinds: readonly KeyKind[] = ["tenant", "vendor", "operator"];
+
+export function command(): Command {
+  return new Command("key")
+    .description(
+      "Keys of tenants, vendors and operators. Works on the registry in the data folder; a running\n" +
+        "program sees the change within a second.",
+    )
+    .addCommand(createCommand())
+    .addCommand(
+      onData(new Command("list"))
+        .description("All keys, without their secrets.")
+        .action(exits(list)),
+    )
+    .addCommand(
+      onData(new Command("revoke"))
+        .description("The key opens nothing any more. It stays in the list.")
+        .argument("<prefix>", "first part of the key, such as sk-tg-0123456789ab")
+        .action(exits(revoke)),
+    );
+}
+
+function createCommand(): Command {
+  return onData(new Command("create"))
+    .description("Makes a key and prints it once: only a hash of it is kept.")
+    .addOption(new Option("--kind <kind>", "whose key it is").choices(kinds).default("tenant"))
+    .requiredOption("--subject <id>", "the tenant, the vendor, or the operator's name")
+    .option("--model <id...>", "models or aliases it may use; all if not given")
+    .option("--debug", "may ask for debug headers and name the origin of a request")
+    .action(exits(createOne));
+}
+
+function onData(command: Command): Command {
+  return withOutput(command).option(
+    "--data <folder>",
+    "data folder (env TOKENGRID_DATA)",
+    fromEnvironment("data") ?? ".tokengrid",
+  );
+}
+
+async function createOne(options: CreateOptions): Promise<ExitCode> {
+  const { kind, subject, model = [], debug = false } = options;
+  const { secret, record } = createKey({
+    kind,
+    subject,
+    models: model,
+    isDebug: debug,
+    nowUs: BigInt(Date.now()) * 1_000n,
+  });
+  await withRegistry(options, (registry) => keep(registry, record, 0));
+  print(options.output, {
+    json: { key: secret, ...publicPart(record) },
+    names: [secret],
+    text: () =>
+      textCard([
+        ["key", secret],
+        ["kind", record.kind],
+        ["subject", record.subject],
+      ]),
+  });
+  return 0;
+}
+
+async function list(options: Options): Promise<ExitCode> {
+  const entries = await withRegistry(options, (registry) => registry.list("key"));
+  const records = entries.map(({ key, value }) => recordOf(key, value));
+  print(options.output, {
+    json: records.map(publicPart),
+    names: records.map(({ prefix }) => prefix),
+    text: () => textTable(columns, records.map(row)),
+  });
+  return 0;
+}
+
+async function revoke(prefix: string, options: Options): Promise<ExitCode> {
+  const record = await withRegistry(options, async (registry) => {
+    const entry = await registry.get("key", prefix);
+    if (entry === undefined) throw new Refusal(`no key ${prefix} in ${options.data}`);
+    const revoked = { ...recordOf(prefix, entry.value), isRevoked: true };
+    await keep(registry, revoked, entry.revision);
+    return revoked;
+  });
+  print(options.output, {
+    json: publicPart(record),
+    names: [prefix],
+    text: () => `key ${prefix} of ${record.subject} is revoked\n`,
+  });
+  return 0;
+}
+
+async function withRegistry<Result>(
+  { data }: Options,
+  work: (registry: Registry) => Promise<Result>,
+): Promise<Result> {
+  const registry = await openSqliteRegistry(join(existingFolder(data), "registry.sqlite"));
+  try {
+    return await work(registry);
+  } finally {
+    await registry.close();
+  }
+}
+
+async function keep(registry: Registry, record: KeyRecord, baseRevision: number): Promise<void> {
+  const outcome = await registry.set({
+    kind: "key",
+    key: record.prefix,
+    value: JSON.stringify(record),
+    baseRevision,
+    author: "cli",
+    comment: "",
+  });
+  if (outcome.kind === "conflict")
+    throw new Failure(`${record.prefix}: someone else changed it just now`);
+}
+
+function recordOf(prefix: string, value: string): KeyRecord {
+  return checked(`registry key ${prefix}`, JSON.parse(value), keyRecordSchema);
+}
+
+/** The hash opens nothing, and still has no business on a screen. */
+function publicPart({ hash: _hash, ...rest }: KeyRecord): Omit<KeyRecord, "hash"> {
+  return rest;
+}
+
+const columns = ["PREFIX", "KIND", "SUBJECT", "MODELS", "DEBUG", "CREATED", "STATE"].map(
+  (name) => ({
+    name,
+  }),
+);
+
+function row(record: KeyRecord): string[] {
+  return [
+    record.prefix,
+    record.kind,
+    record.subject,
+    record.models.length === 0 ? "all" : record.models.join(","),
+    record.isDebug ? "yes" : "no",
+    localTime(BigInt(record.createdAtUs)),
+    record.isRevoked ? "revoked" : "valid",
+  ];
+}

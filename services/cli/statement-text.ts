@@ -1,0 +1,109 @@
+import type { Statement, StatementLine } from "../wire/gen/tokengrid/v1/settlement_pb.js";
+import { localTime } from "./period.ts";
+import { type Column, grouped, textCard, textTable, yuan } from "./print.ts";
+
+const nanoPerFen = 10_000_000n;
+
+const listColumns: readonly Column[] = [
+  { name: "STATEMENT" },
+  { name: "VENDOR" },
+  { name: "FROM" },
+  { name: "TO", isWide: true },
+  { name: "REV", align: "right" },
+  { name: "ATTEMPTS", align: "right" },
+  { name: "TOKENS", align: "right" },
+  { name: "NET CNY", align: "right" },
+  { name: "PAYABLE CNY", align: "right" },
+  { name: "QUARANTINED", align: "right" },
+  { name: "DIGEST" },
+];
+
+/** One line per statement, and the sum of them under it. */
+export function statementList(statements: readonly Statement[], isWide: boolean): string {
+  if (statements.length === 0) return "no statements\n";
+  return textTable(listColumns, statements.map(listRow), isWide);
+}
+
+function listRow({ statementId, vendorId, period, rev, totals, digest }: Statement): string[] {
+  return [
+    statementId,
+    vendorId,
+    localTime(period?.fromUs ?? 0n),
+    localTime(period?.toUs ?? 0n),
+    String(rev),
+    grouped(totals?.attempts ?? 0n),
+    grouped(tokensOf(totals?.tokensByClass ?? {})),
+    yuan(totals?.netNano ?? 0n),
+    payable(totals?.minorUnits ?? 0n),
+    grouped(totals?.quarantined ?? 0n),
+    digest.slice(0, 12),
+  ];
+}
+
+const lineColumns: readonly Column[] = [
+  { name: "POOL" },
+  { name: "MODEL" },
+  { name: "CLASS" },
+  { name: "SLOT" },
+  { name: "PRICE" },
+  { name: "LINE", isWide: true },
+  { name: "ATTEMPTS", align: "right" },
+  { name: "TOKENS", align: "right" },
+  { name: "PICO", align: "right", isWide: true },
+  { name: "NANO", align: "right", isWide: true },
+  { name: "CNY", align: "right" },
+];
+
+/** What is owed, line by line; the lines add up to the net, to the nano. */
+export function statementCard(statement: Statement, isWide: boolean): string {
+  const { period, totals } = statement;
+  const head = textCard([
+    ["statement", statement.statementId],
+    ["vendor", statement.vendorId],
+    [
+      "period",
+      `${localTime(period?.fromUs ?? 0n)} to ${localTime(period?.toUs ?? 0n)} ${period?.timeZone ?? ""}`,
+    ],
+    ["revision", String(statement.rev)],
+    ["digest", statement.digest],
+  ]);
+  const lines = textTable(lineColumns, statement.lines.map(lineRow), isWide);
+  const foot = textCard([
+    ["attempts", grouped(totals?.attempts ?? 0n)],
+    ...Object.entries(totals?.tokensByClass ?? {}).map(
+      ([name, tokens]) => [name, `${grouped(tokens)} tokens`] as const,
+    ),
+    [
+      "net",
+      `${yuan(totals?.netNano ?? 0n)} ${statement.currency} (${grouped(totals?.netNano ?? 0n)} nano)`,
+    ],
+    ["payable", `${payable(totals?.minorUnits ?? 0n)} ${statement.currency}`],
+    ["quarantined", `${grouped(totals?.quarantined ?? 0n)} records, not in the lines`],
+  ]);
+  return [head, lines, foot].join("\n");
+}
+
+function lineRow(line: StatementLine): string[] {
+  return [
+    line.poolId,
+    line.modelId,
+    line.tokenClass,
+    line.slot,
+    `${line.priceBookId}@${line.priceVersion}`,
+    line.lineId,
+    grouped(line.attempts),
+    grouped(line.tokens),
+    grouped(line.amountPico),
+    grouped(line.amountNano),
+    yuan(line.amountNano),
+  ];
+}
+
+/** In fen: two places. */
+function payable(minorUnits: bigint): string {
+  return yuan(minorUnits * nanoPerFen).slice(0, -7);
+}
+
+function tokensOf(tokensByClass: Readonly<Record<string, bigint>>): bigint {
+  return Object.values(tokensByClass).reduce((sum, tokens) => sum + tokens, 0n);
+}
