@@ -188,10 +188,7 @@ function trailersOf(error: ConnectError | undefined): OutgoingHttpHeaders {
 
 function timeoutOf(headers: IncomingHttpHeaders, timeoutMsMax: number): number | undefined {
   const text = headers["grpc-timeout"];
-  const { timeoutMs, error } = parseTimeout(
-    typeof text === "string" ? text : null,
-    timeoutMsMax,
-  );
+  const { timeoutMs, error } = parseTimeout(typeof text === "string" ? text : null, timeoutMsMax);
   if (error !== undefined) throw error;
   return timeoutMs;
 }

@@ -9,7 +9,10 @@ const validator = createValidator();
 const violationsMax = 16;
 
 /** Throws INVALID_ARGUMENT that names every field that breaks a rule of the contract. */
-export function validate<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): void {
+export function validate<Desc extends DescMessage>(
+  schema: Desc,
+  message: MessageShape<Desc>,
+): void {
   const result = validator.validate(schema, message);
   if (result.kind === "valid") return;
   if (result.kind === "error") throw result.error;

@@ -144,7 +144,10 @@ function connectHandler(
 }
 
 /** A prober has no key, and learns only whether we are well. */
-function admit({ service, requestHeader, values }: HandlerContext, authenticate: Authenticate): void {
+function admit(
+  { service, requestHeader, values }: HandlerContext,
+  authenticate: Authenticate,
+): void {
   if (service.typeName === "grpc.health.v1.Health") return;
   values.set(identityKey, authenticate(requestHeader.get("authorization") ?? undefined));
 }

@@ -273,6 +273,8 @@ export function toConnectError(
 
 /** The reason inside an error from another of our parts; undefined if it carries none. */
 export function reasonOf(error: ConnectError): Reason | undefined {
-  const reason = error.findDetails(ErrorInfoSchema).find(({ domain }) => domain === "tokengrid")?.reason;
+  const reason = error
+    .findDetails(ErrorInfoSchema)
+    .find(({ domain }) => domain === "tokengrid")?.reason;
   return reason !== undefined && reason in outcomes ? (reason as Reason) : undefined;
 }

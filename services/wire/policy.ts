@@ -1,0 +1,38 @@
+import { create } from "@bufbuild/protobuf";
+import * as gen from "./gen/tokengrid/v1/policy_pb.js";
+
+/** A policy as it is kept: the text as it was set, by whom and why. */
+export interface PolicyText {
+  readonly revision: number;
+  readonly yaml: string;
+  /** SHA-256 of `yaml`, lower-case hex. */
+  readonly hash: string;
+  readonly author: string;
+  readonly comment: string;
+  readonly setAtUs: bigint;
+}
+
+/** One thing that is wrong with a policy, and where. */
+export interface PolicyMistake {
+  readonly path: string;
+  readonly message: string;
+}
+
+export function toPolicyText(message: gen.PolicyDocument): PolicyText {
+  const { revision, yaml, hash, author, comment, setAtUs } = message;
+  return { revision: Number(revision), yaml, hash, author, comment, setAtUs };
+}
+
+export function fromPolicyText(policy: PolicyText): gen.PolicyDocument {
+  return create(gen.PolicyDocumentSchema, { ...policy, revision: BigInt(policy.revision) });
+}
+
+export function fromPolicyMistakes(mistakes: readonly PolicyMistake[]): gen.ValidateResponse {
+  return create(gen.ValidateResponseSchema, {
+    mistakes: mistakes.map(({ path, message }) => ({ path, message })),
+  });
+}
+
+export function toPolicyMistakes(message: gen.ValidateResponse): PolicyMistake[] {
+  return message.mistakes.map(({ path, message: text }) => ({ path, message: text }));
+}
