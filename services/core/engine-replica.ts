@@ -1,5 +1,5 @@
 import { assert } from "./assert.ts";
-import { acceleratorWatts } from "./energy.ts";
+import { prefillWatts, replicaWatts } from "./energy.ts";
 import type { EngineProfile, PowerModel } from "./pool.ts";
 import { PrefixCache } from "./prefix.ts";
 
@@ -283,8 +283,7 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
     const power = this.#power;
     if (power === undefined) return 0;
     const prefillMs = prefillTokens * this.profile.prefillMsPerToken;
-    const acceleratorMilliJoules =
-      prefillMs * power.nominalWatts + (ms - prefillMs) * acceleratorWatts(power, batch);
-    return (power.accelerators * acceleratorMilliJoules + ms * power.hostWatts) / 1_000;
+    const decodeMs = ms - prefillMs;
+    return (prefillMs * prefillWatts(power) + decodeMs * replicaWatts(power, batch)) / 1_000;
   }
 }

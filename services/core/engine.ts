@@ -84,12 +84,7 @@ export function ttftMsAt(
 /** The arrival rate at which every place of one replica is taken, in requests per ms. */
 export function requestsPerMsMax(profile: EngineProfile, shape: RequestShape): number {
   const places = batchMax(profile, shape);
-  if (places < 1) return 0;
-  const prefill = shape.uncachedTokens * profile.prefillMsPerToken;
-  return largestBelow(1 / busyMsOf(profile, shape), (requestsPerMs) => {
-    const stayMs = prefill + (shape.outputTokens - 1) * tpotMsAt(profile, shape, requestsPerMs);
-    return requestsPerMs * stayMs <= places;
-  });
+  return places < 1 ? 0 : rateThatFills(places, profile, shape);
 }
 
 /** What a fixed number of clients see who each send the next request when the last is answered. */
@@ -98,24 +93,15 @@ export function closedLoop(
   shape: RequestShape,
   clients: number,
 ): { readonly ttftMs: number; readonly tpotMs: number; readonly tokensPerSecond: number } {
-  assert(batchMax(profile, shape) >= 1, "a request of this shape fits the replica");
-  const requestsPerMs =
-    clients > batchMax(profile, shape)
-      ? requestsPerMsMax(profile, shape)
-      : largestBelow(1 / busyMsOf(profile, shape), (rate) => rate * stayMs(rate) <= clients);
+  const places = batchMax(profile, shape);
+  assert(places >= 1, "a request of this shape fits the replica");
+  const requestsPerMs = rateThatFills(Math.min(clients, places), profile, shape);
   const tpot = tpotMsAt(profile, shape, requestsPerMs);
-  const decodeMs = (shape.outputTokens - 1) * tpot;
   const ttftMs =
-    clients > batchMax(profile, shape)
-      ? clients / requestsPerMs - decodeMs
+    clients > places
+      ? clients / requestsPerMs - (shape.outputTokens - 1) * tpot
       : ttftMsAt(profile, shape, requestsPerMs);
   return { ttftMs, tpotMs: tpot, tokensPerSecond: requestsPerMs * shape.outputTokens * 1_000 };
-
-  function stayMs(rate: number): number {
-    return (
-      ttftMsAt(profile, shape, rate) + (shape.outputTokens - 1) * tpotMsAt(profile, shape, rate)
-    );
-  }
 }
 
 /** Sizes of a model and of the accelerators it runs on, for a profile when nothing is measured. */
@@ -181,13 +167,15 @@ function queueFactor(share: number): number {
   return 1 + share / (2 * (1 - share));
 }
 
-/** The largest rate below a bound at which a condition, true at 0 and false from somewhere on, holds. */
-function largestBelow(bound: number, holds: (rate: number) => boolean): number {
-  let [low, high] = [0, bound];
+/** By bisection: arrivals × stay = requests in the replica, and the stay grows with the rate. */
+function rateThatFills(places: number, profile: EngineProfile, shape: RequestShape): number {
+  const prefill = shape.uncachedTokens * profile.prefillMsPerToken;
+  let [low, high] = [0, 1 / busyMsOf(profile, shape)];
   for (let halving = 0; halving < BISECTIONS; halving++) {
-    const middle = (low + high) / 2;
-    if (holds(middle)) low = middle;
-    else high = middle;
+    const rate = (low + high) / 2;
+    const stayMs = prefill + (shape.outputTokens - 1) * tpotMsAt(profile, shape, rate);
+    if (rate * stayMs <= places) low = rate;
+    else high = rate;
   }
   return low;
 }
