@@ -1,5 +1,6 @@
 import type { BookId, InstantUs, ModelId, Pico, VendorId } from "../units.ts";
-import type { TokenClass } from "./usage.ts";
+import { isWithin, minutesPerDay } from "./day.ts";
+import { tokenClasses, type TokenClass } from "./usage.ts";
 
 /** The price of one token within a tier that begins after `fromTokens` of the same line. */
 export interface Tier {
@@ -60,4 +61,200 @@ export interface PriceBook {
   readonly calendar: Calendar;
   readonly lines: readonly PriceLine[];
   readonly source: string;
+}
+
+export const dayKinds = ["workday", "weekend", "holiday", "makeup"] as const;
+
+/** One thing that is wrong with a book, and where. */
+export interface PriceBookMistake {
+  /** `lines[3].tiers[1]`; empty for the book as a whole. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/**
+ * All that is wrong with a new version of a book. It must follow the version before without gap, overlap or
+ * reach into the past, its slots must cover each minute of each day kind once, and its lines each length of
+ * each class of each model in each slot once. `publishedUs`: a later version may not start before it.
+ */
+export function checkPriceBook(
+  book: PriceBook,
+  previous?: PriceBook,
+  publishedUs?: InstantUs,
+): PriceBookMistake[] {
+  return [
+    ...succession(book, previous, publishedUs),
+    ...slotMistakes(book.slots),
+    ...book.lines.flatMap((line, index) => lineMistakes(line, index, book)),
+    ...coverageMistakes(book),
+  ];
+}
+
+function succession(
+  book: PriceBook,
+  previous: PriceBook | undefined,
+  publishedUs: InstantUs | undefined,
+): PriceBookMistake[] {
+  const found = new Mistakes();
+  const { effectiveFromUs: from, effectiveToUs: to, version } = book;
+  found.add("effectiveToUs", to !== undefined && to <= from, `expected after ${from}, found ${to}`);
+  const next = (previous?.version ?? 0n) + 1n;
+  found.add("version", version !== next, `expected ${next}, found ${version}`);
+  if (previous === undefined) return found.all;
+  const { effectiveFromUs: before, effectiveToUs: end } = previous;
+  const earliest = publishedUs !== undefined && publishedUs > before ? publishedUs : before + 1n;
+  found.add("id", book.id !== previous.id, `expected ${previous.id}, found ${book.id}`);
+  found.add(
+    "vendor",
+    book.vendor !== previous.vendor,
+    `expected ${previous.vendor}, found ${book.vendor}`,
+  );
+  found.add(
+    "effectiveFromUs",
+    from < earliest,
+    `retroactive: expected ${earliest} or later, found ${from}`,
+  );
+  found.add(
+    "effectiveFromUs",
+    end !== undefined && from > end,
+    `gap: version ${previous.version} ends at ${end}, this one starts at ${from}`,
+  );
+  found.add(
+    "effectiveFromUs",
+    end !== undefined && from < end,
+    `overlap: version ${previous.version} ends at ${end}, this one starts at ${from}`,
+  );
+  return found.all;
+}
+
+function slotMistakes(slots: readonly TimeOfUseSlot[]): PriceBookMistake[] {
+  if (slots.length === 0) return [];
+  const found = new Mistakes();
+  for (const [index, { slot, dayKinds: kinds, startMin, endMin }] of slots.entries()) {
+    const place = `slots[${index}]`;
+    const isRange = isMinute(startMin, 0, 1_439) && isMinute(endMin, 1, 1_440);
+    found.add(place, !isRange, `expected minutes 0..1439 to 1..1440, found ${startMin}..${endMin}`);
+    found.add(place, startMin === endMin, `start and end are both ${startMin}`);
+    found.add(`${place}.slot`, slot === "any", "any stands for all slots and cannot be one");
+    found.add(`${place}.dayKinds`, kinds.size === 0, "names no day kind");
+  }
+  for (const kind of dayKinds) found.all.push(...minuteMistakes(slots, kind));
+  return found.all;
+}
+
+/** Runs of minutes of one day kind that no slot covers, or more than one. */
+function minuteMistakes(slots: readonly TimeOfUseSlot[], kind: DayKind): PriceBookMistake[] {
+  const mistakes: PriceBookMistake[] = [];
+  const sameKind = slots.filter((slot) => slot.dayKinds.has(kind));
+  let start = 0;
+  for (let minute = 0; minute <= minutesPerDay; minute++) {
+    const count = minute < minutesPerDay ? coverOf(sameKind, minute) : -1;
+    if (count === coverOf(sameKind, start)) continue;
+    const run = `${kind} ${clockTime(start)} to ${clockTime(minute)}`;
+    const cover = coverOf(sameKind, start);
+    if (cover === 0) mistakes.push({ path: "slots", message: `gap: ${run} is in no slot` });
+    if (cover > 1) {
+      mistakes.push({ path: "slots", message: `overlap: ${run} is in ${cover} slots` });
+    }
+    start = minute;
+  }
+  return mistakes;
+}
+
+function coverOf(slots: readonly TimeOfUseSlot[], minute: number): number {
+  return slots.filter(({ startMin, endMin }) => isWithin(minute, startMin, endMin)).length;
+}
+
+function lineMistakes(line: PriceLine, index: number, book: PriceBook): PriceBookMistake[] {
+  const found = new Mistakes();
+  const place = `lines[${index}]`;
+  const isKnown = line.slot === "any" || book.slots.some(({ slot }) => slot === line.slot);
+  const first = book.lines.findIndex(({ id }) => id === line.id);
+  found.add(`${place}.id`, first !== index, `${line.id} is also the id of lines[${first}]`);
+  found.add(`${place}.slot`, !isKnown, `expected any or a slot of the book, found ${line.slot}`);
+  for (const side of ["input", "output"] as const) {
+    const { from, to } = line[side];
+    const isBackwards = from < 0n || (to !== undefined && to < from);
+    found.add(`${place}.${side}`, isBackwards, `expected 0 <= from <= to, found ${from}..${to}`);
+  }
+  found.add(`${place}.tiers`, line.tiers.length === 0, "has no tier");
+  for (const [tier, { fromTokens, pricePicoPerToken }] of line.tiers.entries()) {
+    const where = `${place}.tiers[${tier}]`;
+    const before = line.tiers[tier - 1]?.fromTokens;
+    const isInOrder = before === undefined ? fromTokens === 0n : fromTokens > before;
+    const wanted = before === undefined ? "0" : `more than ${before}`;
+    found.add(`${where}.fromTokens`, !isInOrder, `expected ${wanted}, found ${fromTokens}`);
+    found.add(
+      `${where}.pricePicoPerToken`,
+      pricePicoPerToken < 0n,
+      `expected 0 or more, found ${pricePicoPerToken}`,
+    );
+  }
+  return found.all;
+}
+
+/** Each model needs a line for each class, slot and length: what a class costs is never guessed. */
+function coverageMistakes(book: PriceBook): PriceBookMistake[] {
+  const slots = book.slots.length === 0 ? ["any"] : unique(book.slots.map(({ slot }) => slot));
+  const mistakes: PriceBookMistake[] = [];
+  for (const model of unique(book.lines.map((line) => line.model))) {
+    const sameModel = book.lines.filter((line) => line.model === model);
+    for (const tokenClass of tokenClasses) {
+      const sameClass = sameModel.filter((line) => line.tokenClass === tokenClass);
+      for (const slot of slots) {
+        const fit = sameClass.filter((line) => line.slot === slot || line.slot === "any");
+        const what = `${model} ${tokenClass} in slot ${slot}`;
+        mistakes.push(...tilingMistakes(fit, what));
+      }
+    }
+  }
+  return mistakes;
+}
+
+/** Every pair of input and output lengths must be in exactly one line's bracket. */
+function tilingMistakes(lines: readonly PriceLine[], what: string): PriceBookMistake[] {
+  if (lines.length === 0) return [{ path: "lines", message: `gap: ${what} has no line` }];
+  const mistakes: PriceBookMistake[] = [];
+  for (const input of cuts(lines.map((line) => line.input))) {
+    for (const output of cuts(lines.map((line) => line.output))) {
+      const fit = lines.filter((line) => holds(line.input, input) && holds(line.output, output));
+      const where = `${what} from ${input} input and ${output} output tokens on`;
+      const ids = fit.map(({ id }) => id).join(" and ");
+      if (fit.length === 0) mistakes.push({ path: "lines", message: `gap: ${where} has no line` });
+      if (fit.length > 1) mistakes.push({ path: "lines", message: `overlap: ${where} has ${ids}` });
+    }
+  }
+  return mistakes;
+}
+
+/** Lengths at which something can change. Between two of them all lengths fare alike. */
+function cuts(brackets: readonly Bracket[]): bigint[] {
+  const ends = brackets.flatMap(({ from, to }) => (to === undefined ? [from] : [from, to + 1n]));
+  return unique([0n, ...ends]);
+}
+
+/** Whether a length is within a bracket, both ends included. */
+export function holds({ from, to }: Bracket, length: bigint): boolean {
+  return length >= from && (to === undefined || length <= to);
+}
+
+class Mistakes {
+  readonly all: PriceBookMistake[] = [];
+
+  add(path: string, isWrong: boolean, message: string): void {
+    if (isWrong) this.all.push({ path, message });
+  }
+}
+
+function isMinute(value: number, min: number, max: number): boolean {
+  return Number.isInteger(value) && value >= min && value <= max;
+}
+
+function clockTime(minute: number): string {
+  const [hours, rest] = [Math.floor(minute / 60), minute % 60];
+  return `${String(hours).padStart(2, "0")}:${String(rest).padStart(2, "0")}`;
+}
+
+function unique<Value>(values: readonly Value[]): Value[] {
+  return [...new Set(values)];
 }

@@ -79,11 +79,7 @@ export interface AnswerEvidence {
 }
 
 export type UsageFlag =
-  | "usage-decreased"
-  | "double-final"
-  | "total-mismatch"
-  | "cache-unknown"
-  | "reasoning-unknown";
+  "usage-decreased" | "double-final" | "total-mismatch" | "cache-unknown" | "reasoning-unknown";
 
 /**
  * The gateway's witness of one attempt, written once when it closes and never changed. The counts of

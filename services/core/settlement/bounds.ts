@@ -1,0 +1,103 @@
+import type { Contract } from "./contract.ts";
+import type { UsageRecord } from "./usage.ts";
+
+/** The totals that a count rule chose, before they are made disjoint. */
+export interface Counts {
+  /** All of the prompt, cached or not. */
+  readonly input: bigint;
+  readonly cacheRead: bigint;
+  readonly cacheWrite: bigint;
+  /** All that was generated. */
+  readonly output: bigint;
+  readonly reasoning: bigint;
+  /** What of `output` the contract grants without having been seen. */
+  readonly grace: bigint;
+  /** The gateway's own estimate, which needs no check against the gateway's evidence. */
+  readonly isEstimate: boolean;
+}
+
+export interface Breach {
+  readonly reason: BoundReason;
+  readonly detail: string;
+}
+
+/** What must be true of the counts, given what went by. Undefined if it is, else what was found instead. */
+type Bound = (record: UsageRecord, counts: Counts, contract: Contract) => string | undefined;
+
+const usPerSecond = 1_000_000n;
+const million = 1_000_000n;
+
+/** The key is the reason. A defect of an engine and a lie of a vendor look the same from here. */
+export const bounds = {
+  "count-negative": (_record, counts) => {
+    const negative = countNames.find((name) => counts[name] < 0n);
+    return negative && `expected 0 or more, found ${negative} ${counts[negative]}`;
+  },
+  "cached-over-prompt": (_record, { input, cacheRead, cacheWrite }) =>
+    excess("cached tokens", cacheRead + cacheWrite, input, "of the prompt"),
+  "reasoning-over-output": (_record, { output, reasoning }) =>
+    excess("reasoning tokens", reasoning, output, "of the output"),
+  "output-over-bytes": ({ evidence }, { output, grace }, { boundSlackTokens }) => {
+    const bytes = evidence.outBytes + evidence.reasoningBytes + evidence.toolBytes;
+    return excess("output tokens", output - grace, bytes + boundSlackTokens, "for its bytes");
+  },
+  "output-over-max": ({ outputTokensMax }, { output }) =>
+    outputTokensMax === undefined
+      ? undefined
+      : excess("output tokens", output, outputTokensMax, "as asked"),
+  "chunks-over-output": ({ evidence }, { output, isEstimate }, { boundSlackTokens }) =>
+    isEstimate
+      ? undefined
+      : excess("chunks", evidence.chunks, output + boundSlackTokens, "for the output tokens"),
+  "prompt-off-recount": ({ gatewayCounts }, { input }, contract) => {
+    const recount = gatewayCounts.source === "tokenizer" ? gatewayCounts.input : undefined;
+    if (recount === undefined) return undefined;
+    const tolerance = larger(contract.toleranceTokens, (recount * contract.tolerancePpm) / million);
+    const isNear = input <= recount + tolerance && input >= recount - tolerance;
+    return isNear ? undefined : `expected ${recount} ± ${tolerance} prompt tokens, found ${input}`;
+  },
+  "output-over-rate": (record, { output }, { rateTokensPerSecondMax, boundSlackTokens }) => {
+    const { firstByteUs, lastByteUs } = record;
+    const isStreamed = record.evidence.chunks > 1n;
+    if (rateTokensPerSecondMax === undefined || !isStreamed) return undefined;
+    if (firstByteUs === undefined || lastByteUs === undefined) return undefined;
+    const most = (rateTokensPerSecondMax * (lastByteUs - firstByteUs)) / usPerSecond;
+    return excess("output tokens", output, most + boundSlackTokens, "in its time");
+  },
+  "usage-decreased": ({ flags }) =>
+    flags.includes("usage-decreased") ? "expected growing counts, found a falling one" : undefined,
+  "instants-disordered": ({ openedUs, closedUs, firstByteUs, lastByteUs }) => {
+    const instants = [openedUs, firstByteUs, lastByteUs, closedUs].filter((us) => us !== undefined);
+    const isInOrder = instants.every((us, index) => us >= (instants[index - 1] ?? us));
+    return isInOrder
+      ? undefined
+      : `expected opened <= first byte <= last byte <= closed, found ${instants.join(", ")}`;
+  },
+} as const satisfies Record<string, Bound>;
+
+export type BoundReason = keyof typeof bounds;
+
+/** The first bound that the counts break. */
+export function breachOf(
+  record: UsageRecord,
+  counts: Counts,
+  contract: Contract,
+): Breach | undefined {
+  for (const reason of reasons) {
+    const bound: Bound = bounds[reason];
+    const detail = bound(record, counts, contract);
+    if (detail !== undefined) return { reason, detail };
+  }
+  return undefined;
+}
+
+const reasons = Object.keys(bounds) as BoundReason[];
+const countNames = ["input", "cacheRead", "cacheWrite", "output", "reasoning"] as const;
+
+function excess(what: string, found: bigint, most: bigint, why: string): string | undefined {
+  return found <= most ? undefined : `expected at most ${most} ${what} ${why}, found ${found}`;
+}
+
+function larger(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}

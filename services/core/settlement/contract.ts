@@ -1,0 +1,118 @@
+import type { TimeZone } from "./period.ts";
+import type { UsageRecord } from "./usage.ts";
+
+/** How an attempt ended, as far as it matters for who pays. */
+export type Ending = keyof typeof endings;
+
+/**
+ * What the vendor is owed for:
+ * - `counts`: what was settled by the count rule.
+ * - `generated`: the same, with the grace for what the engine made while the cancel travelled.
+ * - `lower-bound`: what was seen; a claim with evidence may raise it.
+ * - `prompt-only`: the input.
+ */
+export type VendorGets = "counts" | "generated" | "lower-bound" | "prompt-only" | "nothing";
+
+/** Where the cost goes: to the cost of what was sold, or to an account that nobody pays. */
+export type CostSide = "cogs" | "audit" | Leakage;
+
+/** What nobody pays, by why. */
+export const leakages = ["abort", "hedge", "orphan", "insurance", "unmetered"] as const;
+export type Leakage = (typeof leakages)[number];
+
+export interface Owed {
+  readonly vendor: VendorGets;
+  readonly cost: CostSide;
+  /** Where the cost goes if the attempt's bytes did not serve the tenant. */
+  readonly costUnlessWinner: CostSide;
+}
+
+export type CountRule = "engine-final" | "ids-first" | "lower-of-witnesses";
+
+/** What an operator and a vendor agreed. One per pair, versioned. */
+export interface Contract {
+  readonly id: string;
+  readonly version: bigint;
+  readonly countRule: CountRule;
+  readonly owed: Readonly<Record<Ending, Owed>>;
+  /** Tokens granted on top of the last count seen before a cancel. */
+  readonly cancelGraceTokens: bigint;
+  readonly onCacheUnknown: "uncached" | "quarantine";
+  readonly onReasoningUnknown: "response" | "quarantine";
+  /** Which instant of an attempt chooses the slot of use. */
+  readonly touBasis: "opened" | "first-token" | "closed";
+  /** Nearer to the end of a slot than this and the clock's error, the cheaper slot applies. */
+  readonly touGraceUs: bigint;
+  /** Tokens without text of their own: end marks, tool marks, role events. */
+  readonly boundSlackTokens: bigint;
+  /** Between two counts of the same prompt. */
+  readonly toleranceTokens: bigint;
+  readonly tolerancePpm: bigint;
+  /** Of one stream. Undefined: the contract sets no bound. */
+  readonly rateTokensPerSecondMax: bigint | undefined;
+  /** The period over which tiers and rounding run. */
+  readonly period: "daily" | "monthly";
+  readonly timeZone: TimeZone;
+}
+
+/** The first that fits is the ending. */
+export const endings = {
+  "not-dispatched": ({ end }) => end === "not-dispatched",
+  checked: ({ role }) => role === "audit" || role === "canary",
+  crashed: ({ end }) => end === "gateway-crash",
+  refused: ({ end, firstByteUs }) =>
+    end === "upstream-error" || (end === "upstream-cut" && firstByteUs === undefined),
+  cut: ({ end }) => end === "upstream-cut",
+  lost: ({ end, cancelCause, isWinner }) =>
+    cancelCause === "hedge-lost" ||
+    (end === "gateway-cancel" && cancelCause === undefined && !isWinner),
+  "client-left": ({ end }) => end === "client-cancel",
+  stopped: ({ end }) => end === "gateway-cancel",
+  empty: (record) => record.finishReason === undefined && isWithoutOutput(record),
+  complete: () => true,
+} as const satisfies Record<string, (record: UsageRecord) => boolean>;
+
+export function endingOf(record: UsageRecord): Ending {
+  for (const ending of endingNames) if (endings[ending](record)) return ending;
+  return "complete";
+}
+
+const endingNames = Object.keys(endings) as Ending[];
+
+/** House default of every cell; a contract may say otherwise. */
+export const defaultOwed: Readonly<Record<Ending, Owed>> = {
+  "not-dispatched": { vendor: "nothing", cost: "cogs", costUnlessWinner: "cogs" },
+  checked: { vendor: "counts", cost: "audit", costUnlessWinner: "audit" },
+  crashed: { vendor: "lower-bound", cost: "cogs", costUnlessWinner: "orphan" },
+  refused: { vendor: "nothing", cost: "cogs", costUnlessWinner: "cogs" },
+  cut: { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
+  lost: { vendor: "generated", cost: "hedge", costUnlessWinner: "hedge" },
+  "client-left": { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
+  stopped: { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
+  empty: { vendor: "nothing", cost: "insurance", costUnlessWinner: "insurance" },
+  complete: { vendor: "counts", cost: "cogs", costUnlessWinner: "hedge" },
+};
+
+export const defaultContract: Contract = {
+  id: "house-default",
+  version: 1n,
+  countRule: "engine-final",
+  owed: defaultOwed,
+  cancelGraceTokens: 0n,
+  onCacheUnknown: "uncached",
+  onReasoningUnknown: "response",
+  touBasis: "opened",
+  touGraceUs: 0n,
+  boundSlackTokens: 32n,
+  toleranceTokens: 3n,
+  tolerancePpm: 5_000n,
+  rateTokensPerSecondMax: undefined,
+  period: "daily",
+  timeZone: "Asia/Shanghai",
+};
+
+function isWithoutOutput({ evidence, engineCounts }: UsageRecord): boolean {
+  const { outBytes, reasoningBytes, toolBytes } = evidence;
+  const hasOutput = engineCounts.output !== undefined && engineCounts.output > 0n;
+  return outBytes + reasoningBytes + toolBytes === 0n && !hasOutput;
+}
