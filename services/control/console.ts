@@ -2,17 +2,21 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
+import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { identityKey, localOperator } from "../io/grpc-identity.ts";
+import { validation } from "../io/grpc-validation.ts";
 import type { Log } from "../io/log.ts";
+import { isLoopback } from "../io/rpc-server.ts";
 
 export interface ConsoleOptions {
+  /** Of loopback alone: whoever reaches the console reads as an operator. */
   readonly host: string;
+  /** 0 takes any that is free. */
   readonly port: number;
   /** The routes of the RPC server; of them only `readable` are reached from here. */
   readonly routes: (router: ConnectRouter) => void;
-  readonly interceptors?: readonly Interceptor[];
-  /** Names, beside loopback's and `host`, under which browsers may know this server. */
+  /** Names, beside loopback's, under which browsers may know this server, for a proxy in front of it. */
   readonly hostNames?: readonly string[];
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -43,6 +47,7 @@ const sources: Readonly<Record<string, URL>> = {
   "/console.js": new URL("console.js", page),
   "/bill.js": new URL("bill.js", page),
   "/charts.js": new URL("charts.js", page),
+  "/dom.js": new URL("dom.js", page),
   "/flow-map.js": new URL("flow-map.js", page),
   "/grid.js": new URL("grid.js", page),
   "/placements.js": new URL("placements.js", page),
@@ -78,18 +83,20 @@ interface Asset {
  * signal says stop. Resolves to the port once it listens.
  */
 export async function serveConsole(options: ConsoleOptions): Promise<number> {
-  const { host, port, routes, interceptors = [], hostNames = [], log, signal } = options;
+  const { host, port, routes, hostNames = [], log, signal } = options;
+  if (!isLoopback(host)) throw new Error(`expected a loopback address, found ${host}`);
   const assets = new Map(Object.entries(sources).map(([path, source]) => [path, read(source)]));
   const headers = safeHeaders(assets.get("/"));
   const rpc = connectNodeAdapter({
     routes,
-    interceptors: [...interceptors],
+    interceptors: [validation],
+    requestGate: ({ values }) => values.set(identityKey, localOperator),
     grpc: false,
     grpcWeb: false,
     readMaxBytes: requestBytesMax,
     shutdownSignal: signal,
   });
-  const names = new Set([...hostNames, host, "127.0.0.1", "localhost", "[::1]"]);
+  const names = new Set([...hostNames, host, "localhost", "[::1]"]);
 
   const server = createServer({ headersTimeout: headersMsMax }, (request, response) => {
     const path = request.url?.split("?")[0] ?? "/";

@@ -1,0 +1,432 @@
+/**
+ * Demand, supply and what flows between them, on a plane of degrees. No borders are drawn: a map of China needs a
+ * review number, points and a graticule do not.
+ */
+
+import { geoConicEqualArea, geoGraticule, geoPath } from "d3-geo";
+import { overModels } from "./grid.js";
+import { nameOf, text } from "./text.js";
+
+/**
+ * @typedef {import("./grid.js").Grid} Grid
+ * @typedef {import("./grid.js").Place} Place
+ * @typedef {import("./grid.js").Placed} Placed
+ *
+ * @typedef {"side" | "ttft"} ColourBy
+ *
+ * @typedef {object} Arc
+ * @property {readonly [number, number]} from
+ * @property {readonly [number, number]} bend
+ * @property {readonly [number, number]} to
+ *
+ * @typedef {object} Spark
+ * @property {Arc} arc
+ * @property {string} region
+ * @property {string} colour
+ * @property {number} startedAt
+ */
+
+/** Objective of the service: 95 % of first tokens within this time. */
+const ttftMsObjective = 2_500;
+const sparkMs = 1_100;
+const sparksMax = 500;
+const arcWidthMax = 5;
+const arcHeight = 0.22;
+
+export class FlowMap {
+  #grid;
+  #canvas;
+  #hubs;
+  #onRegion;
+  #ground = document.createElement("canvas");
+  /** @type {Spark[]} */ #sparks = [];
+  /** @type {Map<string, readonly [number, number]>} */ #pointById = new Map();
+  /** @type {Map<string, HTMLButtonElement>} */ #buttonByRegion = new Map();
+  /** @type {Record<string, string>} */ #colours = {};
+  /** @type {ColourBy} */ colourBy = "side";
+  #selected = "";
+  #width = 0;
+  #height = 0;
+  #isCalm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  /**
+   * @param {Grid} grid
+   * @param {{ canvas: HTMLCanvasElement, hubs: HTMLElement, onRegion: (region: string) => void }} options
+   */
+  constructor(grid, { canvas, hubs, onRegion }) {
+    this.#grid = grid;
+    this.#canvas = canvas;
+    this.#hubs = hubs;
+    this.#onRegion = onRegion;
+    new ResizeObserver(() => this.layOut()).observe(canvas);
+  }
+
+  /** After a change of size, colours, language or of the places there are. */
+  layOut() {
+    const { clientWidth, clientHeight } = this.#canvas;
+    if (clientWidth === 0) return;
+    this.#width = clientWidth;
+    this.#height = clientHeight;
+    for (const canvas of [this.#canvas, this.#ground]) {
+      canvas.width = Math.round(clientWidth * devicePixelRatio);
+      canvas.height = Math.round(clientHeight * devicePixelRatio);
+    }
+    const style = getComputedStyle(this.#canvas);
+    for (const name of ["east", "west", "city", "grid", "ink", "muted", "good", "fair", "poor"]) {
+      this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
+    }
+    this.#project();
+    this.#placeHubs();
+  }
+
+  /** @param {readonly Placed[]} placed */
+  add(placed) {
+    if (this.#isCalm.matches || document.hidden) return;
+    const startedAt = performance.now();
+    for (const [index, { origin, region, pool }] of placed.entries()) {
+      const arc = pool === "" ? undefined : this.#arc(origin, region);
+      if (arc === undefined || this.#sparks.length >= sparksMax) continue;
+      const colour = this.#colourOf(region);
+      // A message carries a moment's placements: they leave one after the other.
+      const delayMs = (index / placed.length) * 500;
+      this.#sparks.push({ arc, region, colour, startedAt: startedAt + delayMs });
+    }
+  }
+
+  /** @param {string} region empty for all */
+  select(region) {
+    this.#selected = region;
+    for (const [id, button] of this.#buttonByRegion) {
+      button.setAttribute("aria-pressed", String(id === region));
+    }
+  }
+
+  /** @param {number} now by `performance.now()` */
+  draw(now) {
+    const context = this.#canvas.getContext("2d");
+    if (context === null || this.#width === 0) return;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+    context.drawImage(this.#ground, 0, 0);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    this.#drawFlows(context);
+    this.#drawSparks(context, now);
+    this.#drawHubs(context);
+  }
+
+  #project() {
+    const places = [...this.#grid.cities.values(), ...this.#grid.regions.values()];
+    if (places.length === 0) return;
+    const points = places.map(({ longitude, latitude }) => [longitude, latitude]);
+    const sides = { left: 46, top: 64, right: 74, bottom: 52 };
+    const projection = geoConicEqualArea()
+      .parallels([25, 44])
+      .rotate([-106, 0])
+      .fitExtent(
+        [
+          [sides.left, sides.top],
+          [this.#width - sides.right, this.#height - sides.bottom],
+        ],
+        { type: "MultiPoint", coordinates: points },
+      );
+    this.#pointById = new Map();
+    for (const { id, longitude, latitude } of places) {
+      const point = projection([longitude, latitude]);
+      if (point !== null) this.#pointById.set(id, point);
+    }
+    this.#drawGround(projection);
+  }
+
+  /** What does not move: meridians, parallels, and a light over each hub. @param {import("d3-geo").GeoProjection} projection */
+  #drawGround(projection) {
+    const context = this.#ground.getContext("2d");
+    if (context === null) return;
+    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    context.clearRect(0, 0, this.#width, this.#height);
+    const path = geoPath(projection, context);
+    const graticule = geoGraticule()
+      .extent([
+        [70, 10],
+        [140, 58],
+      ])
+      .step([5, 5]);
+    context.beginPath();
+    path(graticule());
+    context.strokeStyle = this.#colours["grid"] ?? "";
+    context.lineWidth = 1;
+    context.stroke();
+    context.globalAlpha = 0.13;
+    for (const { id, role } of this.#grid.regions.values()) {
+      const [x, y] = this.#pointById.get(id) ?? [0, 0];
+      const light = context.createRadialGradient(x, y, 0, x, y, 120);
+      light.addColorStop(0, this.#colours[role === "supply-hub" ? "west" : "east"] ?? "");
+      light.addColorStop(1, "transparent");
+      context.fillStyle = light;
+      context.fillRect(x - 120, y - 120, 240, 240);
+    }
+    context.globalAlpha = 1;
+    this.#drawDegrees(context, projection);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {import("d3-geo").GeoProjection} projection
+   */
+  #drawDegrees(context, projection) {
+    context.font = "10px system-ui";
+    context.fillStyle = this.#colours["muted"] ?? "";
+    context.globalAlpha = 0.6;
+    for (let longitude = 80; longitude <= 130; longitude += 10) {
+      const at = this.#crossing(projection, longitude);
+      if (at !== undefined) context.fillText(`${longitude}°E`, at + 4, this.#height - 8);
+    }
+    context.globalAlpha = 1;
+  }
+
+  /**
+   * Where a meridian leaves the picture at its lower edge.
+   * @param {import("d3-geo").GeoProjection} projection
+   * @param {number} longitude
+   */
+  #crossing(projection, longitude) {
+    for (let latitude = 58; latitude >= 10; latitude -= 0.5) {
+      const [x = -1, y = 0] = projection([longitude, latitude]) ?? [];
+      if (y > this.#height - 14) return x > 0 && x < this.#width - 30 ? x : undefined;
+    }
+    return undefined;
+  }
+
+  /** The hubs are buttons over the canvas, so that the keyboard and screen readers reach them. */
+  #placeHubs() {
+    for (const [id, region] of this.#grid.regions) {
+      const [x, y] = this.#pointById.get(id) ?? [0, 0];
+      const button = this.#buttonByRegion.get(id) ?? this.#hubButton(id);
+      button.classList.toggle("supply", region.role === "supply-hub");
+      button.textContent = shortName(region);
+      const isWest = x < this.#width * 0.5;
+      button.classList.toggle("left", isWest);
+      button.style.left = `${x}px`;
+      button.style.top = `${y}px`;
+    }
+  }
+
+  /** @param {string} id */
+  #hubButton(id) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "hub";
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => this.#onRegion(this.#selected === id ? "" : id));
+    this.#hubs.append(button);
+    this.#buttonByRegion.set(id, button);
+    return button;
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  #drawFlows(context) {
+    const flows = [...this.#grid.flows.values()];
+    const most = Math.max(0.5, ...flows.map(({ perSecond }) => perSecond));
+    context.lineCap = "round";
+    for (const { origin, region, perSecond } of flows) {
+      const arc = this.#arc(origin, region);
+      if (arc === undefined) continue;
+      const share = Math.sqrt(perSecond / most);
+      const colour = this.#colourOf(region);
+      context.strokeStyle = this.#faded(context, arc, colour);
+      context.lineWidth = 0.6 + share * (arcWidthMax - 0.6);
+      context.globalAlpha = (0.18 + 0.6 * share) * (this.#isDimmed(region) ? 0.12 : 1);
+      trace(context, arc);
+      context.stroke();
+    }
+    context.globalAlpha = 1;
+    this.#drawCities(context, flows);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {readonly import("./grid.js").Flow[]} flows
+   */
+  #drawCities(context, flows) {
+    /** @type {Map<string, number>} */
+    const perSecondByOrigin = new Map();
+    for (const { origin, perSecond } of flows) {
+      perSecondByOrigin.set(origin, (perSecondByOrigin.get(origin) ?? 0) + perSecond);
+    }
+    const most = Math.max(0.5, ...perSecondByOrigin.values());
+    context.font = `11px ${getComputedStyle(this.#canvas).fontFamily}`;
+    context.textBaseline = "middle";
+    for (const city of this.#grid.cities.values()) {
+      const [x, y] = this.#pointById.get(city.id) ?? [0, 0];
+      const share = Math.sqrt((perSecondByOrigin.get(city.id) ?? 0) / most);
+      context.fillStyle = this.#colours["city"] ?? "";
+      context.globalAlpha = share > 0 ? 0.95 : 0.3;
+      context.beginPath();
+      context.arc(x, y, 1.6 + share * 2.6, 0, 2 * Math.PI);
+      context.fill();
+      if (share < 0.35) continue;
+      context.fillStyle = this.#colours["muted"] ?? "";
+      context.fillText(nameOf(city), x + 8, y);
+    }
+    context.globalAlpha = 1;
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} now
+   */
+  #drawSparks(context, now) {
+    this.#sparks = this.#sparks.filter(({ startedAt }) => now - startedAt < sparkMs);
+    for (const { arc, region, colour, startedAt } of this.#sparks) {
+      const way = (now - startedAt) / sparkMs;
+      if (way < 0 || this.#isDimmed(region)) continue;
+      const eased = way < 0.5 ? 2 * way * way : 1 - (2 - 2 * way) ** 2 / 2;
+      context.fillStyle = colour;
+      for (let tail = 0; tail < 5; tail++) {
+        const [x, y] = pointOn(arc, Math.max(0, eased - tail * 0.018));
+        context.globalAlpha = 0.95 * (1 - tail / 5);
+        context.beginPath();
+        context.arc(x, y, 2.1 - tail * 0.3, 0, 2 * Math.PI);
+        context.fill();
+      }
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** A ring per hub: how much of its slots is leased. @param {CanvasRenderingContext2D} context */
+  #drawHubs(context) {
+    const loads = this.#loads();
+    for (const { id, role } of this.#grid.regions.values()) {
+      const point = this.#pointById.get(id);
+      const load = loads.get(id);
+      if (point === undefined || load === undefined) continue;
+      const colour = this.#colours[role === "supply-hub" ? "west" : "east"] ?? "";
+      const radius = 6 + Math.min(9, Math.sqrt(load.slots) / 5);
+      context.globalAlpha = this.#isDimmed(id) ? 0.35 : 1;
+      ring(context, point, { radius, colour, share: 1, alpha: 0.28 });
+      if (load.slots > 0)
+        ring(context, point, { radius, colour, share: load.leased / load.slots, alpha: 1 });
+      context.fillStyle = load.isUp ? colour : (this.#colours["poor"] ?? "");
+      context.beginPath();
+      context.arc(point[0], point[1], radius - 4, 0, 2 * Math.PI);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** @returns {Map<string, { slots: number, leased: number, isUp: boolean }>} by region */
+  #loads() {
+    const loads = new Map();
+    for (const pool of this.#grid.pools.values()) {
+      const load = loads.get(pool.region.id) ?? { slots: 0, leased: 0, isUp: false };
+      load.slots += overModels(pool, ({ slotsTotal }) => slotsTotal) ?? 0;
+      load.leased += overModels(pool, ({ slotsLeased }) => slotsLeased) ?? 0;
+      load.isUp ||= pool.status === "ready" && pool.health === "fresh";
+      loads.set(pool.region.id, load);
+    }
+    return loads;
+  }
+
+  /** @param {string} region */
+  #isDimmed(region) {
+    return this.#selected !== "" && this.#selected !== region;
+  }
+
+  /**
+   * @param {string} origin
+   * @param {string} region
+   * @returns {Arc | undefined}
+   */
+  #arc(origin, region) {
+    const from = this.#pointById.get(origin);
+    const to = this.#pointById.get(region);
+    if (from === undefined || to === undefined) return undefined;
+    const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+    // Bent to the north whichever way it goes, as a dispatcher's board has it.
+    const turn = dx < 0 ? 1 : -1;
+    const bend = /** @type {const} */ ([
+      (from[0] + to[0]) / 2 - dy * arcHeight * -turn,
+      (from[1] + to[1]) / 2 + dx * arcHeight * turn,
+    ]);
+    return { from, bend, to };
+  }
+
+  /** @param {string} region */
+  #colourOf(region) {
+    if (this.colourBy === "ttft") return this.#colours[this.#speedOf(region)] ?? "";
+    return this.#colours[this.#grid.regions.get(region)?.side ?? "east"] ?? "";
+  }
+
+  /** @param {string} region */
+  #speedOf(region) {
+    let sum = 0;
+    let weights = 0;
+    for (const pool of this.#grid.pools.values()) {
+      if (pool.region.id !== region) continue;
+      for (const { ttftMs, attempts } of pool.models) {
+        if (ttftMs === undefined) continue;
+        sum += ttftMs * attempts;
+        weights += attempts;
+      }
+    }
+    if (weights === 0) return "muted";
+    const share = sum / weights / ttftMsObjective;
+    if (share > 1) return "poor";
+    return share > 0.5 ? "fair" : "good";
+  }
+
+  /**
+   * Begins pale where demand is and ends in full colour where the work is done.
+   * @param {CanvasRenderingContext2D} context
+   * @param {Arc} arc
+   * @param {string} colour
+   */
+  #faded(context, { from, to }, colour) {
+    const gradient = context.createLinearGradient(from[0], from[1], to[0], to[1]);
+    gradient.addColorStop(0, this.#colours["city"] ?? "");
+    gradient.addColorStop(0.35, colour);
+    gradient.addColorStop(1, colour);
+    return gradient;
+  }
+}
+
+/** The cluster without the words that all clusters share. @param {Place} region */
+export function shortName(region) {
+  const name = nameOf(region).replace(/ Cluster$|数据中心集群$|集群$/, "");
+  return name.length > 22 ? text("map.yrd") : name;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Arc} arc
+ */
+function trace(context, { from, bend, to }) {
+  context.beginPath();
+  context.moveTo(from[0], from[1]);
+  context.quadraticCurveTo(bend[0], bend[1], to[0], to[1]);
+}
+
+/**
+ * @param {Arc} arc
+ * @param {number} way 0..1
+ * @returns {[number, number]}
+ */
+function pointOn({ from, bend, to }, way) {
+  const [a, b, c] = [(1 - way) ** 2, 2 * (1 - way) * way, way ** 2];
+  return [a * from[0] + b * bend[0] + c * to[0], a * from[1] + b * bend[1] + c * to[1]];
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {readonly [number, number]} at
+ * @param {{ radius: number, colour: string, share: number, alpha: number }} look
+ */
+function ring(context, [x, y], { radius, colour, share, alpha }) {
+  const before = context.globalAlpha;
+  context.globalAlpha = before * alpha;
+  context.strokeStyle = colour;
+  context.lineWidth = 3;
+  context.beginPath();
+  context.arc(x, y, radius, -Math.PI / 2, -Math.PI / 2 + 2 * Math.PI * Math.min(1, share));
+  context.stroke();
+  context.globalAlpha = before;
+}
