@@ -1,5 +1,5 @@
 import type { ServiceClass } from "../core/placement/request.ts";
-import type { OriginId } from "../core/units.ts";
+import type { Arrival, TraceRow } from "../core/workload.ts";
 import { cityOf } from "./demand.ts";
 import { azureHeader, azureRows } from "./trace-azure.ts";
 import { mooncakeRows } from "./trace-mooncake.ts";
@@ -9,15 +9,7 @@ import {
   servegenRows,
   servegenWindowsHeader,
 } from "./trace-servegen.ts";
-import { linesOf, shown, TraceError, type Line, type TraceRow } from "./trace.ts";
-
-/** A request of a recorded workload, with where it arises and what kind of service it wants. */
-export interface Arrival extends TraceRow {
-  /** From 0, in the order of the trace. */
-  readonly index: number;
-  readonly origin: OriginId;
-  readonly class: ServiceClass;
-}
+import { linesOf, shown, TraceError, type Line } from "./trace.ts";
 
 export interface TraceOptions {
   readonly path: string;

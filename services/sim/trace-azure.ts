@@ -1,5 +1,6 @@
+import type { TraceRow } from "../core/workload.ts";
 import { fieldsOf, shown, tokensIn, TraceError } from "./trace.ts";
-import type { Line, Place, TraceRow } from "./trace.ts";
+import type { Line, Place } from "./trace.ts";
 
 export const azureHeader = "TIMESTAMP,ContextTokens,GeneratedTokens";
 

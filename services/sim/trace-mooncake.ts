@@ -1,5 +1,6 @@
-import { shown, tokensIn, traceBlockTokens, TraceError } from "./trace.ts";
-import type { Line, Place, TraceRow } from "./trace.ts";
+import { traceBlockTokens, type TraceRow } from "../core/workload.ts";
+import { shown, tokensIn, TraceError } from "./trace.ts";
+import type { Line, Place } from "./trace.ts";
 
 /** Mooncake FAST'25: ms since the start, lengths, and the ids of the prompt's blocks of 512 tokens. */
 export async function* mooncakeRows(

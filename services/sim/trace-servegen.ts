@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { randomFromSeed, seedFromText, type Random } from "../core/random.ts";
+import type { TraceRow } from "../core/workload.ts";
 import { drawGamma, drawQuantile, type Quantiles } from "./draw.ts";
 import { fieldsOf, linesOf, numberIn, TraceError } from "./trace.ts";
-import type { Line, Place, TraceRow } from "./trace.ts";
+import type { Line, Place } from "./trace.ts";
 
 const quantileNames = ["p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"] as const;
 const quantileAt = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];

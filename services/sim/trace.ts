@@ -1,23 +1,10 @@
 import { createReadStream } from "node:fs";
 
-/** One request of a recorded workload: when and how long, never what it said. */
-export interface TraceRow {
-  /** Since the first request of the trace. */
-  readonly atMs: number;
-  readonly inputTokens: number;
-  readonly outputTokens: number;
-  /** Ids of the prompt's blocks of `traceBlockTokens`, in order. Empty: nothing is shared. */
-  readonly blocks: readonly number[];
-}
-
 export interface Line {
   /** From 1. */
   readonly number: number;
   readonly text: string;
 }
-
-/** Tokens of one block of a trace that records shared prefixes. The last block may be shorter. */
-export const traceBlockTokens = 512;
 
 /** A prompt or an answer of more tokens than this is a mistake in the file. */
 const tokensMax = 10_000_000;

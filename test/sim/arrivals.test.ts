@@ -4,12 +4,8 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import { loadGeography } from "../../services/io/preset.ts";
-import {
-  arrivalsOf,
-  formatOf,
-  type Arrival,
-  type TraceOptions,
-} from "../../services/sim/arrivals.ts";
+import type { Arrival } from "../../services/core/workload.ts";
+import { arrivalsOf, formatOf, type TraceOptions } from "../../services/sim/arrivals.ts";
 import { cityOf, demandByCity } from "../../services/sim/demand.ts";
 import { drawGamma, drawQuantile } from "../../services/sim/draw.ts";
 import { randomFromSeed } from "../../services/core/random.ts";
@@ -30,7 +26,9 @@ async function read(path: string, changes: Partial<TraceOptions> = {}): Promise<
     limit: Infinity,
     durationMs: Infinity,
   };
-  return Array.fromAsync(arrivalsOf({ ...all, ...changes }));
+  const arrivals: Arrival[] = [];
+  for await (const arrival of arrivalsOf({ ...all, ...changes })) arrivals.push(arrival);
+  return arrivals;
 }
 
 function written(name: string, text: string): string {
