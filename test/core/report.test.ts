@@ -13,11 +13,9 @@ import { noTokens } from "../../services/core/settlement/usage.ts";
 import { Spread } from "../../services/core/spread.ts";
 import type { PoolId, VendorId } from "../../services/core/units.ts";
 
-const limits: Objectives = { ttftMsMax: 1_000, tpotMsMax: 50, waitNanoPerMs: 0, missNano: 0 };
-const objectives = Object.fromEntries(serviceClasses.map((each) => [each, limits])) as Record<
-  ServiceClass,
-  Objectives
->;
+const objectives = Object.fromEntries(
+  serviceClasses.map((each) => [each, { ttftMsMax: 1_000, tpotMsMax: 50 }]),
+) as Record<(typeof serviceClasses)[number], { ttftMsMax: number; tpotMsMax: number }>;
 
 function answer(changes: Partial<Answer> = {}): Answer {
   return { class: "llm-interactive", outcome: "ok", ttftMs: 200, tpotMs: 20, ...changes };
