@@ -3,20 +3,10 @@ import type { Region } from "./region.ts";
 import type { BookId, Instant, ModelId, OriginId, PoolId, RegionId, VendorId } from "./units.ts";
 
 export type EngineKind =
-  | "vllm"
-  | "sglang"
-  | "trtllm"
-  | "llamacpp"
-  | "openai"
-  | "anthropic"
-  | "other";
+  "vllm" | "sglang" | "trtllm" | "llamacpp" | "openai" | "anthropic" | "other";
 
 export type EngineCapability =
-  | "continuous-usage"
-  | "cache-report"
-  | "reasoning-count"
-  | "token-ids"
-  | "usage-query";
+  "continuous-usage" | "cache-report" | "reasoning-count" | "token-ids" | "usage-query";
 
 /** 一般数据, 个人信息, 重要数据, 核心数据. Declared by the tenant, never inferred. */
 export type DataClass = "general" | "personal" | "important" | "core";
@@ -112,14 +102,14 @@ export interface ModelReport {
   readonly kvTokensTotal: Figure | undefined;
 }
 
-/** Smoothed over our own attempts at one pool and model. */
+/** Smoothed over our own attempts at one pool and model. Undefined is not known yet. */
 export interface Observed {
   readonly attempts: number;
-  readonly ttftMs: number;
-  readonly itlMs: number;
+  readonly ttftMs: number | undefined;
+  readonly itlMs: number | undefined;
   /** 0..1. */
   readonly errorRatio: number;
-  readonly tokensPerSecond: number;
+  readonly tokensPerSecond: number | undefined;
   /** Mean of observed − predicted time to first token, in ms: what the model lacks at this pool. */
   readonly ttftOffsetMs: number;
   /** Mean of observed / predicted time per output token. */
@@ -142,12 +132,32 @@ export interface PriceEstimate {
   readonly outputPicoPerToken: number;
   /** When the slot or the version ends. */
   readonly until: Instant;
+  /**
+   * Prices by the lengths of the request, in the order of the book. Empty: one price for all; else
+   * the prices above are those of the first.
+   */
+  readonly brackets?: readonly PriceBracket[];
+}
+
+/** Prices of requests whose lengths are in these ranges, both ends included, in tokens. */
+export interface PriceBracket {
+  readonly inputTokensFrom: number;
+  readonly inputTokensTo: number;
+  readonly outputTokensFrom: number;
+  readonly outputTokensTo: number;
+  readonly uncachedInputPicoPerToken: number;
+  readonly cacheReadPicoPerToken: number;
+  readonly cacheWritePicoPerToken: number;
+  readonly outputPicoPerToken: number;
 }
 
 /** One model of a pool as a control replica knows it. */
 export interface Served extends ServedModel {
   readonly report: ModelReport | undefined;
-  /** Rates over the last two reports, per second. Undefined until there were two. */
+  /**
+   * Rates over the last two reports, per second. Undefined until there were two. Prompt tokens that
+   * the prefix cache had are not in it.
+   */
   readonly promptTokensPerSecond: number | undefined;
   readonly outputTokensPerSecond: number | undefined;
   readonly slotsLeased: number;

@@ -1,17 +1,26 @@
+import { assert } from "../assert.ts";
 import type { UnplaceableReason } from "../lease.ts";
 import type { Pool } from "../pool.ts";
+import { seedFromText } from "../random.ts";
+import type { Geography } from "../region.ts";
 import type { AttemptId, Instant, ModelId, PoolId, RowId } from "../units.ts";
 import type { Expected } from "./expect.ts";
-import type { RejectReason } from "./filters.ts";
+import { filters, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
 import type { Policy, PolicyRow } from "./policy.ts";
+import { Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
-import type { TermName } from "./terms.ts";
+import { matches } from "./rules.ts";
+import type { AppliedTariff } from "./tariffs.ts";
+import { terms, type TermName } from "./terms.ts";
 
 /** The pools as one replica knew them at one revision. */
 export interface Snapshot {
   readonly revision: number;
   readonly now: Instant;
+  readonly geography: Geography;
   readonly pools: readonly Pool[];
+  /** Pools left out because they do not serve the model: counted, not listed. Absent means 0. */
+  readonly poolsElsewhere?: number;
 }
 
 /** A pool and its bill. */
@@ -22,19 +31,16 @@ export interface Candidate {
   readonly costNano: number;
   readonly expected: Expected;
   /** The part of `preference` that each row gave. */
-  readonly tariffs: readonly { readonly row: RowId; readonly costNano: number }[];
+  readonly tariffs: readonly AppliedTariff[];
+  /** Rows that mark the pool and change nothing. */
+  readonly warnings: readonly RowId[];
   /** The pool as it was: every input of the bill with its source and age. */
   readonly evidence: Pool;
 }
 
 /** A pool and why it is out. */
-export interface Rejection {
+export interface Rejection extends Refusal {
   readonly pool: PoolId;
-  readonly reason: RejectReason;
-  /** Row of the policy behind it, if it came from one. */
-  readonly row: RowId | undefined;
-  /** What was asked and what was found. */
-  readonly detail: string;
 }
 
 /** Why a decision came out as it did. */
@@ -51,10 +57,98 @@ export interface Evidence {
   /** In the order of the snapshot. */
   readonly candidates: readonly Candidate[];
   readonly rejections: readonly Rejection[];
+  /** Pools that do not serve the model and are not listed above. */
+  readonly poolsElsewhere: number;
 }
 
 export type Decision =
   | (Evidence & { readonly kind: "placed"; readonly pool: PoolId; readonly costNano: number })
   | (Evidence & { readonly kind: "unplaceable"; readonly reason: UnplaceableReason });
 
-export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision;
+/**
+ * Chooses the pool with the lowest expected cost that the rules allow. Depends on its arguments
+ * alone, so that any decision can be made again, to explain it or to audit it.
+ */
+export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
+  const ask = toAsk(request, policy, snapshot);
+  const candidates: Candidate[] = [];
+  const rejections: Rejection[] = [];
+  for (const pool of snapshot.pools) {
+    const at = new Prospect(pool, ask);
+    const refusal = refusalOf(at, ask);
+    if (refusal === undefined) candidates.push(candidate(at, ask));
+    else rejections.push({ pool: pool.id, ...refusal });
+  }
+  const evidence: Evidence = {
+    attempt: request.attempt,
+    request,
+    model: request.model,
+    decidedAt: snapshot.now,
+    seed: seedFromText(request.attempt),
+    snapshotRevision: snapshot.revision,
+    policyRevision: policy.revision,
+    policyRow: ask.rules.filedUnder,
+    candidates,
+    rejections,
+    poolsElsewhere: snapshot.poolsElsewhere ?? 0,
+  };
+  const best = pick(candidates, evidence.seed);
+  if (best === undefined) return { kind: "unplaceable", reason: reasonOf(rejections), ...evidence };
+  return { kind: "placed", pool: best.pool, costNano: best.costNano, ...evidence };
+}
+
+/** The bill. The table is spelt out so that it is inlined: walked by key it takes twice as long. */
+function candidate(at: Prospect, ask: Ask): Candidate {
+  const price = wholeNano(terms.price(at, ask));
+  const energy = wholeNano(terms.energy(at, ask));
+  const carbon = wholeNano(terms.carbon(at, ask));
+  const latency = wholeNano(terms.latency(at, ask));
+  const congestion = wholeNano(terms.congestion(at, ask));
+  const preference = wholeNano(terms.preference(at, ask));
+  const { pool, expected, tariffs } = at;
+  return {
+    pool: pool.id,
+    terms: { price, energy, carbon, latency, congestion, preference },
+    costNano: price + energy + carbon + latency + congestion + preference,
+    expected,
+    tariffs,
+    warnings: ask.rules.warnings.filter((row) => matches(row.pool, pool, ask)).map((row) => row.id),
+    evidence: pool,
+  };
+}
+
+/** Whole and small enough, so that a double adds them up exactly, in any order. */
+function wholeNano(nano: number): number {
+  // Adding 0 takes the sign from a zero.
+  const whole = Math.round(nano) + 0;
+  assert(Number.isSafeInteger(whole), "a cost is a whole number of nano");
+  return whole;
+}
+
+/** Equal costs go in an order drawn from the seed: spread over attempts, the same for each. */
+function pick(candidates: readonly Candidate[], seed: number): Candidate | undefined {
+  let best: Candidate | undefined;
+  for (const each of candidates) if (best === undefined || isBefore(each, best, seed)) best = each;
+  return best;
+}
+
+export function isBefore(
+  a: { readonly pool: PoolId; readonly costNano: number },
+  b: { readonly pool: PoolId; readonly costNano: number },
+  seed: number,
+): boolean {
+  if (a.costNano !== b.costNano) return a.costNano < b.costNano;
+  const [drawA, drawB] = [seedFromText(a.pool, seed), seedFromText(b.pool, seed)];
+  return drawA !== drawB ? drawA < drawB : a.pool < b.pool;
+}
+
+/** What the caller can do about it: ask for something else, or wait. */
+function reasonOf(rejections: readonly Rejection[]): UnplaceableReason {
+  const reasons = new Set<RejectReason>(rejections.map(({ reason }) => reason));
+  reasons.delete("model-not-served");
+  if (reasons.size === 0) return "model-not-found";
+  if (reasons.size === 1 && reasons.has("context-too-long")) return "context-too-long";
+  return [...reasons].every((reason) => filters[reason].isLasting)
+    ? "unsatisfiable"
+    : "no-eligible-pool";
+}

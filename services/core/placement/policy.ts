@@ -1,4 +1,4 @@
-import type { DataClass } from "../pool.ts";
+import type { DataClass, EngineProfile, PowerModel } from "../pool.ts";
 import type { PolicyRole, Side } from "../region.ts";
 import type { ModelId, RegionId, RowId, TenantId, VendorId } from "../units.ts";
 import type { ServiceClass } from "./request.ts";
@@ -19,6 +19,14 @@ export interface Policy {
   readonly leaseMs: number;
   /** Said of a request whose output length nobody knows yet. */
   readonly outputTokensDefault: number;
+  /** Requests waiting in the engine per slot beyond which a pool takes no more. */
+  readonly queuedPerSlotMax: number;
+  /** Part of the KV cache in use beyond which a pool takes no more, 0..1. */
+  readonly kvUsedRatioMax: number;
+  /** Said of a pool that declares no profile and of which no times are known. A house default. */
+  readonly engineAssumed: EngineProfile;
+  /** Said of a pool that declares no power model and measures no power. A house default. */
+  readonly powerAssumed: PowerModel;
   /** Sources that rows name by key: the document and where it can be read. */
   readonly sources: Readonly<Record<string, string>>;
 }
@@ -31,6 +39,8 @@ export interface Objectives {
   readonly waitNanoPerMs: number;
   /** Cost of missing an objective once. */
   readonly missNano: number;
+  /** Most that one request may emit, in grams, by the account of the policy. Undefined: no cap. */
+  readonly gramsCo2Max: number | undefined;
 }
 
 /** Shadow price of a slot and of a KV token at utilisation u: full price × u^exponent. */
@@ -69,12 +79,15 @@ export type PolicyRow = RowHead &
   );
 
 /** Filters that a row may speak through. */
-export type RowReason =
-  | "latency-circle"
-  | "region-not-allowed"
-  | "data-class"
-  | "mlps-level"
-  | "vendor-not-allowed";
+export const rowReasons = [
+  "latency-circle",
+  "region-not-allowed",
+  "data-class",
+  "mlps-level",
+  "vendor-not-allowed",
+] as const;
+
+export type RowReason = (typeof rowReasons)[number];
 
 /** All that are named must hold. An absent one holds always. */
 export interface RequestCondition {
@@ -100,6 +113,9 @@ export interface PoolCondition {
   readonly meetsMlpsLevel?: boolean;
   /** Measured one-way latency from the origin, half the round trip. */
   readonly oneWayMsMax?: number;
+  readonly oneWayMsAbove?: number;
+  /** Measured one-way latency over that of light in fibre along the great circle. */
+  readonly routeFactorAbove?: number;
   readonly pueAbove?: number;
 }
 

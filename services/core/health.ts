@@ -1,0 +1,68 @@
+import { confidence } from "./figure.ts";
+import type { ModelReport, Pool, Served } from "./pool.ts";
+import type { Instant } from "./units.ts";
+
+/** What we believe of a pool. What operators want of it is its status. */
+export type PoolHealth = "fresh" | "stale" | "lost" | "ejected";
+
+/**
+ * How far the last report is believed: 1 while it is valid, then down in a straight line to 0 at
+ * twice that age. That is the hard limit: the pool is lost.
+ */
+export function believed(pool: Pool, now: Instant): number {
+  if (pool.reportedAt === undefined) return 0;
+  const overdueMs = now - pool.reportedAt - pool.reportValidMs;
+  return Math.min(1, Math.max(0, 1 - overdueMs / pool.reportValidMs));
+}
+
+export function healthOf(pool: Pool, now: Instant): PoolHealth {
+  if (isEjected(pool, now)) return "ejected";
+  const belief = believed(pool, now);
+  if (belief === 0) return "lost";
+  return belief < 1 ? "stale" : "fresh";
+}
+
+export function isEjected(pool: Pool, now: Instant): boolean {
+  return pool.ejectedUntil !== undefined && pool.ejectedUntil > now;
+}
+
+/** What the agent says now comes before what the vendor registered. */
+export function slotsTotalOf(served: Served): number {
+  return served.report?.slotsTotal?.value ?? served.slotsTotal;
+}
+
+/**
+ * The same for one model: an agent that is heard but repeats an old scrape is believed no longer
+ * than the scrape.
+ */
+export function believedOf(pool: Pool, served: Served, now: Instant): number {
+  const belief = believed(pool, now);
+  const running = served.report?.runningRequests;
+  return running === undefined ? belief : Math.min(belief, confidence(running, now));
+}
+
+/** Whole slots that this replica may still grant. Old figures shrink it. Never below 0. */
+export function slotsGrantable(pool: Pool, served: Served, now: Instant): number {
+  const slots = Math.floor(slotsTotalOf(served) * pool.share * believedOf(pool, served, now));
+  return Math.max(0, slots - served.slotsLeased);
+}
+
+/** (observed − declared) / declared of what both know. Key is `ttft` or `tpot`. */
+export function discrepancyRatios(served: Served): ReadonlyMap<"ttft" | "tpot", number> {
+  const ratios = new Map<"ttft" | "tpot", number>();
+  const { observed, report } = served;
+  const ttft = ratio(observed?.ttftMs, declaredTtftMs(report));
+  if (ttft !== undefined) ratios.set("ttft", ttft);
+  const tpot = ratio(observed?.itlMs, report?.itlMsMean?.value);
+  if (tpot !== undefined) ratios.set("tpot", tpot);
+  return ratios;
+}
+
+function declaredTtftMs(report: ModelReport | undefined): number | undefined {
+  return report?.ttftMsP50?.value;
+}
+
+function ratio(observed: number | undefined, declared: number | undefined): number | undefined {
+  if (observed === undefined || declared === undefined || declared <= 0) return undefined;
+  return (observed - declared) / declared;
+}

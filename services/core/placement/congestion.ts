@@ -1,0 +1,15 @@
+import type { Load } from "./load.ts";
+import type { CongestionPrice } from "./policy.ts";
+
+/**
+ * What a slot is worth in a pool now: next to nothing while it is idle, the full price when it is
+ * full. It keeps many replicas from herding to the same cheap pool.
+ */
+export function shadowNanoPerSlotMs(price: CongestionPrice, load: Load): number {
+  return price.fullNanoPerSlotMs * load.slotsUsedRatio ** price.exponent;
+}
+
+/** The same for a token of KV cache. 0 while its use is not known: the slot's price still counts. */
+export function shadowNanoPerKvTokenMs(price: CongestionPrice, load: Load): number {
+  return price.fullNanoPerKvTokenMs * (load.kvUsedRatio ?? 0) ** price.exponent;
+}
