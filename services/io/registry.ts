@@ -1,5 +1,14 @@
 /** What is kept: definitions that operators and vendors set, never what changes by itself. */
-export type EntryKind = "vendor" | "pool" | "price-book" | "policy" | "tenant" | "key" | "alias";
+export type EntryKind =
+  | "vendor"
+  | "pool"
+  /** What operators want of a pool, kept apart from what its vendor registers. */
+  | "pool-status"
+  | "price-book"
+  | "policy"
+  | "tenant"
+  | "key"
+  | "alias";
 
 /** One value at one revision. Values are JSON text whose schema belongs to the kind. */
 export interface Entry {

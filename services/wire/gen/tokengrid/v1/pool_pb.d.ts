@@ -522,6 +522,13 @@ export declare type ReportResponse = Message<"tokengrid.v1.ReportResponse"> & {
    * @generated from field: tokengrid.v1.PoolStatus status = 3;
    */
   status: PoolStatus;
+
+  /**
+   * What was expected and what was found, if it was not accepted.
+   *
+   * @generated from field: string detail = 4;
+   */
+  detail: string;
 };
 
 /**
@@ -883,20 +890,20 @@ export declare type ServedModelState = Message<"tokengrid.v1.ServedModelState"> 
 export declare const ServedModelStateSchema: GenMessage<ServedModelState>;
 
 /**
- * Smoothed over our own attempts.
+ * Smoothed over our own attempts. Absent is not known yet.
  *
  * @generated from message tokengrid.v1.Observed
  */
 export declare type Observed = Message<"tokengrid.v1.Observed"> & {
   /**
-   * @generated from field: double ttft_ms = 1;
+   * @generated from field: optional double ttft_ms = 1;
    */
-  ttftMs: number;
+  ttftMs?: number | undefined;
 
   /**
-   * @generated from field: double itl_ms = 2;
+   * @generated from field: optional double itl_ms = 2;
    */
-  itlMs: number;
+  itlMs?: number | undefined;
 
   /**
    * 0..1.
@@ -911,9 +918,9 @@ export declare type Observed = Message<"tokengrid.v1.Observed"> & {
   attempts: bigint;
 
   /**
-   * @generated from field: double tokens_per_second = 5;
+   * @generated from field: optional double tokens_per_second = 5;
    */
-  tokensPerSecond: number;
+  tokensPerSecond?: number | undefined;
 };
 
 /**
