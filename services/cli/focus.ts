@@ -29,7 +29,7 @@ const columns: Readonly<Record<string, Cell>> = {
   ChargeDescription: ({ line }) =>
     line === undefined
       ? "Rounding of the invoice to fen"
-      : `${line.modelId} ${line.tokenClass} at ${line.poolId}, slot ${line.slot}`,
+      : `${line.modelId} ${line.tokenClass} at ${line.poolId} in slot ${line.slot}`,
   ChargeFrequency: () => "Usage-Based",
   ChargePeriodStart: ({ statement }) => utc(statement.period?.fromUs ?? 0n),
   ChargePeriodEnd: ({ statement }) => utc(statement.period?.toUs ?? 0n),

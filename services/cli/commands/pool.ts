@@ -56,7 +56,7 @@ export function command(): Command {
 
 function listCommand(): Command {
   return selected(withOutput(withServer(new Command("list"))))
-    .description("All pools, one line per model.")
+    .description("all pools, one line per model")
     .action(exits(list));
 }
 
@@ -85,7 +85,7 @@ function oneCommand(name: string, summary: string): Command {
 
 function watchCommand(): Command {
   return selected(withOutput(withServer(new Command("watch"))))
-    .description("The list again whenever something changes, until Ctrl-C.")
+    .description("the list again whenever something changes, until Ctrl-C")
     .addOption(intervalOption())
     .action(exits(watch));
 }

@@ -1,0 +1,248 @@
+import { createClient } from "@connectrpc/connect";
+import { serveConsole } from "../../control/console.ts";
+import { openControl } from "../../control/main.ts";
+import type { GatewayId, OriginId, ReplicaId } from "../../core/units.ts";
+import { openGateway } from "../../gateway/main.ts";
+import { systemClock } from "../../io/clock.ts";
+import { type Log, openLog } from "../../io/log.ts";
+import { openMetrics, type Registry as Metrics, serveMetrics } from "../../io/metrics.ts";
+import { loadGeography } from "../../io/preset.ts";
+import type { Registry } from "../../io/registry.ts";
+import { openSqliteRegistry } from "../../io/registry-sqlite.ts";
+import { rpcTransport } from "../../io/rpc-client.ts";
+import { serveRpc } from "../../io/rpc-server.ts";
+import { openSettlement } from "../../settlement/main.ts";
+import { loadFleet } from "../../sim/main.ts";
+import { PoolHealth, PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";
+import { version } from "../version.ts";
+import { reachable } from "./banner.ts";
+import { createDataFolder, type DataFolder, lockFolder } from "./data-folder.ts";
+import { type FleetThread, openFleetThread } from "./fleet-thread.ts";
+import { prepare, type Prepared } from "./first-start.ts";
+import { listening, type Ports } from "./ports.ts";
+import { openStack, type Stack } from "./stack.ts";
+
+export interface DevOptions {
+  readonly dataPath: string;
+  readonly host: string;
+  readonly ports: Ports;
+  readonly isSimulated: boolean;
+  readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
+}
+
+export interface Dev {
+  readonly ports: Ports;
+  readonly folder: DataFolder;
+  readonly isFirstStart: boolean;
+  /** Ids of the simulated pools. */
+  readonly pools: readonly string[];
+  /** Resolves to the number of simulated pools that report, as soon as all do or the wait is over. */
+  poolsReporting(): Promise<number>;
+  /** Rejects if a part dies that nobody told to stop. */
+  readonly died: Promise<never>;
+  /** In order: no new requests, streams end, usage is shipped, the books are closed. */
+  close(): Promise<void>;
+}
+
+const reportIntervalMs = 1_000;
+const reportWaitMs = 15_000;
+
+/** Opens everything in one process. If a part cannot be opened, those before it are closed again. */
+export async function openDev(options: DevOptions): Promise<Dev> {
+  const stack = openStack();
+  try {
+    return await openParts(options, stack);
+  } catch (error) {
+    await stack.close();
+    throw error;
+  }
+}
+
+/** What several parts need. */
+interface Ground {
+  readonly options: DevOptions;
+  readonly folder: DataFolder;
+  readonly registry: Registry;
+  readonly prepared: Prepared;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly stack: Stack;
+  readonly signal: AbortSignal;
+}
+
+async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
+  const ground = await openGround(options, stack);
+  const { folder, prepared } = ground;
+  const back = await openBack(ground);
+  const fleet = options.isSimulated ? await openPools(ground, back.rpcPort) : undefined;
+  const gatewayPort = await openFront(ground, back.rpcPort);
+  const [consolePort, metricsPort] = await openWindows(ground, back);
+  const pools = fleet?.pools ?? [];
+  return {
+    ports: {
+      gateway: gatewayPort,
+      rpc: back.rpcPort,
+      console: consolePort,
+      metrics: metricsPort,
+      sim: fleet?.port ?? 0,
+    },
+    folder,
+    isFirstStart: prepared.isFirstStart,
+    pools,
+    poolsReporting: () =>
+      poolsReporting(rpcUrl(options, back.rpcPort), prepared.operatorKey, pools),
+    died: fleet?.died ?? new Promise<never>(() => undefined),
+    close: () => stack.close(),
+  };
+}
+
+async function openGround(options: DevOptions, stack: Stack): Promise<Ground> {
+  const folder = createDataFolder(options.dataPath);
+  const lock = lockFolder(folder);
+  stack.push(() => lock.unlock());
+  const stop = new AbortController();
+  stack.push(() => stop.abort());
+  const registry = await openSqliteRegistry(folder.registry);
+  stack.push(() => registry.close());
+  const parties = options.isSimulated ? loadFleet() : nobody;
+  const prepared = await prepare({ folder, registry, parties, nowUs: BigInt(Date.now()) * 1_000n });
+  const { registry: metrics, onLogMessage } = openMetrics(version());
+  const log = openLog({ role: "dev", level: options.logLevel, onMessage: onLogMessage });
+  return { options, folder, registry, prepared, log, metrics, stack, signal: stop.signal };
+}
+
+const nobody = { vendors: [], priceBooks: [], aliases: new Map<string, string>() };
+
+interface Back {
+  readonly rpcPort: number;
+  readonly control: Awaited<ReturnType<typeof openControl>>;
+  readonly settlement: Awaited<ReturnType<typeof openSettlement>>;
+  readonly isReady: () => boolean;
+}
+
+/** Settlement and control, and the one port for both. */
+async function openBack(ground: Ground): Promise<Back> {
+  const { options, folder, registry, log, metrics, stack, signal } = ground;
+  const shared = { registry, log, metrics, clock: systemClock, signal };
+  const settlement = await openSettlement({ ...shared, ledgerPath: folder.ledger });
+  stack.push(() => settlement.close());
+  const control = await openControl({
+    ...shared,
+    geography: loadGeography(),
+    replica: "control-1" as ReplicaId,
+    journalFolder: folder.journal,
+  });
+  stack.push(() => control.close());
+  const isReady = (): boolean => control.isReady() && settlement.isReady();
+  const server = await listening("rpc", options.ports.rpc, () =>
+    serveRpc({
+      host: options.host,
+      port: options.ports.rpc,
+      routes: (router) => {
+        control.routes(router);
+        settlement.routes(router);
+      },
+      hot: control.hot,
+      identify: control.identify,
+      isReady,
+      isCleartextAllowed: true,
+      signal,
+      log,
+    }),
+  );
+  stack.push(() => server.close());
+  return { rpcPort: server.port, control, settlement, isReady };
+}
+
+async function openPools(ground: Ground, rpcPort: number): Promise<FleetThread> {
+  const { options, prepared, stack } = ground;
+  const fleet = await listening("sim", options.ports.sim, () =>
+    openFleetThread({
+      host: "127.0.0.1",
+      port: options.ports.sim,
+      rpcUrl: rpcUrl(options, rpcPort),
+      credentialByVendor: prepared.credentialByVendor,
+      reportIntervalMs,
+      logLevel: options.logLevel,
+    }),
+  );
+  stack.push(() => fleet.close());
+  return fleet;
+}
+
+async function openFront(ground: Ground, rpcPort: number): Promise<number> {
+  const { options, folder, registry, prepared, log, metrics, stack, signal } = ground;
+  const gateway = await listening("gateway", options.ports.gateway, () =>
+    openGateway({
+      host: options.host,
+      port: options.ports.gateway,
+      gatewayId: "gateway-1" as GatewayId,
+      origin: "shanghai" as OriginId,
+      rpcUrl: rpcUrl(options, rpcPort),
+      settlementUrl: rpcUrl(options, rpcPort),
+      credential: prepared.operatorKey,
+      registry,
+      spoolFolder: folder.spool,
+      log,
+      metrics,
+      clock: systemClock,
+      signal,
+    }),
+  );
+  stack.push(() => gateway.close());
+  return gateway.port;
+}
+
+/** What people and Prometheus look through. Closed before the rest, so that nobody watches it go. */
+async function openWindows(
+  ground: Ground,
+  back: Back,
+): Promise<[console: number, metrics: number]> {
+  const { options, metrics, log, stack } = ground;
+  const { host, ports } = options;
+  const stop = new AbortController();
+  stack.push(() => stop.abort());
+  const { signal } = stop;
+  return [
+    await listening("console", ports.console, () =>
+      serveConsole({
+        host,
+        port: ports.console,
+        routes: (router) => back.control.routes(router),
+        log,
+        signal,
+      }),
+    ),
+    await listening("metrics", ports.metrics, () =>
+      serveMetrics({ host, port: ports.metrics, registry: metrics, isReady: back.isReady, signal }),
+    ),
+  ];
+}
+
+/** Our own parts call each other here, whatever address others call. */
+function rpcUrl({ host }: DevOptions, port: number): string {
+  return `http://${reachable(host)}:${port}`;
+}
+
+async function poolsReporting(
+  url: string,
+  credential: string,
+  expected: readonly string[],
+): Promise<number> {
+  if (expected.length === 0) return 0;
+  const enough = new AbortController();
+  const pools = createClient(PoolService, rpcTransport({ url, credential }));
+  const timer = setTimeout(() => enough.abort(), reportWaitMs);
+  let reporting = 0;
+  try {
+    for await (const { pools: now } of pools.watch({ intervalMs: 50 }, { signal: enough.signal })) {
+      reporting = now.filter(({ health }) => health === PoolHealth.FRESH).length;
+      if (reporting >= expected.length) break;
+    }
+  } catch (error) {
+    if (!enough.signal.aborted) throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  return reporting;
+}

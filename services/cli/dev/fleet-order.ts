@@ -1,0 +1,16 @@
+/** What the fleet's thread is started with: plain data, it crosses a thread. */
+export interface FleetOrder {
+  readonly host: string;
+  readonly port: number;
+  /** Of the control replica that the agents report to. */
+  readonly rpcUrl: string;
+  readonly credentialByVendor: Readonly<Record<string, string>>;
+  readonly reportIntervalMs: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
+}
+
+/** What the thread says once all its agents run. */
+export interface FleetNews {
+  readonly port: number;
+  readonly pools: readonly string[];
+}
