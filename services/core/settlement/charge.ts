@@ -3,7 +3,7 @@ import type { BookId, InstantUs, PoolId, RegionId, VendorId } from "../units.ts"
 import { slotAt } from "./calendar.ts";
 import type { Contract } from "./contract.ts";
 import type { Usage } from "./count-rule.ts";
-import { dayOf, hourOf, monthOf, nameOfPeriod } from "./period.ts";
+import { hourOf } from "./period.ts";
 import { holds, type PriceBook, type PriceLine } from "./price-book.ts";
 import { tokenClasses, type TokenClass, type UsageRecord } from "./usage.ts";
 
@@ -69,14 +69,10 @@ export function priceUsage(usage: Usage, book: PriceBook | undefined, contract: 
   return { kind: "priced", slot, lines: linesIn(slot, usage, book) };
 }
 
-export function ratingKey(record: UsageRecord, line: string, contract: Contract): RatingKey {
-  const { period: grain, timeZone } = contract;
-  const within = grain === "daily" ? dayOf : monthOf;
-  const period = nameOfPeriod(within(record.openedUs, timeZone));
-  return { vendor: record.vendor, period, line, pool: record.pool };
-}
-
-export function hourKey(record: UsageRecord, line: string): HourKey {
+export function hourKey(
+  record: Pick<UsageRecord, "vendor" | "pool" | "region" | "openedUs">,
+  line: string,
+): HourKey {
   const { vendor, pool, region, openedUs } = record;
   return { vendor, hourUs: hourOf(openedUs), line, pool, region };
 }

@@ -48,6 +48,12 @@ export function nameOfPeriod(period: Period): string {
   return names[kindOfPeriod(period)];
 }
 
+/** Name of the day or month that holds an instant. */
+export function periodNameAt(us: InstantUs, kind: "daily" | "monthly", timeZone: TimeZone): string {
+  const { date } = localTime(us, offsetMinutesByZone[timeZone]);
+  return kind === "daily" ? date : date.slice(0, 7);
+}
+
 /** The hour is the grain of what statements add up. */
 export function hourOf(us: InstantUs): InstantUs {
   return us - (us % usPerHour);

@@ -25,6 +25,15 @@ export const tokenClasses = [
 export type TokenClass = (typeof tokenClasses)[number];
 export type Tokens = Readonly<Record<TokenClass, bigint>>;
 
+/** As records, statements and metrics write them. */
+export const tokenClassNames: Readonly<Record<TokenClass, string>> = {
+  uncachedInput: "uncached_input",
+  cacheRead: "cache_read",
+  cacheWrite: "cache_write",
+  response: "response",
+  reasoning: "reasoning",
+};
+
 export const noTokens: Tokens = {
   uncachedInput: 0n,
   cacheRead: 0n,
