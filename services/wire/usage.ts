@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import type { EngineCapability, EngineKind } from "../core/pool.ts";
 import type {
   AttemptEnd,
   AttemptRole,
@@ -23,10 +22,7 @@ import type {
   VendorId,
 } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
-import {
-  EngineCapability as WireCapability,
-  EngineKind as WireEngine,
-} from "./gen/tokengrid/v1/pool_pb.js";
+import { words } from "./field.ts";
 import {
   AttemptEnd as WireEnd,
   AttemptRole as WireRole,
@@ -36,34 +32,17 @@ import {
   UsageRecordSchema,
   type UsageRecord as WireUsageRecord,
 } from "./gen/tokengrid/v1/usage_pb.js";
+import { engineCapabilities, engineKinds } from "./pool.ts";
 
-const engines: Readonly<Record<EngineKind, WireEngine>> = {
-  vllm: WireEngine.VLLM,
-  sglang: WireEngine.SGLANG,
-  trtllm: WireEngine.TRTLLM,
-  llamacpp: WireEngine.LLAMACPP,
-  openai: WireEngine.OPENAI,
-  anthropic: WireEngine.ANTHROPIC,
-  other: WireEngine.OTHER,
-};
-
-const capabilities: Readonly<Record<EngineCapability, WireCapability>> = {
-  "continuous-usage": WireCapability.CONTINUOUS_USAGE,
-  "cache-report": WireCapability.CACHE_REPORT,
-  "reasoning-count": WireCapability.REASONING_COUNT,
-  "token-ids": WireCapability.TOKEN_IDS,
-  "usage-query": WireCapability.USAGE_QUERY,
-};
-
-const roles: Readonly<Record<AttemptRole, WireRole>> = {
+const roles = words<AttemptRole, WireRole>({
   primary: WireRole.PRIMARY,
   retry: WireRole.RETRY,
   hedge: WireRole.HEDGE,
   audit: WireRole.AUDIT,
   canary: WireRole.CANARY,
-};
+});
 
-const ends: Readonly<Record<AttemptEnd, WireEnd>> = {
+const ends = words<AttemptEnd, WireEnd>({
   complete: WireEnd.COMPLETE,
   "client-cancel": WireEnd.CLIENT_CANCEL,
   "gateway-cancel": WireEnd.GATEWAY_CANCEL,
@@ -71,29 +50,29 @@ const ends: Readonly<Record<AttemptEnd, WireEnd>> = {
   "upstream-cut": WireEnd.UPSTREAM_CUT,
   "gateway-crash": WireEnd.GATEWAY_CRASH,
   "not-dispatched": WireEnd.NOT_DISPATCHED,
-};
+});
 
-const causes: Readonly<Record<CancelCause, WireCause>> = {
+const causes = words<CancelCause, WireCause>({
   "hedge-lost": WireCause.HEDGE_LOST,
   quota: WireCause.QUOTA,
   deadline: WireCause.DEADLINE,
   "drain-limit": WireCause.DRAIN_LIMIT,
   "slow-reader": WireCause.SLOW_READER,
-};
+});
 
-const engineSources: Readonly<Record<EngineCounts["source"], WireEngineSource>> = {
+const engineSources = words<EngineCounts["source"], WireEngineSource>({
   final: WireEngineSource.FINAL,
   continuous: WireEngineSource.CONTINUOUS,
   "non-stream": WireEngineSource.NON_STREAM,
   query: WireEngineSource.QUERY,
   none: WireEngineSource.NONE,
-};
+});
 
-const gatewaySources: Readonly<Record<GatewayCounts["source"], WireGatewaySource>> = {
+const gatewaySources = words<GatewayCounts["source"], WireGatewaySource>({
   tokenizer: WireGatewaySource.TOKENIZER,
   heuristic: WireGatewaySource.HEURISTIC,
   none: WireGatewaySource.NONE,
-};
+});
 
 const flags: Readonly<Record<UsageFlag, string>> = {
   "usage-decreased": "usage_decreased",
@@ -103,23 +82,14 @@ const flags: Readonly<Record<UsageFlag, string>> = {
   "reasoning-unknown": "reasoning_unknown",
 };
 
-const endpoints: Readonly<Record<UsageRecord["endpoint"], string>> = {
-  chat: "chat",
-  completions: "completions",
-  responses: "responses",
-  messages: "messages",
-  embeddings: "embeddings",
-};
-
-const engineByWire = inverse(engines);
-const capabilityByWire = inverse(capabilities);
-const roleByWire = inverse(roles);
-const endByWire = inverse(ends);
-const causeByWire = inverse(causes);
-const engineSourceByWire = inverse(engineSources);
-const gatewaySourceByWire = inverse(gatewaySources);
-const flagByWire = inverse(flags);
-const endpointByWire = inverse(endpoints);
+const flagByName = new Map(entries(flags).map(([flag, name]) => [name, flag]));
+const endpoints: ReadonlySet<string> = new Set([
+  "chat",
+  "completions",
+  "responses",
+  "messages",
+  "embeddings",
+]);
 
 /** Checks what the constraints of single fields cannot, and names what is wrong. Throws `ConnectError`. */
 export function toUsageRecord(message: WireUsageRecord): UsageRecord {
@@ -127,11 +97,10 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
   return {
     ...partiesOf(message),
     ...instantsOf(message),
-    role: known("role", roleByWire, message.role),
+    role: roles.toWord("role", message.role),
     isWinner: message.winner,
-    end: known("outcome", endByWire, outcome),
-    cancelCause:
-      cancelCause === undefined ? undefined : known("cancel_cause", causeByWire, cancelCause),
+    end: ends.toWord("outcome", outcome),
+    cancelCause: cancelCause === undefined ? undefined : causes.toWord("cancel_cause", cancelCause),
     httpStatus: message.httpStatus,
     finishReason: message.finishReason,
     outputTokensMax: count("max_output", message.maxOutput),
@@ -144,7 +113,7 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
       chunks: size("chunks", message.chunks),
       outDigest: message.outDigest,
     },
-    flags: message.flags.map((flag) => known("flags", flagByWire, flag)).toSorted(),
+    flags: message.flags.map(flagOf).toSorted(),
     priceBook: message.priceBookId as BookId,
     priceVersion: message.priceVersion,
     origin: message.originId as OriginId,
@@ -165,11 +134,11 @@ function partiesOf(message: WireUsageRecord) {
     region: message.regionId as RegionId,
     model: message.modelId as ModelId,
     modelVersion: message.modelRev,
-    engine: known("engine", engineByWire, message.engine),
+    engine: engineKinds.toWord("engine", message.engine),
     capabilities: new Set(
-      message.capabilities.map((each) => known("capabilities", capabilityByWire, each)),
+      message.capabilities.map((each) => engineCapabilities.toWord("capabilities", each)),
     ),
-    endpoint: known("endpoint", endpointByWire, message.endpoint),
+    endpoint: endpointOf(message.endpoint),
     gateway: message.gatewayId as GatewayId,
     epoch: message.epoch,
     producerSeq: message.producerSeq,
@@ -203,7 +172,7 @@ function instantsOf(from: Instants | WireUsageRecord): Instants {
 function countsOf(message: WireUsageRecord) {
   return {
     engineCounts: {
-      source: known("eng_source", engineSourceByWire, message.engSource),
+      source: engineSources.toWord("eng_source", message.engSource),
       input: count("eng_input", message.engInput),
       cacheRead: count("eng_cache_read", message.engCacheRead),
       cacheWrite: count("eng_cache_write", message.engCacheWrite),
@@ -213,7 +182,7 @@ function countsOf(message: WireUsageRecord) {
     idsInput: count("ids_input", message.idsInput),
     idsOutput: count("ids_output", message.idsOutput),
     gatewayCounts: {
-      source: known("gw_source", gatewaySourceByWire, message.gwSource),
+      source: gatewaySources.toWord("gw_source", message.gwSource),
       input: count("gw_input", message.gwInput),
       output: count("gw_output", message.gwOutput),
     },
@@ -233,16 +202,16 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     regionId: record.region,
     modelId: record.model,
     modelRev: record.modelVersion,
-    engine: engines[record.engine],
-    endpoint: endpoints[record.endpoint],
+    engine: engineKinds.fromWord(record.engine),
+    endpoint: record.endpoint,
     gatewayId: record.gateway,
     epoch: record.epoch,
     producerSeq: record.producerSeq,
-    role: roles[record.role],
+    role: roles.fromWord(record.role),
     winner: record.isWinner,
     ...instantsOf(record),
-    outcome: ends[record.end],
-    cancelCause: record.cancelCause === undefined ? undefined : causes[record.cancelCause],
+    outcome: ends.fromWord(record.end),
+    cancelCause: record.cancelCause === undefined ? undefined : causes.fromWord(record.cancelCause),
     httpStatus: record.httpStatus,
     finishReason: record.finishReason,
     maxOutput: record.outputTokensMax,
@@ -251,12 +220,12 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     engCacheWrite: engineCounts.cacheWrite,
     engOutput: engineCounts.output,
     engReasoning: engineCounts.reasoning,
-    engSource: engineSources[engineCounts.source],
+    engSource: engineSources.fromWord(engineCounts.source),
     idsInput: record.idsInput,
     idsOutput: record.idsOutput,
     gwInput: gatewayCounts.input,
     gwOutput: gatewayCounts.output,
-    gwSource: gatewaySources[gatewayCounts.source],
+    gwSource: gatewaySources.fromWord(gatewayCounts.source),
     ...evidence,
     flags: record.flags.map((flag) => flags[flag]),
     priceBookId: record.priceBook,
@@ -265,15 +234,28 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     serviceClass: record.serviceClass,
     joulesExpected: record.joulesExpected,
     gramsCo2Expected: record.gramsCo2Expected,
-    capabilities: [...record.capabilities].map((each) => capabilities[each]),
+    capabilities: [...record.capabilities].map((each) => engineCapabilities.fromWord(each)),
   });
 }
 
-function known<Wire, Core>(field: string, table: ReadonlyMap<Wire, Core>, value: Wire): Core {
-  const found = table.get(value);
-  if (found !== undefined) return found;
-  const names = [...table.values()].join(", ");
-  throw toConnectError("BAD_REQUEST", `${field}: expected one of ${names}, found ${String(value)}`);
+function endpointOf(name: string): UsageRecord["endpoint"] {
+  if (isEndpoint(name)) return name;
+  throw expectedOneOf("endpoint", endpoints, name);
+}
+
+function isEndpoint(name: string): name is UsageRecord["endpoint"] {
+  return endpoints.has(name);
+}
+
+function flagOf(name: string): UsageFlag {
+  const flag = flagByName.get(name);
+  if (flag !== undefined) return flag;
+  throw expectedOneOf("flags", flagByName.keys(), name);
+}
+
+function expectedOneOf(field: string, names: Iterable<string>, found: string): Error {
+  const expected = [...names].join(", ");
+  return toConnectError("BAD_REQUEST", `${field}: expected one of ${expected}, found ${found}`);
 }
 
 /** An absent count is unknown, never 0. */
@@ -284,10 +266,4 @@ function count(field: string, value: bigint | undefined): bigint | undefined {
 function size(field: string, value: bigint): bigint {
   if (value >= 0n) return value;
   throw toConnectError("BAD_REQUEST", `${field}: expected 0 or more, found ${value}`);
-}
-
-function inverse<Core extends string, Wire>(
-  table: Readonly<Record<Core, Wire>>,
-): ReadonlyMap<Wire, Core> {
-  return new Map(entries(table).map(([core, wire]) => [wire, core]));
 }

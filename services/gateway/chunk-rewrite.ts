@@ -1,0 +1,36 @@
+import { asciiJson, edited, scanObject } from "./json-text.ts";
+import { isObject, type JsonObject } from "./json-value.ts";
+
+/** How a pool's chunks differ from what the client shall see. */
+export interface ChunkRewrite {
+  /** The name by which the tenant asked for the model. */
+  readonly alias: string;
+  /**
+   * `none`: the client asked for no counts. `final`: one chunk with them, `null` in all others.
+   * `continuous`: as the engine says them.
+   */
+  readonly usage: "none" | "final" | "continuous";
+}
+
+const limits = { depthMax: 64, keysMax: 10_000 };
+
+/**
+ * The chunk as the client shall see it, cut into the pool's own bytes; undefined if it is none of its business. A
+ * member `error` that is null goes: some clients drop the text beside it.
+ */
+export function rewritten(
+  json: string,
+  chunk: JsonObject,
+  { alias, usage }: ChunkRewrite,
+): string | undefined {
+  const hasChoices = Array.isArray(chunk["choices"]) && chunk["choices"].length > 0;
+  if (!hasChoices && isObject(chunk["usage"]) && usage === "none") return undefined;
+  const changes = new Map<string, string | undefined>();
+  if ("model" in chunk && chunk["model"] !== alias) changes.set("model", asciiJson(alias));
+  if ("error" in chunk) changes.set("error", undefined);
+  if ("usage" in chunk && usage === "none") changes.set("usage", undefined);
+  if (hasChoices && isObject(chunk["usage"]) && usage === "final") changes.set("usage", "null");
+  if (changes.size === 0) return json;
+  const scan = scanObject(json, limits);
+  return scan.kind === "object" ? edited(json, scan.members, changes) : json;
+}

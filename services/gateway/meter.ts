@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import type { EngineCapability, EngineKind } from "../core/pool.ts";
+import type { AnswerEvidence } from "../core/settlement/usage.ts";
+import { isObject, objectIn, objectsIn, textIn, type JsonObject } from "./json-value.ts";
+import { UsageTail } from "./usage-tail.ts";
+
+export type TextKind = "content" | "reasoning" | "tool";
+
+/**
+ * Counts what a pool sends for one attempt, while it goes by. The text itself is only hashed. How it was cut into
+ * packets changes nothing of what is counted.
+ */
+export class AnswerMeter {
+  readonly usage: UsageTail;
+  readonly #bytes: Record<TextKind, number> = { content: 0, reasoning: 0, tool: 0 };
+  readonly #hash = createHash("sha256");
+  /** Text of this turn that is not hashed yet, as bytes in `latin1`. */
+  #unhashed = "";
+  #chunks = 0;
+  #deltas = 0;
+  #open = 0;
+  readonly #finishReasons = new Map<number, string | undefined>();
+
+  constructor(engine: EngineKind, capabilities: ReadonlySet<EngineCapability>) {
+    this.usage = new UsageTail(engine, capabilities);
+  }
+
+  /** Chunks with text in them: nearly the number of tokens, and a weaker witness than the engine. */
+  get deltas(): number {
+    return this.#deltas;
+  }
+
+  get chunks(): number {
+    return this.#chunks;
+  }
+
+  get textBytes(): number {
+    return this.#bytes.content + this.#bytes.reasoning + this.#bytes.tool;
+  }
+
+  /** Every choice that began has said why it ended. */
+  get isFinished(): boolean {
+    return this.#finishReasons.size > 0 && this.#open === 0;
+  }
+
+  /** Of the first choice. */
+  get finishReason(): string | undefined {
+    return this.#finishReasons.get(0) ?? this.#finishReasons.values().find(Boolean);
+  }
+
+  /** A chunk that only adds text to a choice, as bytes in `latin1`. */
+  observeText(choice: number, kind: TextKind, bytes: string): void {
+    this.#chunks += 1;
+    if (!this.#finishReasons.has(choice)) this.#begin(choice);
+    if (bytes !== "") this.#deltas += 1;
+    this.#addText(kind, bytes);
+  }
+
+  observeChunk(chunk: JsonObject): void {
+    this.#chunks += 1;
+    const choices = objectsIn(chunk, "choices");
+    const before = this.textBytes;
+    for (const choice of choices) this.#observeChoice(choice);
+    if (this.textBytes > before) this.#deltas += 1;
+    const usage = objectIn(chunk, "usage");
+    if (usage !== undefined) this.observeUsage(usage, choices.length === 0);
+  }
+
+  observeUsage(usage: JsonObject, isOwnChunk: boolean): void {
+    this.usage.observe(
+      usage,
+      isOwnChunk ? "own-chunk" : this.isFinished ? "with-finish" : "running",
+    );
+  }
+
+  /** To be called once per packet, so that the hash costs one call for many events. */
+  settle(): void {
+    if (this.#unhashed === "") return;
+    this.#hash.update(this.#unhashed, "latin1");
+    this.#unhashed = "";
+  }
+
+  /** Ends the count. */
+  evidence(deliveredBytes: number): AnswerEvidence {
+    this.settle();
+    return {
+      outBytes: BigInt(this.#bytes.content),
+      reasoningBytes: BigInt(this.#bytes.reasoning),
+      toolBytes: BigInt(this.#bytes.tool),
+      deliveredBytes: BigInt(deliveredBytes),
+      chunks: BigInt(this.#chunks),
+      outDigest: this.#hash.digest("hex"),
+    };
+  }
+
+  #observeChoice(choice: JsonObject): void {
+    const index = typeof choice["index"] === "number" ? choice["index"] : 0;
+    if (!this.#finishReasons.has(index)) this.#begin(index);
+    const delta = objectIn(choice, "delta");
+    for (const [kind, text] of textsIn(delta)) this.#addText(kind, bytesOf(text));
+    const reason = textIn(choice, "finish_reason");
+    if (reason !== undefined && this.#finishReasons.get(index) === undefined) {
+      this.#open -= 1;
+      this.#finishReasons.set(index, reason);
+    }
+  }
+
+  #begin(choice: number): void {
+    this.#open += 1;
+    this.#finishReasons.set(choice, undefined);
+  }
+
+  #addText(kind: TextKind, bytes: string): void {
+    this.#bytes[kind] += bytes.length;
+    this.#unhashed += bytes;
+  }
+}
+
+/** Some engines say the same reasoning under both of its names. */
+function* textsIn(delta: JsonObject | undefined): Generator<[TextKind, string]> {
+  if (delta === undefined) return;
+  yield ["content", textIn(delta, "content") ?? ""];
+  yield ["content", textIn(delta, "refusal") ?? ""];
+  yield ["reasoning", textIn(delta, "reasoning_content") ?? textIn(delta, "reasoning") ?? ""];
+  const calls = [...objectsIn(delta, "tool_calls"), { function: delta["function_call"] }];
+  for (const call of calls) {
+    const called = call.function;
+    if (!isObject(called)) continue;
+    yield ["tool", textIn(called, "name") ?? ""];
+    yield ["tool", textIn(called, "arguments") ?? ""];
+  }
+}
+
+function bytesOf(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}

@@ -1,0 +1,236 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { AttemptId, GatewayId } from "../core/units.ts";
+import type { Clock } from "../io/clock.ts";
+import type { Log } from "../io/log.ts";
+import type { Position } from "../io/segment-records.ts";
+import { openSegments, SegmentsError, type Segments } from "../io/segments.ts";
+import {
+  UsageRecordSchema,
+  type UsageRecord as WireUsageRecord,
+} from "../wire/gen/tokengrid/v1/usage_pb.js";
+import { fromUsageRecord, toUsageRecord } from "../wire/usage.ts";
+import { crashed, recover } from "./spool-recovery.ts";
+import { toSpooled, spooledKinds, type Watermark } from "./spooled.ts";
+
+/** Usage cannot be made durable, so no work may be sent. */
+export class MeteringError extends Error {
+  override name = "MeteringError";
+}
+
+/** A record as the attempt's owner knows it: the spool numbers it. */
+export type UnnumberedRecord = Omit<UsageRecord, "gateway" | "epoch" | "producerSeq">;
+
+/** Closed records that the ledger has not confirmed yet, in the order of the spool. */
+export interface Batch {
+  readonly records: readonly WireUsageRecord[];
+  /** Behind the last one. */
+  readonly next: Position;
+  readonly bytes: number;
+}
+
+export interface SpoolLimits {
+  /** Above it attempts are refused; those that run may still be closed. */
+  readonly bytesMax: number;
+  readonly segmentBytesMax: number;
+}
+
+export const defaultSpoolLimits: SpoolLimits = {
+  bytesMax: 4 * 1024 ** 3,
+  segmentBytesMax: 16 * 1024 ** 2,
+};
+
+const closeAgainMs = 1_000;
+
+/**
+ * What this gateway owes the ledger, on its own disk. An attempt is in it before it is sent, its record before
+ * it is shipped, and both leave it only on the ledger's word.
+ */
+export class Spool {
+  readonly #options: SpoolOptions;
+  readonly #segments: Segments;
+  readonly #epoch: bigint;
+  #seq = 0n;
+  /** A place at or before each attempt that is still open. */
+  readonly #openAt = new Map<AttemptId, Position>();
+  #acknowledged: Position;
+  #unacknowledged = { records: 0, bytes: 0, oldestUs: 0n };
+  #wake: () => void = () => undefined;
+
+  constructor(
+    options: SpoolOptions,
+    segments: Segments,
+    start: { epoch: bigint; acknowledged: Position },
+  ) {
+    this.#options = options;
+    this.#segments = segments;
+    this.#epoch = start.epoch;
+    this.#acknowledged = start.acknowledged;
+  }
+
+  /** Not confirmed by the ledger. `oldestUs` is 0 if there are none. */
+  get unacknowledged(): {
+    readonly records: number;
+    readonly bytes: number;
+    readonly oldestUs: bigint;
+  } {
+    return this.#unacknowledged;
+  }
+
+  get isWritable(): boolean {
+    return (
+      this.#segments.failure === undefined && this.#segments.bytes < this.#options.limits.bytesMax
+    );
+  }
+
+  get openAttempts(): number {
+    return this.#openAt.size;
+  }
+
+  /** Resolves when a crash could not forget the attempt any more. Throws `MeteringError`. */
+  async open(draft: UnnumberedRecord): Promise<void> {
+    if (!this.isWritable) throw new MeteringError("the usage spool is full or failed");
+    this.#openAt.set(draft.attempt, this.#segments.end);
+    try {
+      await this.#segments.append(toSpooled("opened", this.#encoded(draft, 0n)));
+    } catch (cause) {
+      this.#openAt.delete(draft.attempt);
+      throw new MeteringError("the attempt could not be written to the usage spool", { cause });
+    }
+  }
+
+  /** How far an open attempt has come: a lower bound, should we crash. Waits for nothing. */
+  watermark(mark: Watermark): void {
+    this.#segments.note(toSpooled("watermark", Buffer.from(JSON.stringify(mark))));
+  }
+
+  /** Resolves when the record is durable. The number it gets leaves no hole. */
+  async close(record: UnnumberedRecord): Promise<void> {
+    this.#seq += 1n;
+    const bytes = this.#encoded(record, this.#seq);
+    this.#count(+1, bytes.length);
+    if (this.#unacknowledged.records === 1) this.#unacknowledged.oldestUs = record.closedUs;
+    await this.#write(toSpooled("closed", bytes), record.id);
+    this.#openAt.delete(record.attempt);
+    this.#wake();
+  }
+
+  /** The oldest records that are not confirmed, at most so many. Empty if all are. */
+  async nextBatch(recordsMax: number): Promise<Batch> {
+    const records: WireUsageRecord[] = [];
+    let next = this.#acknowledged;
+    let bytes = 0;
+    for await (const spooled of this.#segments.read(this.#acknowledged)) {
+      next = spooled.next;
+      if (spooledKinds.get(spooled.bytes[0]) !== "closed") continue;
+      records.push(fromBinary(UsageRecordSchema, spooled.bytes.subarray(1)));
+      bytes += spooled.bytes.length - 1;
+      if (records.length >= recordsMax) break;
+    }
+    const [oldest] = records;
+    if (oldest !== undefined) this.#unacknowledged.oldestUs = oldest.closedUs;
+    return { records, next, bytes };
+  }
+
+  /** The ledger has them. What nobody needs any more is deleted. */
+  async acknowledge({ records, next, bytes }: Batch): Promise<void> {
+    this.#acknowledged = next;
+    this.#count(-records.length, -bytes);
+    this.#segments.note(toSpooled("acknowledged", Buffer.from(String(next))));
+    const needed = this.#openAt.values().reduce((least, at) => Math.min(least, at), next);
+    await this.#segments.trimBefore(needed);
+  }
+
+  /** A record that settlement cannot read is kept for people, and does not hold up the others. */
+  async setAside(record: WireUsageRecord): Promise<void> {
+    const path = join(
+      this.#options.folder,
+      `refused-${record.recordId.replaceAll(/[^\w.-]/g, "_")}.bin`,
+    );
+    await writeFile(path, toBinary(UsageRecordSchema, record), { flush: true });
+  }
+
+  /** Resolves when a record was closed, or on `wake`. For one waiter. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  async closeFiles(): Promise<void> {
+    await this.#segments.close();
+  }
+
+  /** After a restart: what was open then is closed now, with what the watermarks knew. */
+  async resume(found: Awaited<ReturnType<typeof recover>>): Promise<void> {
+    this.#unacknowledged = { ...found.unacknowledged };
+    const closedUs = BigInt(Math.round(this.#options.clock.now() * 1_000));
+    for (const { draft, mark } of found.open) {
+      await this.close(crashed(toUsageRecord(draft), mark, closedUs));
+    }
+  }
+
+  #encoded(record: UnnumberedRecord, producerSeq: bigint): Uint8Array {
+    const { gatewayId } = this.#options;
+    const numbered = { ...record, gateway: gatewayId, epoch: this.#epoch, producerSeq };
+    return toBinary(UsageRecordSchema, fromUsageRecord(numbered));
+  }
+
+  /** A full disk may have room again later; after a failed fsync only a new start helps. */
+  async #write(bytes: Uint8Array, id: string): Promise<void> {
+    for (;;) {
+      try {
+        await this.#segments.append(bytes);
+        return;
+      } catch (error) {
+        const mayRecover =
+          error instanceof SegmentsError && !["failed", "closed"].includes(error.reason);
+        this.#options.log.error({ record: id, error: String(error) }, "usage record not written");
+        if (!mayRecover) throw error;
+        await new Promise((resolve) => setTimeout(resolve, closeAgainMs).unref());
+      }
+    }
+  }
+
+  #count(records: number, bytes: number): void {
+    const { unacknowledged } = this;
+    const left = unacknowledged.records + records;
+    this.#unacknowledged = {
+      records: left,
+      bytes: unacknowledged.bytes + bytes,
+      oldestUs: left === 0 ? 0n : unacknowledged.oldestUs,
+    };
+  }
+}
+
+export interface SpoolOptions {
+  readonly folder: string;
+  readonly gatewayId: GatewayId;
+  readonly limits: SpoolLimits;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onFsync: (durationMs: number) => void;
+}
+
+/** Opens the folder and closes, as `gateway-crash`, every attempt that was open when it was left. */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const { folder, limits, log, clock, onFsync } = options;
+  const segments = await openSegments({
+    folder,
+    segmentBytesMax: limits.segmentBytesMax,
+    onFsync,
+    onDamage: (damage) => log.error({ damage, folder }, "damaged place in the usage spool"),
+  });
+  const found = await recover(segments);
+  const nowUs = BigInt(Math.round(clock.now() * 1_000));
+  const epoch = nowUs > found.epoch ? nowUs : found.epoch + 1n;
+  const spool = new Spool(options, segments, { epoch, acknowledged: found.acknowledged });
+  await spool.resume(found);
+  return spool;
+}
