@@ -107,7 +107,7 @@ function optionsOf({ lines, write, most, isStacked }, root) {
   const shown = isStacked ? lines.toReversed() : lines;
   return {
     ...sizeOf(root),
-    padding: [8, 6, 0, 0],
+    padding: [8, 14, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {
@@ -115,7 +115,15 @@ function optionsOf({ lines, write, most, isStacked }, root) {
       y: { range: (_plot, _from, to) => [0, most ?? Math.max(1, (to || 0) * 1.15)] },
     },
     axes: [
-      { ...axis, space: 70, size: 18, gap: 2, grid: { show: false }, values: ages },
+      {
+        ...axis,
+        space: 70,
+        size: 18,
+        gap: 2,
+        grid: { show: false },
+        values: ages,
+        splits: minutes,
+      },
       {
         ...axis,
         size: 40,
@@ -136,6 +144,16 @@ function optionsOf({ lines, write, most, isStacked }, root) {
       })),
     ],
   };
+}
+
+/**
+ * @param {uPlot} _plot
+ * @param {number} _axis
+ * @param {number} from
+ * @param {number} to
+ */
+function minutes(_plot, _axis, from, to) {
+  return [4, 3, 2, 1, 0].map((each) => to - each * 60).filter((at) => at > from);
 }
 
 /**

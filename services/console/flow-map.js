@@ -3,8 +3,9 @@
  * review number, points and a graticule do not.
  */
 
-import { geoConicEqualArea, geoGraticule, geoPath } from "d3-geo";
+import { geoConicEquidistant, geoGraticule, geoPath } from "d3-geo";
 import { overModels } from "./grid.js";
+import { placeLabels } from "./labels.js";
 import { nameOf, text } from "./text.js";
 
 /**
@@ -30,7 +31,7 @@ import { nameOf, text } from "./text.js";
 const ttftMsObjective = 2_500;
 const sparkMs = 1_100;
 const sparksMax = 500;
-const arcWidthMax = 5;
+const arcWidthMax = 4;
 const arcHeight = 0.22;
 
 export class FlowMap {
@@ -42,7 +43,11 @@ export class FlowMap {
   /** @type {Spark[]} */ #sparks = [];
   /** @type {Map<string, readonly [number, number]>} */ #pointById = new Map();
   /** @type {Map<string, HTMLButtonElement>} */ #buttonByRegion = new Map();
+  /** @type {ReadonlyMap<string, readonly [number, number]>} middle of each name's left edge */
+  #hubNames = new Map();
+  /** @type {ReadonlyMap<string, readonly [number, number]>} */ #cityNames = new Map();
   /** @type {Record<string, string>} */ #colours = {};
+  #font = "";
   /** @type {ColourBy} */ colourBy = "side";
   #selected = "";
   #width = 0;
@@ -72,11 +77,11 @@ export class FlowMap {
       canvas.height = Math.round(clientHeight * devicePixelRatio);
     }
     const style = getComputedStyle(this.#canvas);
-    for (const name of ["east", "west", "city", "grid", "ink", "muted", "good", "fair", "poor"]) {
+    for (const name of ["east", "west", "city", "grid", "panel", "muted", "good", "fair", "poor"]) {
       this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
     }
     this.#project();
-    this.#placeHubs();
+    this.#placeNames();
   }
 
   /** @param {readonly Placed[]} placed */
@@ -118,9 +123,10 @@ export class FlowMap {
     const places = [...this.#grid.cities.values(), ...this.#grid.regions.values()];
     if (places.length === 0) return;
     const points = places.map(({ longitude, latitude }) => [longitude, latitude]);
-    const sides = { left: 46, top: 64, right: 74, bottom: 52 };
-    const projection = geoConicEqualArea()
-      .parallels([25, 44])
+    const sides = { left: 56, top: 40, right: 64, bottom: 44 };
+    // Standard parallels far in the south draw the country wide, as screens are.
+    const projection = geoConicEquidistant()
+      .parallels([0, 8])
       .rotate([-106, 0])
       .fitExtent(
         [
@@ -159,8 +165,10 @@ export class FlowMap {
     for (const { id, role } of this.#grid.regions.values()) {
       const [x, y] = this.#pointById.get(id) ?? [0, 0];
       const light = context.createRadialGradient(x, y, 0, x, y, 120);
-      light.addColorStop(0, this.#colours[role === "supply-hub" ? "west" : "east"] ?? "");
-      light.addColorStop(1, "transparent");
+      const colour = this.#colours[role === "supply-hub" ? "west" : "east"] ?? "";
+      light.addColorStop(0, colour);
+      // The same colour without any of it: towards `transparent` it would turn grey on the way.
+      light.addColorStop(1, `${colour}00`);
       context.fillStyle = light;
       context.fillRect(x - 120, y - 120, 240, 240);
     }
@@ -174,6 +182,7 @@ export class FlowMap {
    */
   #drawDegrees(context, projection) {
     context.font = "10px system-ui";
+    context.textBaseline = "alphabetic";
     context.fillStyle = this.#colours["muted"] ?? "";
     context.globalAlpha = 0.6;
     for (let longitude = 80; longitude <= 130; longitude += 10) {
@@ -196,17 +205,44 @@ export class FlowMap {
     return undefined;
   }
 
-  /** The hubs are buttons over the canvas, so that the keyboard and screen readers reach them. */
-  #placeHubs() {
-    for (const [id, region] of this.#grid.regions) {
-      const [x, y] = this.#pointById.get(id) ?? [0, 0];
-      const button = this.#buttonByRegion.get(id) ?? this.#hubButton(id);
+  /** Hubs first, then cities in the order of the preset, the largest ahead. What finds no room stays unnamed. */
+  #placeNames() {
+    const style = getComputedStyle(this.#canvas);
+    this.#font = `11px ${style.fontFamily}`;
+    const context = this.#ground.getContext("2d");
+    if (context === null) return;
+    const regions = [...this.#grid.regions.values()];
+    const cities = [...this.#grid.cities.values()];
+    /** @param {Place} place */
+    const mark = (place) => {
+      const isHub = place.role !== "city";
+      context.font = isHub ? `600 12px ${style.fontFamily}` : this.#font;
+      const name = isHub ? shortName(place) : nameOf(place);
+      const width = context.measureText(name).width + 4;
+      const at = this.#pointById.get(place.id) ?? [0, 0];
+      return { key: place.id, at, width, height: isHub ? 18 : 14, gap: isHub ? 14 : 7 };
+    };
+    const frame = { width: this.#width, height: this.#height - 18 };
+    /** @type {import("./labels.js").Box[]} */
+    const taken = [];
+    this.#hubNames = placeLabels(regions.map(mark), frame, taken);
+    this.#cityNames = placeLabels(cities.map(mark), frame, taken);
+    this.#placeHubs(regions);
+  }
+
+  /**
+   * The hubs are buttons over the canvas, so that the keyboard and screen readers reach them.
+   * @param {readonly Place[]} regions
+   */
+  #placeHubs(regions) {
+    for (const region of regions) {
+      const at = this.#hubNames.get(region.id) ?? this.#pointById.get(region.id);
+      if (at === undefined) continue;
+      const button = this.#buttonByRegion.get(region.id) ?? this.#hubButton(region.id);
       button.classList.toggle("supply", region.role === "supply-hub");
       button.textContent = shortName(region);
-      const isWest = x < this.#width * 0.5;
-      button.classList.toggle("left", isWest);
-      button.style.left = `${x}px`;
-      button.style.top = `${y}px`;
+      button.style.left = `${at[0]}px`;
+      button.style.top = `${at[1]}px`;
     }
   }
 
@@ -253,8 +289,10 @@ export class FlowMap {
       perSecondByOrigin.set(origin, (perSecondByOrigin.get(origin) ?? 0) + perSecond);
     }
     const most = Math.max(0.5, ...perSecondByOrigin.values());
-    context.font = `11px ${getComputedStyle(this.#canvas).fontFamily}`;
+    context.font = this.#font;
     context.textBaseline = "middle";
+    context.strokeStyle = this.#colours["panel"] ?? "";
+    context.lineWidth = 3;
     for (const city of this.#grid.cities.values()) {
       const [x, y] = this.#pointById.get(city.id) ?? [0, 0];
       const share = Math.sqrt((perSecondByOrigin.get(city.id) ?? 0) / most);
@@ -263,9 +301,12 @@ export class FlowMap {
       context.beginPath();
       context.arc(x, y, 1.6 + share * 2.6, 0, 2 * Math.PI);
       context.fill();
-      if (share < 0.35) continue;
+      const label = this.#cityNames.get(city.id);
+      if (label === undefined) continue;
       context.fillStyle = this.#colours["muted"] ?? "";
-      context.fillText(nameOf(city), x + 8, y);
+      context.globalAlpha = 0.35 + 0.65 * share;
+      context.strokeText(nameOf(city), label[0], label[1]);
+      context.fillText(nameOf(city), label[0], label[1]);
     }
     context.globalAlpha = 1;
   }
@@ -392,7 +433,7 @@ export class FlowMap {
 /** The cluster without the words that all clusters share. @param {Place} region */
 export function shortName(region) {
   const name = nameOf(region).replace(/ Cluster$|数据中心集群$|集群$/, "");
-  return name.length > 22 ? text("map.yrd") : name;
+  return region.id === "yrd-demo" ? text("map.yrd") : name;
 }
 
 /**

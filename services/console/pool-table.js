@@ -147,7 +147,7 @@ const columns = [
     rank: ({ locationGramsPerJoule }) => locationGramsPerJoule,
     show(cell, { locationGramsPerJoule, marketGramsPerJoule }) {
       setText(part(cell, 0, ""), say.gramsPerKwh(locationGramsPerJoule));
-      setText(part(cell, 1, "second"), ` · ${say.gramsPerKwh(marketGramsPerJoule)}`);
+      setText(part(cell, 1, "second"), say.gramsPerKwh(marketGramsPerJoule));
     },
   },
 ];
@@ -383,7 +383,7 @@ function observed(cell, { ms, gap }) {
   const sign = gap !== undefined && gap > 0 ? "+" : "";
   setText(
     part(cell, 1, isWorse ? "gap worse" : "gap"),
-    gap === undefined ? "" : ` ${sign}${say.percent(gap)}`,
+    gap === undefined ? "" : `${sign}${say.percent(gap)}`,
   );
 }
 

@@ -50,6 +50,7 @@ const sources: Readonly<Record<string, URL>> = {
   "/dom.js": new URL("dom.js", page),
   "/flow-map.js": new URL("flow-map.js", page),
   "/grid.js": new URL("grid.js", page),
+  "/labels.js": new URL("labels.js", page),
   "/placements.js": new URL("placements.js", page),
   "/pool-table.js": new URL("pool-table.js", page),
   "/rpc.js": new URL("rpc.js", page),
@@ -90,13 +91,15 @@ export async function serveConsole(options: ConsoleOptions): Promise<number> {
   const rpc = connectNodeAdapter({
     routes,
     interceptors: [validation],
-    requestGate: ({ values }) => values.set(identityKey, localOperator),
+    requestGate: ({ values }) => {
+      values.set(identityKey, localOperator);
+    },
     grpc: false,
     grpcWeb: false,
     readMaxBytes: requestBytesMax,
     shutdownSignal: signal,
   });
-  const names = new Set([...hostNames, host, "localhost", "[::1]"]);
+  const names = new Set([...hostNames, host, "127.0.0.1", "localhost", "[::1]"]);
 
   const server = createServer({ headersTimeout: headersMsMax }, (request, response) => {
     const path = request.url?.split("?")[0] ?? "/";
