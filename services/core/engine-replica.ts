@@ -21,7 +21,10 @@ export interface StepResult<Job> {
   readonly prefillTokens: number;
   /** Sequences that decoded in it. */
   readonly batch: number;
+  /** At the replica, before the site's own use. */
   readonly joules: number;
+  /** Came out of the queue when it began. */
+  readonly admitted: readonly Job[];
   /** Got their first token. */
   readonly started: readonly Job[];
   readonly finished: readonly Job[];
@@ -40,6 +43,7 @@ interface Sequence<Job> {
 }
 
 interface Plan<Job> {
+  readonly admitted: readonly Job[];
   readonly takes: readonly { readonly sequence: Sequence<Job>; readonly tokens: number }[];
   readonly prefillTokens: number;
   readonly batch: number;
@@ -157,9 +161,9 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
   /** Begins a step and tells how long it will take, in ms. Undefined when there is nothing to do. */
   begin(): number | undefined {
     assert(this.#plan === undefined, "a step ends before the next begins");
-    this.#admit();
+    const admitted = this.#admit();
     if (this.runningRequests === 0) return undefined;
-    this.#plan = this.#planned();
+    this.#plan = this.#planned(admitted);
     return this.#plan.ms;
   }
 
@@ -173,8 +177,9 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
     const finished = this.#endingNow();
     const started = this.#prefill(plan);
     for (const sequence of started) this.#start(sequence, finished);
-    const { ms, prefillTokens, batch } = plan;
+    const { ms, prefillTokens, batch, admitted } = plan;
     return {
+      admitted,
       ms,
       prefillTokens,
       batch,
@@ -185,12 +190,13 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
   }
 
   /** In order, up to the first that does not fit: nobody is overtaken. */
-  #admit(): void {
+  #admit(): Job[] {
+    const admitted: Job[] = [];
     for (const sequence of this.#waiting) {
       const { promptTokens, outputTokensMax, blocks } = sequence.job;
       const reserved = this.#kvTokensReserved + promptTokens + outputTokensMax;
       const isFull = this.runningRequests >= this.profile.sequencesMax;
-      if (isFull || reserved > this.profile.kvTokensTotal) return;
+      if (isFull || reserved > this.profile.kvTokensTotal) break;
       // The last token is always computed: its output is the first token of the answer.
       const known = this.#prefixCache?.match(blocks) ?? 0;
       sequence.cachedTokens = Math.min(known, promptTokens - 1);
@@ -199,10 +205,12 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
       this.#kvTokensPrefilling += sequence.cachedTokens;
       this.#waiting.delete(sequence);
       this.#prefilling.add(sequence);
+      admitted.push(sequence.job);
     }
+    return admitted;
   }
 
-  #planned(): Plan<Job> {
+  #planned(admitted: readonly Job[]): Plan<Job> {
     const { stepBaseMs, stepMsPerSequence, stepMsPerKvToken, prefillMsPerToken } = this.profile;
     const takes = [];
     let room = this.profile.prefillChunkTokens;
@@ -218,7 +226,8 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
       batch === 0
         ? 0
         : stepBaseMs + stepMsPerSequence * batch + stepMsPerKvToken * this.#kvTokensDecoding;
-    return { takes, prefillTokens, batch, ms: decodeMs + prefillMsPerToken * prefillTokens };
+    const ms = decodeMs + prefillMsPerToken * prefillTokens;
+    return { admitted, takes, prefillTokens, batch, ms };
   }
 
   #endingNow(): Sequence<Job>[] {

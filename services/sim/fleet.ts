@@ -19,8 +19,7 @@ export interface Fleet {
 
 export interface Vendor {
   readonly id: VendorId;
-  readonly nameEn: string;
-  readonly nameZh: string;
+  readonly name: string;
 }
 
 /** A pool before anybody serves it: it has no address and no agent yet. */
@@ -91,7 +90,7 @@ const poolSchema = z.strictObject({
 });
 
 const fleetSchema = z.strictObject({
-  vendors: z.array(z.strictObject({ id, nameEn: z.string(), nameZh: z.string() })),
+  vendors: z.array(z.strictObject({ id, name: z.string().min(1) })),
   power: z.record(z.string(), powerSchema),
   engines: z.record(z.string(), engineSchema),
   models: z.record(z.string(), z.strictObject({ version: z.string(), contextTokensMax: count })),

@@ -1,0 +1,73 @@
+import { once } from "node:events";
+import { z } from "zod";
+import type { PoolRegistration } from "../core/pool.ts";
+import type { Geography } from "../core/region.ts";
+import { openLog, type Log } from "../io/log.ts";
+import { loadGeography } from "../io/preset.ts";
+import { serveEngines } from "./engine-server.ts";
+import { loadFleet, presetFleetPath, type Fleet, type FleetPool } from "./fleet.ts";
+
+export { loadFleet } from "./fleet.ts";
+
+export const configSchema = z.strictObject({
+  host: z.string().default("127.0.0.1"),
+  port: z.int().min(0).max(65_535).default(18_000),
+  fleetPath: z.string().min(1).default(presetFleetPath),
+  logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
+});
+
+export type SimConfig = z.output<typeof configSchema>;
+
+/** A pool that is served, and all that an agent needs for it. */
+export interface SimulatedPool {
+  readonly registration: PoolRegistration;
+  readonly metricsUrl: string;
+  /** Where its accelerators tell what they draw. */
+  readonly power: { readonly kind: "dcgm"; readonly url: string; readonly hostWatts: number };
+}
+
+export interface OpenFleet {
+  readonly port: number;
+  readonly pools: readonly SimulatedPool[];
+  close(): Promise<void>;
+}
+
+/** Serves every pool of a fleet on one port, in real time. Resolves when it listens. */
+export async function openFleet(options: {
+  readonly fleet: Fleet;
+  readonly geography: Geography;
+  readonly host: string;
+  /** 0 takes any that is free. */
+  readonly port: number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}): Promise<OpenFleet> {
+  const { fleet, geography, host, port, log, signal } = options;
+  const server = await serveEngines({ pools: fleet.pools, geography, host, port, log, signal });
+  const pools = fleet.pools.map((pool) => toSimulatedPool(pool, `http://${host}:${server.port}`));
+  return { port: server.port, pools, close: () => server.close() };
+}
+
+function toSimulatedPool({ registration, engines }: FleetPool, baseUrl: string): SimulatedPool {
+  const endpoint = `${baseUrl}/${registration.id}`;
+  const hostWatts = [...engines.values()].reduce(
+    (watts, { power, replicas }) => watts + power.hostWatts * replicas,
+    0,
+  );
+  return {
+    registration: { ...registration, endpoint, generation: 0 },
+    metricsUrl: `${endpoint}/metrics`,
+    power: { kind: "dcgm", url: `${endpoint}/dcgm/metrics`, hostWatts },
+  };
+}
+
+/** Serves the fleet until the signal says stop. */
+export async function start(config: SimConfig, signal: AbortSignal): Promise<void> {
+  const { host, port, fleetPath, logLevel } = config;
+  const log = openLog({ role: "sim", level: logLevel });
+  const fleet = loadFleet(fleetPath);
+  const served = await openFleet({ fleet, geography: loadGeography(), host, port, log, signal });
+  log.info({ host, port: served.port, pools: served.pools.length }, "simulated pools are served");
+  if (!signal.aborted) await once(signal, "abort");
+  await served.close();
+}
