@@ -38,17 +38,19 @@ export type Event = { readonly at: Instant } & (
 );
 
 export type ReportResult =
-  | "accepted"
-  | "rejected-identity"
-  | "rejected-schema"
-  | "out-of-order"
-  | "stale-generation";
+  "accepted" | "rejected-identity" | "rejected-schema" | "out-of-order" | "stale-generation";
 
 /** Everything a control replica asks of the world. Performed by `services/control`, in order. */
 export type Effect =
   | { readonly kind: "answer"; readonly decision: Decision; readonly lease: Lease | undefined }
   | { readonly kind: "renewed"; readonly lease: Lease }
   | { readonly kind: "refused"; readonly lease: LeaseId; readonly reason: "lease-gone" }
-  | { readonly kind: "report-answered"; readonly pool: PoolId; readonly result: ReportResult }
+  | {
+      readonly kind: "report-answered";
+      readonly pool: PoolId;
+      readonly result: ReportResult;
+      /** What was expected and what was found; empty if it was accepted. */
+      readonly detail: string;
+    }
   /** `expired` is a leak by its holder, `cut` is a drain's deadline. */
   | { readonly kind: "revoke"; readonly lease: Lease; readonly reason: "expired" | "cut" };

@@ -62,7 +62,13 @@ export interface Evidence {
 }
 
 export type Decision =
-  | (Evidence & { readonly kind: "placed"; readonly pool: PoolId; readonly costNano: number })
+  | (Evidence & {
+      readonly kind: "placed";
+      readonly pool: PoolId;
+      readonly costNano: number;
+      /** Its bill, which is also among the candidates. */
+      readonly chosen: Candidate;
+    })
   | (Evidence & { readonly kind: "unplaceable"; readonly reason: UnplaceableReason });
 
 /**
@@ -94,7 +100,8 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
   };
   const best = pick(candidates, evidence.seed);
   if (best === undefined) return { kind: "unplaceable", reason: reasonOf(rejections), ...evidence };
-  return { kind: "placed", pool: best.pool, costNano: best.costNano, ...evidence };
+  const { pool, costNano } = best;
+  return { kind: "placed", pool, costNano, chosen: best, ...evidence };
 }
 
 /** The bill. The table is spelt out so that it is inlined: walked by key it takes twice as long. */

@@ -1,0 +1,68 @@
+import type { Effect } from "./events.ts";
+import type { Lease } from "./lease.ts";
+import type { Expected } from "./placement/expect.ts";
+import type { PlacementRequest } from "./placement/request.ts";
+import type { AttemptId, Instant, LeaseId, ModelId, PoolId } from "./units.ts";
+
+/** A lease with what is needed to answer again and to learn from how it went. */
+export interface Grant {
+  readonly lease: Lease;
+  readonly request: PlacementRequest;
+  readonly expected: Expected;
+  readonly answer: Effect & { readonly kind: "answer" };
+}
+
+/** The leases of one replica, in the order in which they were granted or renewed. */
+export class Grants {
+  readonly #byLease = new Map<LeaseId, Grant>();
+  readonly #byAttempt = new Map<AttemptId, Grant>();
+
+  get leases(): readonly Lease[] {
+    return this.all().map(({ lease }) => lease);
+  }
+
+  all(): readonly Grant[] {
+    return [...this.#byLease.values()];
+  }
+
+  get(lease: LeaseId): Grant | undefined {
+    return this.#byLease.get(lease);
+  }
+
+  ofAttempt(attempt: AttemptId): Grant | undefined {
+    return this.#byAttempt.get(attempt);
+  }
+
+  hold(grant: Grant): void {
+    this.#byLease.delete(grant.lease.id);
+    this.#byLease.set(grant.lease.id, grant);
+    this.#byAttempt.set(grant.lease.attempt, grant);
+  }
+
+  drop({ lease }: Grant): void {
+    this.#byLease.delete(lease.id);
+    this.#byAttempt.delete(lease.attempt);
+  }
+
+  /** Looks no further than the first that lives: one with a shorter life behind it waits for it. */
+  expiredAt(now: Instant): readonly Grant[] {
+    const expired: Grant[] = [];
+    for (const grant of this.#byLease.values()) {
+      if (grant.lease.expiresAt > now) break;
+      expired.push(grant);
+    }
+    return expired;
+  }
+
+  onPool(pool: PoolId): readonly Grant[] {
+    return this.all().filter(({ lease }) => lease.pool === pool);
+  }
+
+  count(pool: PoolId, model: ModelId): number {
+    let count = 0;
+    for (const { lease } of this.#byLease.values()) {
+      if (lease.pool === pool && lease.model === model) count += 1;
+    }
+    return count;
+  }
+}

@@ -1,0 +1,72 @@
+import { PRIOR_VALID_MS } from "./network.ts";
+import type { Figure } from "./figure.ts";
+import type { Pool, PoolRegistration, Served, ServedModel } from "./pool.ts";
+import type { Geography, Region } from "./region.ts";
+import type { Instant, ModelId, OriginId, RegionId } from "./units.ts";
+
+/** A pool joins with a share of 0: nothing is granted before the registry says how much may be. */
+export function joined(
+  registration: PoolRegistration,
+  before: Pool | undefined,
+  options: {
+    readonly region: Region;
+    readonly geography: Geography;
+    readonly now: Instant;
+    readonly leasedOf: (model: ModelId) => number;
+  },
+): Pool {
+  const { region, geography, now, leasedOf } = options;
+  const { models, region: _region, ...facts } = registration;
+  const isNewRun = before === undefined || registration.generation > before.generation;
+  return {
+    ...facts,
+    region,
+    served: new Map(
+      models.map((each) => [each.model, toServed(each, before?.served.get(each.model), leasedOf)]),
+    ),
+    status: before?.status ?? "ready",
+    share: before?.share ?? 0,
+    reportedAt: before?.reportedAt,
+    reportSequence: isNewRun ? 0 : before.reportSequence,
+    reportValidMs: before?.reportValidMs ?? 1,
+    powerWatts: before?.powerWatts,
+    energyJoulesTotal: before?.energyJoulesTotal,
+    roundTripMsFrom: withPriors(before?.roundTripMsFrom, region.id, geography, now),
+    ejectedUntil: before?.ejectedUntil,
+  };
+}
+
+function toServed(
+  model: ServedModel,
+  before: Served | undefined,
+  leasedOf: (model: ModelId) => number,
+): Served {
+  return {
+    ...model,
+    report: before?.report,
+    promptTokensPerSecond: before?.promptTokensPerSecond,
+    outputTokensPerSecond: before?.outputTokensPerSecond,
+    slotsLeased: leasedOf(model.model),
+    grantedSinceReport: before?.grantedSinceReport ?? 0,
+    endedSinceReport: before?.endedSinceReport ?? 0,
+    observed: before?.observed,
+    price: before?.price,
+  };
+}
+
+/** What geography says of paths that nobody measured. */
+function withPriors(
+  known: ReadonlyMap<OriginId, Figure> | undefined,
+  region: RegionId,
+  { roundTripMsPrior }: Geography,
+  now: Instant,
+): ReadonlyMap<OriginId, Figure> {
+  const paths = new Map(known);
+  for (const [origin, priorByRegion] of roundTripMsPrior) {
+    const value = priorByRegion.get(region);
+    const isMeasured = paths.get(origin)?.source === "measured";
+    if (value === undefined || isMeasured) continue;
+    paths.set(origin, { value, source: "estimated", observedAt: now, validMs: PRIOR_VALID_MS });
+  }
+  return paths;
+}
