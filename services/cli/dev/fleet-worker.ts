@@ -21,12 +21,12 @@ async function runFleet(order: FleetOrder): Promise<void> {
     signal: stop.signal,
   });
   const agents = await Promise.all(
-    fleet.pools.map(({ registration, metricsUrl }) =>
+    fleet.pools.map(({ registration, metricsUrl, power }) =>
       openAgent({
         registration,
         metricsUrl,
         dialect: "vllm",
-        power: { kind: "none" },
+        power,
         rpcUrl: order.rpcUrl,
         credential: order.credentialByVendor[registration.vendor] ?? "",
         intervalMs: order.reportIntervalMs,
