@@ -168,9 +168,9 @@ export class ReportBuilder {
     if (isFailed || isTtftMissed || isTpotMissed) this.#missed.any += 1;
   }
 
-  /** One gap between two tokens of one answer. */
-  addGap(itlMs: number): void {
-    this.#itlMs.add(itlMs);
+  /** A gap between two tokens, seen so many times. */
+  addGap(itlMs: number, times = 1): void {
+    this.#itlMs.add(itlMs, times);
   }
 
   addAttempt(attempt: LedgeredAttempt): void {

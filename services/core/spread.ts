@@ -20,12 +20,13 @@ export class Spread {
   readonly #counts: number[] = [];
   #count = 0;
 
-  add(value: number): void {
+  /** The value, so many times. */
+  add(value: number, times = 1): void {
     assert(value >= 0 && value < Infinity, "a value of a spread is finite and not negative");
     const bucket = Math.max(0, Math.ceil(Math.log(value / valueMin) / widthLog));
     while (this.#counts.length <= bucket) this.#counts.push(0);
-    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
-    this.#count += 1;
+    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + times;
+    this.#count += times;
   }
 
   /** Undefined if there was no value. */

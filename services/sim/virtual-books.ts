@@ -1,0 +1,147 @@
+import { createHash } from "node:crypto";
+import { assert } from "../core/assert.ts";
+import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
+import { defaultContract } from "../core/settlement/contract.ts";
+import { dayOf, periodNameAt, type Period } from "../core/settlement/period.ts";
+import {
+  hourText,
+  keysOf,
+  Posting,
+  ratingText,
+  type At,
+  type Changes,
+  type HourTotal,
+} from "../core/settlement/posting.ts";
+import { prepare, type Prepared } from "../core/settlement/prepare.ts";
+import type { PriceBook, PriceLine } from "../core/settlement/price-book.ts";
+import type { Cumulative } from "../core/settlement/rate.ts";
+import { closeStatement, type Account, type Statement } from "../core/settlement/statement.ts";
+import { bookText, contractText } from "../core/settlement/terms-text.ts";
+import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
+import type { AttemptId, InstantUs, Nano, VendorId } from "../core/units.ts";
+
+/** What the books made of a record. */
+export type Booked =
+  | { readonly kind: "posted"; readonly tokens: Tokens; readonly amountNano: Nano }
+  | { readonly kind: "quarantined"; readonly reason: string };
+
+/** Settlement in memory: the same rules as over the ledger's store, a record at a time. */
+export class VirtualBooks {
+  readonly #books = new Map<string, PriceBook>();
+  readonly #lines = new Map<string, PriceLine>();
+  readonly #cumulatives = new Map<string, At<RatingKey, Cumulative>>();
+  readonly #hours = new Map<string, At<HourKey, HourTotal>>();
+  readonly #attempts = new Set<AttemptId>();
+  /** Posted and quarantined records, by vendor and day. */
+  readonly #counts = new Map<string, Counts>();
+  readonly #hash = createHash("sha256");
+  #chargedNano: Nano = 0n;
+  #enteredNano: Nano = 0n;
+
+  publish(book: PriceBook): void {
+    this.#books.set(`${book.id}@${book.version}`, book);
+    for (const line of book.lines) this.#lines.set(`${book.id}:${book.version}:${line.id}`, line);
+  }
+
+  post(record: UsageRecord): Booked {
+    assert(!this.#attempts.has(record.attempt), "an attempt has one record");
+    this.#attempts.add(record.attempt);
+    const prepared = prepare(record, {
+      rev: 0n,
+      contract: defaultContract,
+      book: this.#books.get(`${record.priceBook}@${record.priceVersion}`),
+      sha256,
+    });
+    this.#hash.update(prepared.text);
+    const posting = this.#postingFor(prepared);
+    const { status, reason } = posting.add(prepared);
+    assert(status === "posted" || status === "quarantined", "a record is posted or quarantined");
+    this.#count(record, status);
+    return status === "posted" ? this.#keep(posting.changes) : { kind: status, reason };
+  }
+
+  /** Attempts with a record. */
+  get records(): number {
+    return this.#attempts.size;
+  }
+
+  /** What a vendor is owed for a local day. */
+  statement(vendor: VendorId, dayUs: InstantUs): Statement {
+    const period = dayOf(dayUs, defaultContract.timeZone);
+    const { posted, quarantined } = this.#counts.get(countKey(vendor, dayUs)) ?? nothing;
+    const account: Account = {
+      vendor,
+      period,
+      hours: [...this.#hours.values()].filter(({ key }) => isOf(key, vendor, period)),
+      attempts: posted,
+      quarantined,
+      contractHash: sha256(contractText(defaultContract)),
+      hashByVersion: new Map(
+        [...this.#books].map(([version, book]) => [version, sha256(bookText(book))]),
+      ),
+    };
+    return closeStatement(account, undefined, sha256);
+  }
+
+  /** Over the canonical bytes of all records in the order they came. */
+  get digest(): string {
+    return this.#hash.copy().digest("hex");
+  }
+
+  /** What is owed is what was charged, what was entered, and what statements add up. */
+  check(): void {
+    let stated = 0n;
+    for (const { total } of this.#hours.values()) stated += total.amountNano;
+    assert(this.#chargedNano === this.#enteredNano, "entries add up to the charges");
+    assert(this.#chargedNano === stated, "statements add up to the charges");
+  }
+
+  #count({ vendor, openedUs }: UsageRecord, status: "posted" | "quarantined"): void {
+    const key = countKey(vendor, openedUs);
+    const before = this.#counts.get(key) ?? nothing;
+    this.#counts.set(key, { ...before, [status]: before[status] + 1n });
+  }
+
+  #postingFor(prepared: Prepared): Posting {
+    const wanted = keysOf([prepared], []);
+    const cumulatives = wanted.rating.map((key) => this.#cumulatives.get(ratingText(key)));
+    const hours = wanted.hours.map((key) => this.#hours.get(hourText(key)));
+    return new Posting(
+      {
+        records: [],
+        cumulatives: cumulatives.filter((each) => each !== undefined),
+        hours: hours.filter((each) => each !== undefined),
+      },
+      (line) => this.#lines.get(line),
+    );
+  }
+
+  #keep(changes: Changes): Booked {
+    const [posted] = changes.posted;
+    assert(posted !== undefined, "what was posted is among the changes");
+    for (const each of changes.cumulatives) this.#cumulatives.set(ratingText(each.key), each);
+    for (const each of changes.hours) this.#hours.set(hourText(each.key), each);
+    for (const { amountNano } of posted.charges) this.#chargedNano += amountNano;
+    for (const { amountNano } of changes.entries) this.#enteredNano += amountNano;
+    return { kind: "posted", tokens: posted.tokens, amountNano: posted.amountNano };
+  }
+}
+
+interface Counts {
+  readonly posted: bigint;
+  readonly quarantined: bigint;
+}
+
+const nothing: Counts = { posted: 0n, quarantined: 0n };
+
+function countKey(vendor: VendorId, us: InstantUs): string {
+  return `${vendor}\n${periodNameAt(us, "daily", defaultContract.timeZone)}`;
+}
+
+function isOf(key: HourKey, vendor: VendorId, { fromUs, toUs }: Period): boolean {
+  return key.vendor === vendor && key.hourUs >= fromUs && key.hourUs < toUs;
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
