@@ -1196,6 +1196,8 @@ export declare type Input = Message<"tokengrid.v1.Input"> & {
   figure: string;
 
   /**
+   * In the unit that the figure's name ends with; a name without one is a count.
+   *
    * @generated from field: double value = 2;
    */
   value: number;

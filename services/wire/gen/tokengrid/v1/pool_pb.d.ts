@@ -297,6 +297,8 @@ export declare type PowerModel = Message<"tokengrid.v1.PowerModel"> & {
   nominalWatts: number;
 
   /**
+   * Without a unit: how fast the draw rises per doubling of the batch.
+   *
    * @generated from field: double steepness = 4;
    */
   steepness: number;
@@ -329,6 +331,8 @@ export declare const PowerModelSchema: GenMessage<PowerModel>;
  */
 export declare type Figure = Message<"tokengrid.v1.Figure"> & {
   /**
+   * In the unit that the field's name ends with; a name without one is a count.
+   *
    * @generated from field: double value = 1;
    */
   value: number;
