@@ -294,6 +294,13 @@ export declare type StatementLine = Message<"tokengrid.v1.StatementLine"> & {
    * @generated from field: int64 amount_nano = 11;
    */
   amountNano: bigint;
+
+  /**
+   * Where the pool is.
+   *
+   * @generated from field: string region_id = 12;
+   */
+  regionId: string;
 };
 
 /**
