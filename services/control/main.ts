@@ -1,23 +1,51 @@
+import { mkdir } from "node:fs/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Registry as Metrics } from "prom-client";
+import { Dispatcher } from "../core/dispatcher.ts";
+import type { Effect, Event } from "../core/events.ts";
+import type { Policy } from "../core/placement/policy.ts";
 import type { Geography } from "../core/region.ts";
-import type { ReplicaId } from "../core/units.ts";
-import type { Clock } from "../io/clock.ts";
+import type { Calendar } from "../core/settlement/price-book.ts";
+import type { Instant, ReplicaId } from "../core/units.ts";
+import { systemClock, type Clock } from "../io/clock.ts";
 import type { HotMethod } from "../io/grpc-hot.ts";
-import type { Identify } from "../io/grpc-identity.ts";
-import type { Log } from "../io/log.ts";
+import { openIdentities, type Identify } from "../io/grpc-identity.ts";
+import { openJournalFile, type JournalFile } from "../io/journal-file.ts";
+import { openLog, type Log } from "../io/log.ts";
+import { openMetrics, serveMetrics } from "../io/metrics.ts";
+import { defaultPolicyYaml, parsePolicy } from "../io/policy-file.ts";
+import { loadCalendar, loadGeography } from "../io/preset.ts";
+import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import type { Registry } from "../io/registry.ts";
+import { serveRpc } from "../io/rpc-server.ts";
+import type { ControlConfig } from "./config.ts";
+import { serveConsole } from "./console.ts";
+import { Decisions } from "./decisions.ts";
+import { Drains } from "./drain.ts";
+import { Definitions, type Image } from "./image.ts";
+import { loop, type Step } from "./loop.ts";
+import { ControlMetrics } from "./metrics.ts";
+import { openPoolGauges } from "./pool-gauges.ts";
+import { openRegistryFeed, policyKey, policyRecordSchema } from "./registry-feed.ts";
+import type { Replica } from "./replica.ts";
+import { hotMethods, routes } from "./rpc.ts";
+import { inheritedUntil, markNoLeases, shareOfOnlyReplica } from "./shares.ts";
+
+export { configSchema } from "./config.ts";
+
+/** How often the replica is told that time has passed: leases expire and drains end by it. */
+const tickMs = 1_000;
 
 export interface Control {
   /** Pool, placement and policy services. */
-  routes(router: ConnectRouter): void;
+  readonly routes: (router: ConnectRouter) => void;
   /** Place, PlaceStream and Report for the fast lane of the same server. */
   readonly hot: readonly HotMethod[];
   /** Who has which key, by the registry. */
   readonly identify: Identify;
   /** The registry is loaded, so answers are as good as they get. */
-  isReady(): boolean;
-  close(): Promise<void>;
+  readonly isReady: () => boolean;
+  readonly close: () => Promise<void>;
 }
 
 export interface ControlOptions {
@@ -28,9 +56,209 @@ export interface ControlOptions {
   readonly clock: Clock;
   readonly replica: ReplicaId;
   readonly journalFolder: string;
+  /**
+   * Gateways live on when this process dies, so after a crash nothing is granted for one lease: what they hold is not
+   * known. False, the default, for a process that is all there is.
+   */
+  readonly mayLeasesOutliveUs?: boolean;
   readonly signal: AbortSignal;
 }
 
+/** A control replica without its server: the registry is loaded when it resolves. */
 export async function openControl(options: ControlOptions): Promise<Control> {
-  throw new Error(`control ${options.replica} is not open`);
+  const { registry, log, clock, signal } = options;
+  const stop = new AbortController();
+  const until = AbortSignal.any([signal, stop.signal]);
+  const identify = await openIdentities({ registry, log, signal: until });
+  const policy = await policyInForce(registry, log);
+  const grantsFrom = await grantsFromOf(options, policy);
+  const machine = await openMachine(options, policy);
+  const replica = await openReplica(options, machine, { grantsFrom, until });
+  const timer = setInterval(() => tick(replica, grantsFrom), tickMs);
+  const close = async (): Promise<void> => {
+    clearInterval(timer);
+    stop.abort();
+    await machine.journal.close();
+    if (machine.dispatcher.leases.length === 0) await markNoLeases(options.journalFolder);
+  };
+  let closing: Promise<void> | undefined;
+  log.info({ pools: machine.dispatcher.pools.length, policy: policy.revision }, "control is open");
+  return {
+    routes: routes(replica),
+    hot: hotMethods(replica),
+    identify,
+    isReady: () => !until.aborted && clock.now() >= grantsFrom,
+    close: () => (closing ??= close()),
+  };
+}
+
+/** The state machine with all that is told what it does. */
+interface Machine {
+  readonly dispatcher: Dispatcher;
+  readonly step: Step;
+  readonly journal: JournalFile;
+  readonly decisions: Decisions;
+  readonly metrics: ControlMetrics;
+}
+
+async function openMachine(options: ControlOptions, policy: Policy): Promise<Machine> {
+  const { replica, geography, clock, journalFolder, log } = options;
+  const dispatcher = new Dispatcher(replica, policy);
+  const definitions = new Definitions();
+  const image = (): Image => ({
+    replica,
+    policy: dispatcher.policy,
+    isExact: definitions.isEmpty,
+    events: definitions.events,
+  });
+  const journal = await openJournalFile({ folder: journalFolder, image, log });
+  const decisions = new Decisions();
+  const metrics = new ControlMetrics(options.metrics);
+  const note = (event: Event): void => {
+    journal.note(event);
+    definitions.note(event);
+    if (event.kind !== "pool-registered") return;
+    metrics.addPool(event.registration.id, event.registration.region);
+  };
+  const perform = (effect: Effect, event: Event): void => {
+    metrics.count(effect, event);
+    if (effect.kind === "answer") decisions.note(effect.decision);
+  };
+  const step = fatal(loop({ dispatcher, journal: { note }, perform }), log);
+  openPoolGauges({ registry: options.metrics, dispatcher, geography, now: () => clock.now() });
+  step({ kind: "geography-set", at: clock.now(), geography });
+  return { dispatcher, step, journal, decisions, metrics };
+}
+
+/** A failed assertion leaves a state that nobody can vouch for: the process ends, and is started again. */
+function fatal(step: Step, log: Log): Step {
+  return (event) => {
+    try {
+      return step(event);
+    } catch (error) {
+      log.fatal({ error, kind: event.kind }, "the state machine is broken");
+      setImmediate(() => {
+        throw error;
+      });
+      throw error;
+    }
+  };
+}
+
+async function openReplica(
+  { registry, geography, clock, log }: ControlOptions,
+  { dispatcher, step, decisions, metrics }: Machine,
+  { grantsFrom, until }: { readonly grantsFrom: Instant; readonly until: AbortSignal },
+): Promise<Replica> {
+  const drains = new Drains(dispatcher, step);
+  const calendarOf = calendars();
+  const feed = await openRegistryFeed({
+    registry,
+    step,
+    clock,
+    geography,
+    calendarOf,
+    share: () => (clock.now() >= grantsFrom ? shareOfOnlyReplica : 0),
+    onStatus: (pool, status) => drains.learn(pool, status),
+    onPolicy: (policy) => metrics.policyLoaded(policy !== undefined, clock.now()),
+    log,
+    signal: until,
+  });
+  return {
+    dispatcher,
+    step,
+    clock,
+    registry,
+    feed,
+    geography,
+    calendarOf,
+    decisions,
+    drains,
+    metrics,
+    log,
+  };
+}
+
+function tick({ dispatcher, step, clock, drains }: Replica, grantsFrom: Instant): void {
+  const at = clock.now();
+  step({ kind: "time-passed", at });
+  drains.tick(at);
+  if (at < grantsFrom) return;
+  for (const { id, share } of dispatcher.pools) {
+    if (share !== shareOfOnlyReplica) {
+      step({ kind: "share-set", at, pool: id, share: shareOfOnlyReplica });
+    }
+  }
+}
+
+async function grantsFromOf(
+  { journalFolder, mayLeasesOutliveUs = false }: ControlOptions,
+  policy: Policy,
+): Promise<Instant> {
+  const until = await inheritedUntil(journalFolder, policy.leaseMs);
+  await mkdir(journalFolder, { recursive: true });
+  return mayLeasesOutliveUs ? until : 0;
+}
+
+/** The registry's policy. An empty registry gets the shipped one; one that cannot be used gives way to it. */
+async function policyInForce(registry: Registry, log: Log): Promise<Policy> {
+  const entry = (await registry.get("policy", policyKey)) ?? (await shipPolicy(registry));
+  const { yaml } = policyRecordSchema.parse(JSON.parse(entry.value));
+  const parsed = parsePolicy(yaml, entry.revision);
+  if ("policy" in parsed) return parsed.policy;
+  log.error(
+    { mistakes: parsed.mistakes },
+    "the policy cannot be used, the shipped one is in force",
+  );
+  const shipped = parsePolicy(defaultPolicyYaml(), entry.revision);
+  if ("policy" in shipped) return shipped.policy;
+  throw new Error("expected the shipped policy to be valid, found mistakes");
+}
+
+async function shipPolicy(registry: Registry) {
+  const outcome = await registry.set({
+    kind: "policy",
+    key: policyKey,
+    value: JSON.stringify({ yaml: defaultPolicyYaml() }),
+    baseRevision: 0,
+    author: "preset",
+    comment: "as shipped",
+  });
+  const entry = outcome.kind === "set" ? outcome.entry : outcome.current;
+  if (entry === undefined) throw new Error("expected a policy in the registry, found none");
+  return entry;
+}
+
+/** Calendars that are installed, by id: what a vendor names is looked up here and nowhere else. */
+function calendars(): (id: string) => Calendar | undefined {
+  const calendar = loadCalendar();
+  const byId = new Map([[calendar.id, calendar]]);
+  return (id) => byId.get(id);
+}
+
+/** Runs the role until the signal says stop. */
+export async function start(config: ControlConfig, signal: AbortSignal): Promise<void> {
+  const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
+  const log = openLog({ role: "control", level: config.logLevel, onMessage: onLogMessage });
+  const registry = await openSqliteRegistry(config.registryPath);
+  const control = await openControl({
+    registry,
+    geography: loadGeography(),
+    log,
+    metrics,
+    clock: systemClock,
+    replica: config.replica as ReplicaId,
+    journalFolder: config.journalFolder,
+    mayLeasesOutliveUs: true,
+    signal,
+  });
+  const { isReady } = control;
+  const server = await serveRpc({ ...config.rpc, ...control, signal, log });
+  await serveMetrics({ ...config.metrics, registry: metrics, isReady, signal });
+  await serveConsole({ ...config.console, routes: control.routes, log, signal });
+  log.info({ host: config.rpc.host, port: server.port }, "control listens");
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  await server.close();
+  await control.close();
+  await registry.close();
 }

@@ -12,8 +12,8 @@ export function required<Value>(field: string, value: Value | undefined): NonNul
 /** A word of the core and the number of the contract, both ways. */
 export interface Words<Word extends string, Value extends number> {
   /** Throws INVALID_ARGUMENT with the words that were expected. */
-  toWord(field: string, value: Value): Word;
-  fromWord(word: Word): Value;
+  readonly toWord: (field: string, value: Value) => Word;
+  readonly fromWord: (word: Word) => Value;
 }
 
 export function words<Word extends string, Value extends number>(

@@ -1,0 +1,269 @@
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Effect, Event, ReportResult } from "../core/events.ts";
+import type { AttemptOutcome, AttemptResult, UnplaceableReason } from "../core/lease.ts";
+import { filters } from "../core/placement/filters.ts";
+import { criticalities, type Criticality } from "../core/placement/request.ts";
+import { terms, type TermName } from "../core/placement/terms.ts";
+import { entries, keys } from "../core/table.ts";
+import type { Decision } from "../core/placement/decide.ts";
+import type { LeaseId, PoolId } from "../core/units.ts";
+
+type Result = "placed" | "no_eligible_pool" | "unsatisfiable" | "shed" | "stale_state" | "deadline";
+
+const results: Readonly<Record<Result, true>> = {
+  placed: true,
+  no_eligible_pool: true,
+  unsatisfiable: true,
+  shed: true,
+  stale_state: true,
+  deadline: true,
+};
+
+/** What waiting does not help is unsatisfiable, whatever the reason. */
+const resultOf: Readonly<Record<UnplaceableReason, Result>> = {
+  "no-eligible-pool": "no_eligible_pool",
+  unsatisfiable: "unsatisfiable",
+  "model-not-found": "unsatisfiable",
+  "context-too-long": "unsatisfiable",
+};
+
+const attemptResults: Readonly<Record<AttemptResult, string>> = {
+  ok: "ok",
+  "connect-error": "connect_error",
+  timeout: "timeout",
+  "upstream-4xx": "upstream_4xx",
+  "upstream-5xx": "upstream_5xx",
+  reset: "reset",
+  cancelled: "cancelled",
+};
+
+/** A row of the policy that did not apply to a request is filed here. */
+const noRow = "none";
+/** Reports for pools that nobody registered. */
+const unregistered = "unregistered";
+
+const nanoPerCny = 1_000_000_000;
+
+/**
+ * What the replica counts. Decisions come by the ten thousand per second, so they are added up in plain numbers and
+ * handed over when somebody scrapes.
+ */
+export class ControlMetrics {
+  readonly #decisions = new Map<Result, Map<Criticality, number>>();
+  readonly #filtered = new Map<string, number>(keys(filters).map((reason) => [reason, 0]));
+  readonly #rows = new Map<string, number>();
+  readonly #costNano = new Map<TermName, number>(keys(terms).map((term) => [term, 0]));
+  readonly #selected = new Map<PoolId, number>();
+  readonly #regionByPool = new Map<PoolId, string>();
+  readonly #poolByLease = new Map<LeaseId, PoolId>();
+  readonly #reports: Counter<"pool" | "result">;
+  readonly #attempts: Counter<"pool" | "result">;
+  readonly #ttft: Histogram<"region">;
+  readonly #duration: Histogram;
+  readonly #candidates: Histogram;
+  readonly #expired: Counter;
+  readonly #ejections: Counter<"reason">;
+  readonly #reload: Gauge;
+  readonly #reloadedAt: Gauge;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    for (const [result] of entries(results)) {
+      this.#decisions.set(result, new Map(criticalities.map((each) => [each, 0])));
+    }
+    this.#handOver(registry);
+    this.#duration = new Histogram({
+      name: "tokengrid_placement_duration_seconds",
+      help: "Time to decide one placement, from the request in memory to the answer",
+      buckets: [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1],
+      registers,
+    });
+    this.#candidates = new Histogram({
+      name: "tokengrid_placement_candidates",
+      help: "Pools that the rules allowed, per decision",
+      buckets: [0, 1, 2, 4, 8, 16, 32, 64, 128, 256],
+      registers,
+    });
+    this.#expired = new Counter({
+      name: "tokengrid_leases_expired_total",
+      help: "Leases that ended by time and not by their holder: a leak",
+      registers,
+    });
+    this.#reports = new Counter({
+      name: "tokengrid_pool_reports_total",
+      help: "Reports received, by pool and what became of them",
+      labelNames: ["pool", "result"] as const,
+      registers,
+    });
+    this.#attempts = new Counter({
+      name: "tokengrid_pool_attempts_total",
+      help: "Attempts at a pool that ended, by result",
+      labelNames: ["pool", "result"] as const,
+      registers,
+    });
+    this.#ttft = new Histogram({
+      name: "tokengrid_pool_time_to_first_token_seconds",
+      help: "From the dispatch to the first token, as gateways saw it",
+      labelNames: ["region"] as const,
+      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    });
+    this.#ejections = new Counter({
+      name: "tokengrid_pool_ejections_total",
+      help: "Pools taken out because they failed",
+      labelNames: ["reason"] as const,
+      registers,
+    });
+    this.#reload = new Gauge({
+      name: "tokengrid_config_last_reload_successful",
+      help: "1 if the newest policy is in force, 0 if it was refused and the one before runs on",
+      registers,
+    });
+    this.#reloadedAt = new Gauge({
+      name: "tokengrid_config_last_reload_success_timestamp_seconds",
+      help: "When a policy was last put in force",
+      registers,
+    });
+    for (const reason of ["consecutive_errors", "failure_rate", "latency", "operator"]) {
+      this.#ejections.inc({ reason }, 0);
+    }
+    this.#reports.inc({ pool: unregistered, result: "rejected_identity" }, 0);
+  }
+
+  /** Known series exist at 0, or an alert on the first of them would never fire. */
+  addPool(pool: PoolId, region: string): void {
+    this.#reports.inc({ pool, result: "accepted" }, 0);
+    this.#reports.inc({ pool, result: "rejected_identity" }, 0);
+    for (const [, result] of entries(attemptResults)) this.#attempts.inc({ pool, result }, 0);
+    this.#ttft.zero({ region });
+    if (!this.#selected.has(pool)) this.#selected.set(pool, 0);
+    this.#regionByPool.set(pool, region);
+  }
+
+  count(effect: Effect, event: Event): void {
+    switch (effect.kind) {
+      case "answer":
+        if (effect.lease !== undefined) this.#poolByLease.set(effect.lease.id, effect.lease.pool);
+        return this.#countDecision(effect.decision);
+      case "revoke":
+        this.#poolByLease.delete(effect.lease.id);
+        if (effect.reason === "expired") this.#expired.inc();
+        return;
+      case "report-answered":
+        if (event.kind === "pool-reported") this.countReport(event.report.pool, effect.result);
+        return;
+      case "renewed":
+      case "refused":
+        return;
+    }
+  }
+
+  /** A name that nobody registered is not made a series. */
+  countReport(pool: PoolId, result: ReportResult): void {
+    const known = this.#regionByPool.has(pool) ? pool : unregistered;
+    this.#reports.inc({ pool: known, result: result.replaceAll("-", "_") });
+  }
+
+  /** A holder gave its lease back, and says how the attempt went if there was one. */
+  countRelease(lease: LeaseId, outcome: AttemptOutcome | undefined): void {
+    const pool = this.#poolByLease.get(lease);
+    this.#poolByLease.delete(lease);
+    if (pool === undefined || outcome === undefined) return;
+    this.#attempts.inc({ pool, result: attemptResults[outcome.result] });
+    const region = this.#regionByPool.get(pool);
+    if (outcome.ttftMs === undefined || region === undefined) return;
+    this.#ttft.observe({ region }, outcome.ttftMs / 1_000);
+  }
+
+  observeDuration(durationMs: number): void {
+    this.#duration.observe(durationMs / 1_000);
+  }
+
+  policyLoaded(isInForce: boolean, nowMs: number): void {
+    this.#reload.set(isInForce ? 1 : 0);
+    if (isInForce) this.#reloadedAt.set(nowMs / 1_000);
+  }
+
+  #countDecision(decision: Decision): void {
+    const result = decision.kind === "placed" ? "placed" : resultOf[decision.reason];
+    add(this.#decisions.get(result), decision.request.criticality, 1);
+    add(this.#rows, decision.policyRow?.id ?? noRow, 1);
+    this.#candidates.observe(decision.candidates.length);
+    if (decision.poolsElsewhere > 0) {
+      add(this.#filtered, "model-not-served", decision.poolsElsewhere);
+    }
+    for (const { reason } of decision.rejections) add(this.#filtered, reason, 1);
+    if (decision.kind === "unplaceable") return;
+    add(this.#selected, decision.pool, 1);
+    // A counter only grows, so a bonus is left out: it is in the decision record.
+    for (const [term, nano] of entries(decision.chosen.terms))
+      add(this.#costNano, term, Math.max(0, nano));
+  }
+
+  /** Counters whose values are made when they are asked for. */
+  #handOver(registry: Registry): void {
+    handOver(registry, {
+      name: "tokengrid_placement_decisions_total",
+      help: "Decisions by result",
+      labels: ["result", "criticality", "decided_by"],
+      rows: () =>
+        [...this.#decisions].flatMap(([result, counts]) =>
+          [...counts].map(([criticality, count]): Row => [
+            { result, criticality: criticality.replaceAll("-", "_"), decided_by: "control" },
+            count,
+          ]),
+        ),
+    });
+    handOver(registry, {
+      name: "tokengrid_placement_filtered_total",
+      help: "Pools taken out of decisions, by the filter that did it",
+      labels: ["reason"],
+      rows: () => [...this.#filtered].map(([reason, count]): Row => [{ reason }, count]),
+    });
+    handOver(registry, {
+      name: "tokengrid_placement_policy_rows_total",
+      help: "Decisions by the policy row that they are filed under",
+      labels: ["row"],
+      rows: () => [...this.#rows].map(([row, count]): Row => [{ row }, count]),
+    });
+    handOver(registry, {
+      name: "tokengrid_placement_cost_cny_total",
+      help: "Expected cost of what was placed, by term; bonuses count as 0",
+      labels: ["term"],
+      rows: () => [...this.#costNano].map(([term, nano]): Row => [{ term }, nano / nanoPerCny]),
+    });
+    handOver(registry, {
+      name: "tokengrid_placement_selected_total",
+      help: "Placements by pool",
+      labels: ["pool"],
+      rows: () => [...this.#selected].map(([pool, count]): Row => [{ pool }, count]),
+    });
+  }
+}
+
+type Row = readonly [Readonly<Record<string, string>>, number];
+
+interface HandedOver {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  readonly rows: () => readonly Row[];
+}
+
+function handOver(registry: Registry, { name, help, labels, rows }: HandedOver): void {
+  const counter = new Counter({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [],
+    collect() {
+      this.reset();
+      for (const [values, value] of rows()) this.inc({ ...values }, value);
+    },
+  });
+  registry.registerMetric(counter);
+}
+
+function add<Key>(counts: Map<Key, number> | undefined, key: Key, by: number): void {
+  counts?.set(key, (counts.get(key) ?? 0) + by);
+}

@@ -1,0 +1,192 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { confidence, type Figure } from "../core/figure.ts";
+import type { Candidate, Decision, Rejection } from "../core/placement/decide.ts";
+import type { PolicyRow } from "../core/placement/policy.ts";
+import type { Pool } from "../core/pool.ts";
+import type { Instant, ModelId, OriginId } from "../core/units.ts";
+import { fromMap } from "./field.ts";
+import * as gen from "./gen/tokengrid/v1/placement_pb.js";
+import { serviceClassWords, unplaceableReasonWords } from "./placement.ts";
+import { figureSources } from "./pool.ts";
+
+const ageMsMax = 2 ** 32 - 1;
+
+/** Why a decision came out as it did, with every term and the age of every input. */
+export function fromDecision(
+  decision: Decision,
+  options: { readonly now: Instant; readonly decidedBy: "control" | "gateway" },
+): gen.DecisionRecord {
+  const { now, decidedBy } = options;
+  const { request } = decision;
+  const candidates = decision.candidates.toSorted((a, b) => a.costNano - b.costNano);
+  const chosen = candidates.find(({ pool }) => pool === chosenPool(decision));
+  const runnerUp = candidates.find((each) => each !== chosen);
+  const expected = chosen ?? candidates[0];
+  return create(gen.DecisionRecordSchema, {
+    requestId: request.request,
+    attemptId: decision.attempt,
+    poolId: chosenPool(decision) ?? "",
+    decidedBy,
+    snapshotRevision: BigInt(decision.snapshotRevision),
+    policyRevision: BigInt(decision.policyRevision),
+    ...(decision.policyRow === undefined ? {} : { policyRow: fromRow(decision.policyRow) }),
+    seed: decision.seed >>> 0,
+    evaluated: decision.candidates.length + decision.rejections.length + decision.poolsElsewhere,
+    poolsByFilter: fromMap(poolsByFilter(decision), (count) => count),
+    rejections: decision.rejections.map(fromRejection),
+    candidates: candidates.map((each) => fromCandidate(each, decision)),
+    runnerUpPoolId: chosen === undefined ? "" : (runnerUp?.pool ?? ""),
+    marginNano: margin(chosen, runnerUp),
+    tenantId: request.tenant,
+    modelId: request.model,
+    serviceClass: serviceClassWords.fromWord(request.class),
+    originId: request.origin,
+    inputTokens: request.inputTokens,
+    outputTokensExpected: expected?.expected.outputTokens ?? request.outputTokensExpected ?? 0,
+    ageMs: ageOf(decision.decidedAt, now),
+    ...(decision.kind === "unplaceable"
+      ? { unplaceableReason: unplaceableReasonWords.fromWord(decision.reason) }
+      : {}),
+  });
+}
+
+/** One line about a decision. */
+export function fromDecisionToSummary(decision: Decision, now: Instant): gen.DecisionSummary {
+  const { request } = decision;
+  const chosen = decision.candidates.find(({ pool }) => pool === chosenPool(decision));
+  return create(gen.DecisionSummarySchema, {
+    requestId: request.request,
+    attemptId: decision.attempt,
+    tenantId: request.tenant,
+    modelId: request.model,
+    serviceClass: serviceClassWords.fromWord(request.class),
+    originId: request.origin,
+    poolId: chosen?.pool ?? "",
+    regionId: chosen?.evidence.region.id ?? "",
+    costNano: toWhole(chosen?.costNano ?? 0),
+    policyRow: decision.policyRow?.id ?? "",
+    ageMs: ageOf(decision.decidedAt, now),
+    ...(chosen && {
+      ttftMsExpected: chosen.expected.ttftMs,
+      missProbability: chosen.expected.missProbability,
+    }),
+  });
+}
+
+/** How many pools each filter took out; pools that were not looked at serve other models. */
+export function poolsByFilter(decision: Decision): ReadonlyMap<string, number> {
+  const { rejections, poolsElsewhere } = decision;
+  const counts = new Map<string, number>();
+  if (poolsElsewhere > 0) counts.set("model-not-served", poolsElsewhere);
+  for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  return counts;
+}
+
+function chosenPool(decision: Decision) {
+  return decision.kind === "placed" ? decision.pool : undefined;
+}
+
+function margin(chosen: Candidate | undefined, runnerUp: Candidate | undefined): bigint {
+  if (chosen === undefined || runnerUp === undefined) return 0n;
+  return toWhole(runnerUp.costNano - chosen.costNano);
+}
+
+function fromRow(row: PolicyRow): MessageInitShape<typeof gen.PolicyRowSchema> {
+  return {
+    rowId: row.id,
+    basis: row.basis,
+    sources: [...row.sources],
+    textEn: row.textEn,
+    textZh: row.textZh,
+  };
+}
+
+function fromRejection(rejection: Rejection): MessageInitShape<typeof gen.RejectionSchema> {
+  const { pool, reason, detail, row } = rejection;
+  return { poolId: pool, reason, detail, policyRow: row ?? "" };
+}
+
+function fromCandidate(
+  candidate: Candidate,
+  decision: Decision,
+): MessageInitShape<typeof gen.CandidateSchema> {
+  const { evidence, expected, terms } = candidate;
+  const price = evidence.served.get(decision.model)?.price;
+  return {
+    poolId: candidate.pool,
+    regionId: evidence.region.id,
+    vendorId: evidence.vendor,
+    costNano: toWhole(candidate.costNano),
+    nanoByTerm: fromMap(new Map(Object.entries(terms)), toWhole),
+    expected: {
+      uncachedTokens: expected.uncachedTokens,
+      cachedTokens: expected.cachedTokens,
+      outputTokens: expected.outputTokens,
+      roundTripMs: expected.roundTripMs,
+      waitMs: expected.waitMs,
+      prefillMs: expected.prefillMs,
+      ttftMs: expected.ttftMs,
+      tpotMs: expected.tpotMs,
+      finishMs: expected.finishMs,
+      joules: expected.joules,
+      gramsCo2: expected.gramsCo2,
+      missProbability: expected.missProbability,
+    },
+    inputs: inputsOf(evidence, decision),
+    tariffs: candidate.tariffs.map(({ row, costNano }) => ({
+      rowId: row,
+      costNano: toWhole(costNano),
+    })),
+    priceBookId: price?.book ?? "",
+    priceVersion: BigInt(price?.version ?? 0),
+    priceSlot: price?.slot ?? "",
+  };
+}
+
+/** Every figure of the pool that was known, by the name it has in a report. */
+function inputsOf(pool: Pool, decision: Decision): MessageInitShape<typeof gen.InputSchema>[] {
+  const { model, request, decidedAt } = decision;
+  return Object.entries(figuresOf(pool, model, request.origin)).flatMap(([figure, input]) =>
+    input === undefined
+      ? []
+      : [
+          {
+            figure,
+            value: input.value,
+            source: figureSources.fromWord(input.source),
+            ageMs: ageOf(input.observedAt, decidedAt),
+            confidence: confidence(input, decidedAt),
+          },
+        ],
+  );
+}
+
+function figuresOf(
+  pool: Pool,
+  model: ModelId,
+  origin: OriginId,
+): Readonly<Record<string, Figure | undefined>> {
+  const report = pool.served.get(model)?.report;
+  return {
+    round_trip_ms: pool.roundTripMsFrom.get(origin),
+    running_requests: report?.runningRequests,
+    waiting_requests: report?.waitingRequests,
+    kv_used_ratio: report?.kvUsedRatio,
+    slots_total: report?.slotsTotal,
+    kv_tokens_total: report?.kvTokensTotal,
+    ttft_ms_p50: report?.ttftMsP50,
+    itl_ms_mean: report?.itlMsMean,
+    power_watts: pool.powerWatts,
+    power_usage_effectiveness: pool.pue,
+    green_share: pool.greenShare,
+  };
+}
+
+function ageOf(then: Instant, now: Instant): number {
+  return Math.min(ageMsMax, Math.max(0, Math.round(now - then)));
+}
+
+/** Terms and costs are whole nanos; rounding only guards the conversion. */
+function toWhole(nano: number): bigint {
+  return BigInt(Math.round(nano));
+}
