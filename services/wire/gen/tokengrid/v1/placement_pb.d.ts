@@ -789,6 +789,20 @@ export declare type DecisionSummary = Message<"tokengrid.v1.DecisionSummary"> & 
    * @generated from field: uint32 age_ms = 11;
    */
   ageMs: number;
+
+  /**
+   * From the dispatch to the first token, round trip included. Absent if unplaceable.
+   *
+   * @generated from field: optional double ttft_ms_expected = 12;
+   */
+  ttftMsExpected?: number | undefined;
+
+  /**
+   * That an objective of the class is missed, 0..1. Absent if unplaceable.
+   *
+   * @generated from field: optional double miss_probability = 13;
+   */
+  missProbability?: number | undefined;
 };
 
 /**
