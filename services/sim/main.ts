@@ -7,7 +7,9 @@ import { loadGeography } from "../io/preset.ts";
 import { serveEngines } from "./engine-server.ts";
 import { loadFleet, presetFleetPath, type Fleet, type FleetPool } from "./fleet.ts";
 
+export { arrivalsOf, type TraceOptions } from "./arrivals.ts";
 export { loadFleet } from "./fleet.ts";
+export { replayVirtual } from "./virtual-replay.ts";
 
 export const configSchema = z.strictObject({
   host: z.string().default("127.0.0.1"),

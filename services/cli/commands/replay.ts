@@ -1,15 +1,18 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { serviceClasses, type ServiceClass } from "../../core/placement/request.ts";
 import { fromEnvironment } from "../../io/config.ts";
 import type { Report } from "../../core/report.ts";
-import { replayVirtual, type TraceOptions } from "../../sim/main.ts";
+import type { TraceOptions } from "../../sim/main.ts";
 import { type OutputOptions, type ServerOptions, withOutput, withServer } from "../connect.ts";
 import { durationMs } from "../duration.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { print } from "../print.ts";
 import { printable } from "../replay/print.ts";
 import { replayReal } from "../replay/real.ts";
+import { replayInVirtualTime } from "../replay/virtual.ts";
+import { untilSignal } from "../signals.ts";
 
 interface Options extends ServerOptions, OutputOptions {
   readonly trace: string;
@@ -23,12 +26,18 @@ interface Options extends ServerOptions, OutputOptions {
   readonly keyFile: string;
   readonly inFlightMax: number;
   readonly density: number;
+  readonly at: number;
+  readonly policy?: string;
+  readonly fleet?: string;
 }
 
 const defaults = {
   gateway: "http://127.0.0.1:8080",
-  keyFile: ".tokengrid/dev.key",
+  data: ".tokengrid",
+  keyName: "dev.key",
   inFlightMax: 4_000,
+  /** A workday morning, so that runs can be compared whenever they are made. House default. */
+  at: "2026-11-20T10:00:00+08:00",
 } as const;
 
 /** After the last answer, and after Ctrl-C. */
@@ -58,20 +67,29 @@ export function command(): Command {
     )
     .addOption(classOption())
     .option("--model <id>", "model or alias that is asked for", "sim-chat")
-    .option("--density <x>", "with --speed max: arrivals so many times as dense", factor, 1)
     .optionsGroup("Gateway:")
     .option("--gateway <url>", "where requests go", fromEnvironment("gateway") ?? defaults.gateway)
     .option(
       "--key-file <path>",
       "file with the API key; a debug key, so that the city of a request counts",
-      fromEnvironment("key-file") ?? defaults.keyFile,
+      join(fromEnvironment("data") ?? defaults.data, defaults.keyName),
     )
     .option(
       "--in-flight-max <n>",
       "open requests at most; what is due beyond is counted as not sent",
       wholeNumber,
       defaults.inFlightMax,
-    );
+    )
+    .optionsGroup("Virtual time (--speed max):")
+    .option("--density <x>", "arrivals so many times as dense as recorded", factor, 1)
+    .option(
+      "--at <time>",
+      "when the first request is due: prices depend on the hour",
+      instant,
+      instant(defaults.at),
+    )
+    .option("--policy <file>", "another policy than the shipped one")
+    .option("--fleet <file>", "another fleet than the preset");
   return withOutput(withServer(command)).action(exits(replay));
 }
 
@@ -91,6 +109,15 @@ function factor(text: string): number {
   throw new InvalidArgumentError(`expected a number above 0, at most 100000, found ${text}`);
 }
 
+function instant(text: string): number {
+  const isWhole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(text);
+  const at = isWhole ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(at)) return at;
+  throw new InvalidArgumentError(
+    `expected a time such as ${defaults.at}, found ${JSON.stringify(text)}`,
+  );
+}
+
 function wholeNumber(text: string): number {
   const value = /^\d+$/.test(text) ? Number(text) : 0;
   if (value >= 1 && value <= Number.MAX_SAFE_INTEGER) return value;
@@ -107,7 +134,7 @@ async function replay(options: Options): Promise<ExitCode> {
     limit: options.limit,
     durationMs: options.duration,
   };
-  if (options.speed === "max") return show(options, await replayVirtual({ ...options, trace }));
+  if (options.speed === "max") return show(options, await virtual(options, trace));
   const { report, missing } = await replayReal({
     trace,
     speed: options.speed,
@@ -132,6 +159,26 @@ async function replay(options: Options): Promise<ExitCode> {
   return 2;
 }
 
+function virtual(options: Options, trace: TraceOptions): Promise<Report> {
+  const {
+    model,
+    density,
+    inFlightMax,
+    at: startAt,
+    fleet: fleetPath,
+    policy: policyPath,
+  } = options;
+  return replayInVirtualTime({
+    trace,
+    model,
+    density,
+    inFlightMax,
+    startAt,
+    fleetPath,
+    policyPath,
+  });
+}
+
 function show({ output }: Options, report: Report): 0 {
   print(output, printable(report));
   return 0;
@@ -139,12 +186,11 @@ function show({ output }: Options, report: Report): 0 {
 
 /** The first Ctrl-C ends the sending, and the report is still made; the second ends the program. */
 function interrupted(): AbortSignal {
-  const stop = new AbortController();
-  process.once("SIGINT", () => {
+  const stop = untilSignal();
+  stop.addEventListener("abort", () => {
     process.stderr.write("\nending early; the report follows (Ctrl-C again leaves without it)\n");
-    stop.abort();
   });
-  return stop.signal;
+  return stop;
 }
 
 function gatewayUrl({ gateway }: Options): string {

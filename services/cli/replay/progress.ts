@@ -5,7 +5,6 @@ import { grouped, span } from "../print.ts";
 export interface Progress {
   /** One more request is over. */
   answered(isOk: boolean): void;
-  /** How far the recording is, for the time that is left. */
   stop(): void;
 }
 

@@ -17,6 +17,7 @@ import { drive, type DriveResult } from "./drive.ts";
 import { sitesOf } from "./fleet.ts";
 import { openProgress } from "./progress.ts";
 import { openAgent, requestId, send, type Target } from "./send.ts";
+import { type Survey, surveyed } from "./survey.ts";
 
 export interface RealOptions {
   readonly trace: TraceOptions;
@@ -75,21 +76,6 @@ export async function replayReal(options: RealOptions): Promise<RealResult> {
 
 /** Between our clock and the gateway's. */
 const clockSlackMs = 60_000;
-
-interface Survey {
-  readonly requests: number;
-  readonly spanMs: number;
-}
-
-/** Reads the trace once before anything is sent: a mistake in its last line is told now. */
-async function surveyed(trace: TraceOptions): Promise<Survey> {
-  let [requests, spanMs] = [0, 0];
-  for await (const { atMs } of arrivalsOf(trace)) {
-    requests += 1;
-    spanMs = atMs;
-  }
-  return { requests, spanMs };
-}
 
 async function sent(
   options: RealOptions,
