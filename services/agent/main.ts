@@ -1,0 +1,145 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import type { PoolRegistration } from "../core/pool.ts";
+import { systemClock } from "../io/clock.ts";
+import { openLog, type Log } from "../io/log.ts";
+import { toRegistration, type AgentConfig } from "./config.ts";
+import type { DialectName } from "./dialects.ts";
+import { PowerMeter, type PowerFigures, type PowerSource } from "./power.ts";
+import { ScrapeError } from "./prometheus-text.ts";
+import { streamReports, type PoolFigures } from "./report-stream.ts";
+import { Scraper } from "./scrape.ts";
+
+export { configSchema } from "./config.ts";
+export type { PowerSource } from "./power.ts";
+
+export interface AgentOptions {
+  /** Its generation is set when the agent starts. */
+  readonly registration: PoolRegistration;
+  readonly metricsUrl: string;
+  readonly dialect: DialectName;
+  readonly power: PowerSource;
+  readonly rpcUrl: string;
+  /** Of the vendor. Empty where the server takes callers of its own machine as operators. */
+  readonly credential: string;
+  readonly intervalMs: number;
+  /** Key of the engine, where it guards its metrics. */
+  readonly engineKey?: string | undefined;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+export interface Agent {
+  /** Resolves when the stream is over. */
+  close(): Promise<void>;
+}
+
+/** A report that is missed twice leaves the figures believed in full. */
+const INTERVALS_VALID = 3;
+
+/**
+ * Registers the pool and reports it from now on. Resolves at once: while the control plane or the engine is
+ * away the agent keeps trying. An engine that does not answer is not reported at all, so that its pool fades.
+ */
+export async function openAgent(options: AgentOptions): Promise<Agent> {
+  const { registration, rpcUrl, credential, intervalMs, signal } = options;
+  const log = options.log.child({ pool: registration.id });
+  const stop = new AbortController();
+  const stopped = AbortSignal.any([signal, stop.signal]);
+  const figures = new Figures({ ...options, log, signal: stopped });
+  const reporting = streamReports({
+    registration,
+    rpcUrl,
+    credential: credential === "" ? undefined : credential,
+    intervalMs,
+    nextReport: () => figures.next(),
+    clock: systemClock,
+    log,
+    signal: stopped,
+  }).catch((error: unknown) => log.error({ error }, "the agent ended by itself"));
+  return {
+    close: async () => {
+      stop.abort();
+      await reporting;
+    },
+  };
+}
+
+/** What the engine and the accelerators say, asked for at the same time. */
+class Figures {
+  readonly #options: AgentOptions;
+  readonly #scraper: Scraper;
+  readonly #meter: PowerMeter;
+  /** What went wrong last, so that it is said once and not at every interval. */
+  readonly #troubles = new Map<string, string>();
+
+  constructor(options: AgentOptions) {
+    const { metricsUrl, dialect, registration, engineKey, power, intervalMs } = options;
+    const validMs = INTERVALS_VALID * intervalMs;
+    const now = (): number => systemClock.now();
+    this.#options = options;
+    this.#scraper = new Scraper({
+      metricsUrl,
+      dialect,
+      models: registration.models,
+      engineKey,
+      validMs,
+      now,
+    });
+    this.#meter = new PowerMeter({ source: power, validMs, now });
+  }
+
+  /** Undefined while the engine does not answer. */
+  async next(): Promise<PoolFigures | undefined> {
+    const { registration, signal } = this.#options;
+    const [models, power] = await Promise.all([
+      this.#tried("engine", () => this.#scraper.scrape(signal)),
+      this.#tried("power", () => this.#meter.read(signal)),
+    ]);
+    if (models === undefined) return undefined;
+    const { pue, greenShare } = registration;
+    return { models, ...(power ?? unknownPower), pue, greenShare };
+  }
+
+  async #tried<Result>(what: string, run: () => Promise<Result>): Promise<Result | undefined> {
+    const { log, signal } = this.#options;
+    try {
+      const result = await run();
+      if (this.#troubles.delete(what)) log.info({ what }, "can be read again");
+      return result;
+    } catch (error) {
+      if (!(error instanceof ScrapeError)) throw error;
+      if (!signal.aborted && this.#troubles.get(what) !== error.message) {
+        log.warn({ what, reason: error.message }, "cannot be read");
+        this.#troubles.set(what, error.message);
+      }
+      return undefined;
+    }
+  }
+}
+
+const unknownPower: PowerFigures = { powerWatts: undefined, energyJoulesTotal: undefined };
+
+/** Reports one pool until the signal says stop. */
+export async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
+  const log = openLog({ role: "agent", level: config.logLevel });
+  const credential =
+    config.credentialFile === "" ? "" : readFileSync(config.credentialFile, "utf8").trim();
+  const engineKey =
+    config.engineKeyFile === "" ? undefined : readFileSync(config.engineKeyFile, "utf8").trim();
+  const agent = await openAgent({
+    registration: toRegistration(config.pool, systemClock.now()),
+    metricsUrl: config.metricsUrl,
+    dialect: config.dialect,
+    power: config.power,
+    rpcUrl: config.rpcUrl,
+    credential,
+    engineKey,
+    intervalMs: config.intervalMs,
+    log,
+    signal,
+  });
+  log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
+  if (!signal.aborted) await once(signal, "abort");
+  await agent.close();
+}

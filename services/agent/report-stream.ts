@@ -1,0 +1,197 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+import type { PoolRegistration, PoolReport } from "../core/pool.ts";
+import type { Clock } from "../io/clock.ts";
+import type { Log } from "../io/log.ts";
+import { rpcTransport } from "../io/rpc-client.ts";
+import {
+  PoolService,
+  type ReportRequest,
+  type ReportResponse,
+} from "../wire/gen/tokengrid/v1/pool_pb.js";
+import { fromPoolRegistration, fromPoolReport, poolStatuses, reportResults } from "../wire/pool.ts";
+
+/** Bounds of how the agent speaks with the control plane. */
+export const reportLimits = {
+  registerTimeoutMs: 10_000,
+  /** Reports without an answer: the stream is then taken for dead. */
+  unansweredMax: 10,
+  backoffMsMin: 500,
+  backoffMsMax: 30_000,
+} as const;
+
+export interface ReportStreamOptions {
+  readonly registration: PoolRegistration;
+  readonly rpcUrl: string;
+  /** Of the vendor. Undefined only where the server takes callers of its own machine. */
+  readonly credential: string | undefined;
+  readonly intervalMs: number;
+  /** The next report but for its numbers; undefined when there is nothing to say. */
+  readonly nextReport: () => Promise<PoolFigures | undefined>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** What a report says; the stream numbers it. */
+export type PoolFigures = Omit<PoolReport, "pool" | "generation" | "sequence">;
+
+/**
+ * Registers a pool and streams its reports until the signal says stop, or a newer agent of the same pool
+ * has taken over. A lost stream is opened again, later and later while that fails; a refusal is said and
+ * tried again as slowly as possible, since only a person can mend it.
+ */
+export async function streamReports(options: ReportStreamOptions): Promise<void> {
+  const { rpcUrl, credential, clock, log, signal } = options;
+  const client = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
+  let [generation, sequence] = [Math.floor(clock.now()), 0];
+  let backoffMs: number = reportLimits.backoffMsMin;
+  while (!signal.aborted) {
+    const session = new Session(options, client, { generation, sequence });
+    const end = await session.run();
+    sequence = session.sequence;
+    if (end.kind === "stopped") return;
+    if (end.kind === "superseded") {
+      log.error({ generation }, "a newer agent reports for this pool: this one stops");
+      return;
+    }
+    if (end.kind === "renumber") [generation, sequence] = [Math.floor(clock.now()), 0];
+    if (session.isAccepted) backoffMs = reportLimits.backoffMsMin;
+    if (end.kind === "refused") backoffMs = reportLimits.backoffMsMax;
+    log.warn({ end: end.kind, reason: end.reason, backoffMs }, "reports are not taken");
+    // Somewhere in the second half: agents that lost the same server do not come back as one.
+    await pause(backoffMs * (0.5 + Math.random() / 2), signal);
+    backoffMs = Math.min(reportLimits.backoffMsMax, backoffMs * 2);
+  }
+}
+
+type End =
+  | { readonly kind: "stopped" }
+  | { readonly kind: "superseded" }
+  | { readonly kind: "lost" | "refused" | "renumber"; readonly reason: string };
+
+/** One registration and one stream. */
+class Session {
+  readonly #options: ReportStreamOptions;
+  readonly #client: Client<typeof PoolService>;
+  readonly #generation: number;
+  readonly #over = new AbortController();
+  /** Of the last report that was sent. */
+  sequence: number;
+  isAccepted = false;
+  #unanswered = 0;
+  #intervalMs: number;
+  #status = "ready";
+
+  constructor(
+    options: ReportStreamOptions,
+    client: Client<typeof PoolService>,
+    numbers: { readonly generation: number; readonly sequence: number },
+  ) {
+    this.#options = options;
+    this.#client = client;
+    this.#generation = numbers.generation;
+    this.sequence = numbers.sequence;
+    this.#intervalMs = options.intervalMs;
+  }
+
+  async run(): Promise<End> {
+    const { signal } = this.#options;
+    const stop = AbortSignal.any([signal, this.#over.signal]);
+    try {
+      await this.#register(stop);
+      for await (const response of this.#client.report(this.#reports(stop), { signal: stop })) {
+        const end = this.#heard(response);
+        if (end !== undefined) return end;
+      }
+      return signal.aborted ? { kind: "stopped" } : { kind: "lost", reason: "the stream ended" };
+    } catch (error) {
+      return signal.aborted ? { kind: "stopped" } : endOf(error);
+    } finally {
+      this.#over.abort();
+    }
+  }
+
+  async #register(signal: AbortSignal): Promise<void> {
+    const { registration, clock, intervalMs } = this.#options;
+    const pool = fromPoolRegistration(
+      { ...registration, generation: this.#generation },
+      clock.now(),
+    );
+    const { reportIntervalMs } = await this.#client.register(
+      { pool },
+      { signal, timeoutMs: reportLimits.registerTimeoutMs },
+    );
+    this.#intervalMs = reportIntervalMs > 0 ? Math.min(intervalMs, reportIntervalMs) : intervalMs;
+  }
+
+  async *#reports(signal: AbortSignal): AsyncGenerator<ReportRequest> {
+    const { nextReport, registration, clock } = this.#options;
+    while (!signal.aborted) {
+      const startedAt = clock.now();
+      const figures = await nextReport();
+      if (figures !== undefined) {
+        if (this.#unanswered >= reportLimits.unansweredMax) {
+          throw new ConnectError("reports are not answered", Code.DeadlineExceeded);
+        }
+        this.sequence += 1;
+        this.#unanswered += 1;
+        const numbers = { generation: this.#generation, sequence: this.sequence };
+        yield fromPoolReport({ pool: registration.id, ...numbers, ...figures }, clock.now());
+      }
+      await pause(this.#intervalMs - (clock.now() - startedAt), signal);
+    }
+  }
+
+  /** Undefined: go on. */
+  #heard(response: ReportResponse): End | undefined {
+    const { log } = this.#options;
+    this.#unanswered = Math.max(0, this.#unanswered - 1);
+    const result = reportResults.toWord("result", response.result);
+    switch (result) {
+      case "accepted":
+        this.isAccepted = true;
+        this.#note(poolStatuses.toWord("status", response.status));
+        return undefined;
+      case "stale-generation":
+        return { kind: "superseded" };
+      case "out-of-order":
+        return { kind: "renumber", reason: `report ${response.sequence} came out of order` };
+      case "rejected-identity":
+        return { kind: "refused", reason: "the pool is not registered for this vendor" };
+      case "rejected-schema":
+        log.error({ sequence: response.sequence }, "a report was refused: a figure is not valid");
+        return undefined;
+    }
+  }
+
+  /** Said once per change: what operators want of the pool. */
+  #note(status: string): void {
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#options.log.info({ status }, "the pool's status was changed");
+  }
+}
+
+/** Codes by which a server says no to who we are or what we sent, not that it is in trouble. */
+const refusals: ReadonlySet<Code> = new Set([
+  Code.Unauthenticated,
+  Code.PermissionDenied,
+  Code.InvalidArgument,
+  Code.FailedPrecondition,
+]);
+
+function endOf(error: unknown): End {
+  const { code, rawMessage } = ConnectError.from(error);
+  return { kind: refusals.has(code) ? "refused" : "lost", reason: rawMessage };
+}
+
+/** Ends early, without a word, when the signal says stop. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms <= 0) return;
+  try {
+    await wait(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
