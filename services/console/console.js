@@ -171,8 +171,8 @@ function wireButtons() {
   element("region-clear").addEventListener("click", () => selectRegion(""));
   for (const input of document.querySelectorAll("input[name=colour]")) {
     input.addEventListener("change", () => {
-      const isTtft = elementOf("colour-ttft", HTMLInputElement).checked;
-      map.colourBy = isTtft ? "ttft" : "side";
+      const isPromise = elementOf("colour-promise", HTMLInputElement).checked;
+      map.colourBy = isPromise ? "promise" : "side";
       document.body.dataset["colour"] = map.colourBy;
     });
   }

@@ -59,12 +59,14 @@
  * @property {string} region
  * @property {bigint} costNano
  * @property {string} row
+ * @property {number | undefined} missProbability that an objective of its class is missed, 0..1
  * @property {number} at when it was decided, by this page's clock, in ms
  *
  * @typedef {object} Flow
  * @property {string} origin
  * @property {string} region
  * @property {number} perSecond
+ * @property {number} missPerSecond how many of them will probably miss an objective
  */
 
 /** A flow forgets half of what it carried in this time. */
@@ -208,7 +210,7 @@ export class Grid {
    * @param {Placed} placed
    * @param {number} weight
    */
-  #count({ origin, region, pool, costNano }, weight) {
+  #count({ origin, region, pool, costNano, missProbability = 0 }, weight) {
     if (pool === "") {
       this.#unplaceable += weight;
       return;
@@ -217,8 +219,10 @@ export class Grid {
     this.#costNano += BigInt(Math.round(Number(costNano) * weight));
     if (this.regions.get(region)?.side === "east") this.#placementsEast += weight;
     const key = `${origin} ${region}`;
-    const flow = this.flows.get(key) ?? { origin, region, perSecond: 0 };
-    flow.perSecond += (weight * Math.LN2 * 1_000) / flowHalfLifeMs;
+    const flow = this.flows.get(key) ?? { origin, region, perSecond: 0, missPerSecond: 0 };
+    const perSecond = (weight * Math.LN2 * 1_000) / flowHalfLifeMs;
+    flow.perSecond += perSecond;
+    flow.missPerSecond += perSecond * missProbability;
     this.flows.set(key, flow);
   }
 
@@ -228,6 +232,7 @@ export class Grid {
     this.#decayedAt = now;
     for (const [key, flow] of this.flows) {
       flow.perSecond *= kept;
+      flow.missPerSecond *= kept;
       if (flow.perSecond < flowPerSecondMin) this.flows.delete(key);
     }
   }
@@ -354,6 +359,7 @@ function toPlaced(json, now) {
     region: string(json["regionId"]),
     costNano: BigInt(string(json["costNano"]) || "0"),
     row: string(json["policyRow"]),
+    missProbability: optional(json["missProbability"]),
     at: now - number(json["ageMs"]),
   };
 }

@@ -194,6 +194,7 @@ function summary(attempt: number, count: number, random: () => number): Summary 
     regionId: isUnplaceable ? "" : at(clusters, place).id,
     costNano: BigInt(Math.round(2e6 + 5e6 * random())),
     policyRow: attempt % 5 === 1 ? "W3" : "W2",
+    ...(isUnplaceable ? {} : { ttftMsExpected: 240, missProbability: 0.4 * random() ** 4 }),
   };
 }
 

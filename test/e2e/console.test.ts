@@ -2,7 +2,7 @@ import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { serveConsole } from "../../services/control/console.ts";
 import { openLog } from "../../services/io/log.ts";
-import { findProgram } from "../fixtures/program.ts";
+import { findProgram } from "../program.ts";
 import { movingGrid } from "./console-grid.ts";
 
 const executablePath =
