@@ -1,11 +1,12 @@
 import type { RowId } from "../units.ts";
-import type { Tariff } from "./policy.ts";
+import type { Basis, Tariff } from "./policy.ts";
 import type { Ask, Prospect } from "./prospect.ts";
 import { matches } from "./rules.ts";
 
 /** What one row of the policy adds or takes, in whole nano. */
 export interface AppliedTariff {
   readonly row: RowId;
+  readonly basis: Basis;
   readonly costNano: number;
 }
 
@@ -14,10 +15,10 @@ export function tariffsAt(at: Prospect, ask: Ask): AppliedTariff[] {
   const { cachedTokens, uncachedTokens, outputTokens } = at.expected;
   const tokens = cachedTokens + uncachedTokens + outputTokens;
   const applied: AppliedTariff[] = [];
-  for (const { id, pool, tariff } of ask.rules.tariffs) {
+  for (const { id, basis, pool, tariff } of ask.rules.tariffs) {
     if (!matches(pool, at.pool, ask)) continue;
     const costNano = Math.round(tokens * tariff.nanoPerToken * scale(tariff, at));
-    if (costNano !== 0) applied.push({ row: id, costNano });
+    if (costNano !== 0) applied.push({ row: id, basis, costNano });
   }
   return applied;
 }
