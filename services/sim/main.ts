@@ -9,6 +9,7 @@ import { loadFleet, presetFleetPath, type Fleet, type FleetPool } from "./fleet.
 
 export { arrivalsOf, type TraceOptions } from "./arrivals.ts";
 export { loadFleet } from "./fleet.ts";
+export { TraceError } from "./trace.ts";
 export { replayVirtual } from "./virtual-replay.ts";
 
 export const configSchema = z.strictObject({

@@ -35,7 +35,9 @@ export function reportText(report: Report, isWide: boolean): string {
     ["SHARE PER POOL", shares(report.byPool, "POOL")],
     ["ENERGY at the site, and carbon by two accounts that are never added", energy(report)],
     [statementTitle(report), statements(report.statements)],
-    ...(isWide ? report.statements.map(statementLines) : []),
+    ...(isWide
+      ? report.statements.filter(({ lines }) => lines.length > 0).map(statementLines)
+      : []),
   ];
   return sections.map(([title, body]) => `${bold(title)}\n${body}`).join("\n");
 }

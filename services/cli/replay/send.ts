@@ -105,7 +105,9 @@ class TokenStream {
   readonly #parser = createParser({ onEvent: ({ data }) => this.#event(data) });
   #firstAt: number | undefined;
   #latestAt = 0;
-  #gaps = 0;
+  /** As the engine counts them; a chunk may hold several. Undefined until it says so. */
+  #tokens: number | undefined;
+  #chunks = 0;
   #hasFinished = false;
   #isDone = false;
   #error: string | undefined;
@@ -127,12 +129,12 @@ class TokenStream {
 
   answer(arrival: Arrival, outcome: string): Answer {
     const [firstAt, latestAt] = [this.#firstAt, this.#latestAt];
+    const gaps = (this.#tokens ?? this.#chunks) - 1;
     return {
       class: arrival.class,
       outcome,
       ttftMs: firstAt === undefined ? undefined : firstAt - this.#sentAt,
-      tpotMs:
-        firstAt === undefined || this.#gaps === 0 ? undefined : (latestAt - firstAt) / this.#gaps,
+      tpotMs: firstAt === undefined || gaps < 1 ? undefined : (latestAt - firstAt) / gaps,
     };
   }
 
@@ -141,21 +143,19 @@ class TokenStream {
       this.#isDone = true;
       return;
     }
-    const chunk: Chunk = JSON.parse(data);
-    if (chunk.error !== undefined) this.#error = chunk.error.code ?? chunk.error.type ?? "error";
-    const choice = chunk.choices?.[0];
-    if (choice?.finish_reason !== undefined && choice.finish_reason !== null)
-      this.#hasFinished = true;
-    const text = choice?.delta?.content;
-    if (text !== undefined && text !== null && text !== "") this.#token(performance.now());
+    const { error, choices, usage }: Chunk = JSON.parse(data);
+    if (error !== undefined) this.#error = error.code ?? error.type ?? "error";
+    this.#tokens = usage?.completion_tokens ?? this.#tokens;
+    const { delta, finish_reason: reason } = choices?.[0] ?? {};
+    if (reason !== undefined && reason !== null) this.#hasFinished = true;
+    const text = delta?.content ?? "";
+    if (text !== "") this.#text(performance.now());
   }
 
-  #token(at: number): void {
+  #text(at: number): void {
+    this.#chunks += 1;
     if (this.#firstAt === undefined) this.#firstAt = at;
-    else {
-      this.#gaps += 1;
-      this.#onGap(at - this.#latestAt);
-    }
+    else this.#onGap(at - this.#latestAt);
     this.#latestAt = at;
   }
 }
@@ -167,4 +167,5 @@ interface Chunk {
     readonly delta?: { readonly content?: string | null };
     readonly finish_reason?: string | null;
   }[];
+  readonly usage?: { readonly completion_tokens?: number } | null;
 }
