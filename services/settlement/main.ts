@@ -1,11 +1,22 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { z } from "zod";
-import type { Contract } from "../core/settlement/contract.ts";
+import { defaultContract, type Contract } from "../core/settlement/contract.ts";
 import type { VendorId } from "../core/units.ts";
-import type { Clock } from "../io/clock.ts";
-import type { Log } from "../io/log.ts";
-import type { Registry as Metrics } from "../io/metrics.ts";
+import { systemClock, type Clock } from "../io/clock.ts";
+import { openIdentities } from "../io/grpc-identity.ts";
+import { openLedgerThread } from "../io/ledger-thread.ts";
+import { openLog, type Log } from "../io/log.ts";
+import { openMetrics, serveMetrics, type Registry as Metrics } from "../io/metrics.ts";
+import { loadCalendar } from "../io/preset.ts";
+import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import type { Registry } from "../io/registry.ts";
+import { serveRpc } from "../io/rpc-server.ts";
+import { Books } from "./books.ts";
+import { Ingest } from "./ingest.ts";
+import { SettlementMetrics } from "./metrics.ts";
+import { Producers } from "./producers.ts";
+import { serveSettlement } from "./rpc.ts";
+import { Statements } from "./statements.ts";
 
 export interface SettlementOptions {
   readonly registry: Registry;
@@ -36,3 +47,81 @@ export const configSchema = z.strictObject({
 });
 
 export type SettlementConfig = z.output<typeof configSchema>;
+
+/** How often holes in gateways' sequences are looked at. */
+const holeIntervalMs = 5_000;
+
+/** Opens the ledger, learns the price books, and posts what had waited for one of them. */
+export async function openSettlement(options: SettlementOptions): Promise<Settlement> {
+  const { registry, ledgerPath, log, clock, contracts } = options;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, options.signal]);
+  const metrics = new SettlementMetrics(options.metrics);
+  const contractOf = (vendor: VendorId): Contract => contracts?.get(vendor) ?? defaultContract;
+  const store = await openLedgerThread(ledgerPath);
+  const producers = new Producers({
+    states: await store.producers(),
+    clock,
+    onLost: (numbers) => metrics.onLost(numbers),
+  });
+  const calendar = loadCalendar();
+  const calendarOf = (id: string) => (id === calendar.id ? calendar : undefined);
+  const books = new Books({ registry, calendarOf, log });
+  const ingest = new Ingest({ store, books, contractOf, metrics, log, producers });
+  const statements = new Statements({ store, contractOf, metrics });
+  const release = (): void => {
+    ingest.release().catch((error: unknown) => log.error({ error }, "quarantine was not released"));
+  };
+  await books.follow(release, signal);
+  metrics.onWaiting(await store.waitingCount());
+  release();
+  const timer = setInterval(() => {
+    ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
+  }, holeIntervalMs);
+  const isVendor = async (vendor: VendorId): Promise<boolean> =>
+    (await registry.get("vendor", vendor)) !== undefined ||
+    books.hasVendor(vendor) ||
+    (await store.hasVendor(vendor));
+  return {
+    routes: (router) => serveSettlement(router, { store, ingest, statements, isVendor }),
+    isReady: () => ingest.isReady,
+    close: async () => {
+      stop.abort();
+      clearInterval(timer);
+      await ingest.drain();
+      await store.close();
+    },
+  };
+}
+
+/** Runs the role until the signal says stop. */
+export async function start(config: SettlementConfig, signal: AbortSignal): Promise<void> {
+  const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
+  const log = openLog({ role: "settlement", level: config.logLevel, onMessage: onLogMessage });
+  const registry = await openSqliteRegistry(config.registryPath);
+  const { ledgerPath } = config;
+  const clock = systemClock;
+  const settlement = await openSettlement({ registry, ledgerPath, log, metrics, clock, signal });
+  const isReady = (): boolean => settlement.isReady();
+  await serveMetrics({ ...config.metrics, registry: metrics, isReady, signal });
+  const server = await serveRpc({
+    ...config.rpc,
+    routes: (router) => settlement.routes(router),
+    identify: await openIdentities({ registry, log, signal }),
+    isReady,
+    signal,
+    log,
+  });
+  log.info({ port: server.port, ledgerPath }, "settlement listens");
+  await aborted(signal);
+  await server.close();
+  await settlement.close();
+  await registry.close();
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => {
+    signal.addEventListener("abort", resolve, { once: true });
+  });
+}

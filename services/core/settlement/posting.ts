@@ -1,11 +1,22 @@
 import { assert } from "../assert.ts";
-import type { AttemptId, InstantUs, ModelId, Nano, PoolId, RegionId, VendorId } from "../units.ts";
+import type {
+  AttemptId,
+  InstantUs,
+  ModelId,
+  Nano,
+  PoolId,
+  RegionId,
+  RequestId,
+  TenantId,
+  VendorId,
+} from "../units.ts";
 import { hourKey, type HourKey, type RatingKey } from "./charge.ts";
-import type { CostSide } from "./contract.ts";
+import type { CostSide, Ending } from "./contract.ts";
+import type { CountBasis } from "./count-rule.ts";
 import { accrue, movements, type AccountId, type Balance, type LedgerEntry } from "./ledger.ts";
 import type { PriceLine, Tier } from "./price-book.ts";
 import { nothingRated, rate, unrate, type Cumulative, type Rated } from "./rate.ts";
-import type { TokenClass } from "./usage.ts";
+import type { TokenClass, Tokens, UsageFlag } from "./usage.ts";
 import type { Doubtful, Owing, Prepared } from "./prepare.ts";
 
 /** What one line of a price book costs for one record. */
@@ -38,14 +49,29 @@ export interface StoredRecord {
   readonly charges: readonly Charge[];
 }
 
+/** A record that was priced, with what there is to keep of it. */
 export interface PostedRecord extends StoredRecord {
-  readonly prepared: Prepared;
-  readonly finding: Owing;
+  readonly record: string;
+  readonly request: RequestId;
+  readonly tenant: TenantId;
+  readonly model: ModelId;
+  readonly ending: Ending;
+  readonly tokens: Tokens;
+  readonly basis: CountBasis;
+  readonly slot: string;
+  readonly flags: readonly UsageFlag[];
+  /** Canonical. */
+  readonly text: string;
 }
 
+/** A record in quarantine. */
 export interface WaitingRecord extends StoredRecord {
-  readonly prepared: Prepared;
-  readonly finding: Doubtful;
+  readonly record: string;
+  readonly request: RequestId;
+  readonly tenant: TenantId;
+  readonly model: ModelId;
+  /** Canonical. */
+  readonly text: string;
 }
 
 /** What was used of one line in one hour by the records in force. */
@@ -183,13 +209,8 @@ export class Posting {
   #keepWaiting(prepared: Prepared, finding: Doubtful): PostOutcome {
     const { record } = prepared;
     const reason = `${finding.reason}: ${finding.detail}`;
-    const waiting: WaitingRecord = {
-      ...stored(prepared, { period: "", cost: "cogs", amountNano: 0n, charges: [] }),
-      state: "waiting",
-      reason,
-      prepared,
-      finding,
-    };
+    const unsettled = { period: "", cost: "cogs", amountNano: 0n, charges: [] } as const;
+    const waiting: WaitingRecord = { ...stored(prepared, unsettled), state: "waiting", reason };
     this.#remember(waiting);
     this.#waiting.push(waiting);
     return { record: record.id, status: "quarantined", reason };
@@ -208,13 +229,13 @@ export class Posting {
     const taken = inForce === undefined || isSuperseded ? [] : this.#takeBack(inForce, prepared);
     const charges = isSuperseded ? [] : this.#charge(finding, taken);
     const amountNano = charges.reduce((sum, charge) => sum + charge.amountNano, 0n);
-    const { period, cost } = finding;
+    const { period, cost, slot, usage } = finding;
+    const { ending, tokens, basis, flags } = usage;
     const posted: PostedRecord = {
       ...stored(prepared, { period, cost, amountNano, charges }),
-      prepared,
-      finding,
+      ...{ ending, tokens, basis, flags, slot },
     };
-    this.#enter("usage", posted, posted.prepared.record.id);
+    this.#enter("usage", posted, posted.record);
     this.#remember(posted);
     this.#posted.push(posted);
     if (waiting !== undefined) this.#released.push(posted);
@@ -304,12 +325,26 @@ export class Posting {
 }
 
 function stored(
-  { record, rev, hash }: Prepared,
+  { record, rev, hash, text }: Prepared,
   settled: Pick<StoredRecord, "period" | "cost" | "amountNano" | "charges">,
-): StoredRecord {
-  const { attempt, vendor, pool, region, openedUs } = record;
-  const identity = { attempt, rev, hash, vendor, pool, region, openedUs };
-  return { ...identity, state: "posted", reason: "", ...settled };
+): WaitingRecord {
+  const { attempt, request, tenant, vendor, pool, region, model, openedUs } = record;
+  return {
+    ...{
+      record: record.id,
+      attempt,
+      rev,
+      hash,
+      text,
+      request,
+      tenant,
+      vendor,
+      pool,
+      region,
+      model,
+    },
+    ...{ openedUs, state: "posted", reason: "", ...settled },
+  };
 }
 
 function highest(records: readonly StoredRecord[]): StoredRecord | undefined {

@@ -82,8 +82,12 @@ export function checkPriceBook(
   previous?: PriceBook,
   publishedUs?: InstantUs,
 ): PriceBookMistake[] {
+  return [...succession(book, previous, publishedUs), ...checkPrices(book)];
+}
+
+/** All that is wrong with a version by itself. */
+export function checkPrices(book: PriceBook): PriceBookMistake[] {
   return [
-    ...succession(book, previous, publishedUs),
     ...slotMistakes(book.slots),
     ...book.lines.flatMap((line, index) => lineMistakes(line, index, book)),
     ...coverageMistakes(book),

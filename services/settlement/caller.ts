@@ -1,0 +1,35 @@
+import type { ContextValues } from "@connectrpc/connect";
+import { identityKey, type Identity } from "../io/grpc-identity.ts";
+import { toConnectError } from "../wire/errors.ts";
+
+/** Records and whole books are the operator's. Throws PERMISSION_DENIED for others. */
+export function requireOperator(values: ContextValues): void {
+  const { kind } = callerOf(values);
+  if (kind !== "operator") throw denied(`expected the key of an operator, found that of a ${kind}`);
+}
+
+/** The vendor that a caller may see; undefined for an operator, who sees all. */
+export function vendorOf(values: ContextValues): string | undefined {
+  const { kind, subject } = callerOf(values);
+  if (kind === "operator") return undefined;
+  if (kind === "vendor") return subject;
+  throw denied(`expected the key of an operator or a vendor, found that of a ${kind}`);
+}
+
+/** A vendor sees its own statements alone. */
+export function requireVendor(values: ContextValues, vendor: string): void {
+  const own = vendorOf(values);
+  if (own !== undefined && own !== vendor) {
+    throw denied(`expected the key of vendor ${vendor}, found that of vendor ${own}`);
+  }
+}
+
+function callerOf(values: ContextValues): Identity {
+  const caller = values.get(identityKey);
+  if (caller !== undefined) return caller;
+  throw toConnectError("INVALID_API_KEY", "expected a key as bearer token, found none");
+}
+
+function denied(message: string) {
+  return toConnectError("NOT_ALLOWED", message);
+}

@@ -1,0 +1,96 @@
+import { leakages, type Leakage } from "../core/settlement/contract.ts";
+import type { LedgerEntry } from "../core/settlement/ledger.ts";
+import type { PostOutcome } from "../core/settlement/posting.ts";
+import { Counter, Gauge, type Registry } from "../io/metrics.ts";
+
+const nanoPerCny = 1_000_000_000;
+const leakagePrefix = "exp:leakage:";
+
+/** Where a second delivery was noticed: on its way within one batch, or by the ledger. */
+const stages = ["stream", "ledger"] as const;
+
+const statementResults = ["issued", "corrected", "failed"] as const;
+export type StatementResult = (typeof statementResults)[number];
+
+/** What settlement tells about itself. Counted from what was committed, so that it agrees with the books. */
+export class SettlementMetrics {
+  readonly #duplicates: Counter<"stage">;
+  readonly #gaps: Counter;
+  readonly #records: Counter;
+  readonly #leakage: Counter<"account">;
+  readonly #statements: Counter<"result">;
+  readonly #quarantined: Gauge;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#duplicates = new Counter({
+      name: "tokengrid_metering_duplicates_total",
+      help: "Usage records that came again and changed nothing",
+      labelNames: ["stage"] as const,
+      registers,
+    });
+    this.#gaps = new Counter({
+      name: "tokengrid_metering_gaps_total",
+      help: "Numbers of a gateway's dense sequence that never came",
+      registers,
+    });
+    this.#records = new Counter({
+      name: "tokengrid_ledger_records_total",
+      help: "Usage records posted to the ledger",
+      registers,
+    });
+    this.#leakage = new Counter({
+      name: "tokengrid_ledger_leakage_cny_total",
+      help: "Owed to vendors and paid by no tenant, in CNY",
+      labelNames: ["account"] as const,
+      registers,
+    });
+    this.#statements = new Counter({
+      name: "tokengrid_settlement_statements_total",
+      help: "Statements by result; corrected is a later revision",
+      labelNames: ["result"] as const,
+      registers,
+    });
+    this.#quarantined = new Gauge({
+      name: "tokengrid_ledger_quarantined_records",
+      help: "Usage records that are kept and not paid until someone looked",
+      registers,
+    });
+    for (const stage of stages) this.#duplicates.inc({ stage }, 0);
+    for (const account of leakages) this.#leakage.inc({ account }, 0);
+    for (const result of statementResults) this.#statements.inc({ result }, 0);
+  }
+
+  onCommitted(outcomes: readonly PostOutcome[], entries: readonly LedgerEntry[]): void {
+    const seen = new Set<string>();
+    for (const { record, status } of outcomes) {
+      if (status === "posted") this.#records.inc();
+      if (status === "exists")
+        this.#duplicates.inc({ stage: seen.has(record) ? "stream" : "ledger" });
+      seen.add(record);
+    }
+    for (const entry of entries) this.#onEntry(entry);
+  }
+
+  onLost(numbers: bigint): void {
+    this.#gaps.inc(Number(numbers));
+  }
+
+  onWaiting(records: number): void {
+    this.#quarantined.set(records);
+  }
+
+  onStatement(result: StatementResult): void {
+    this.#statements.inc({ result });
+  }
+
+  /** A counter cannot fall: what a correction takes back is not taken off. */
+  #onEntry({ debit, amountNano }: LedgerEntry): void {
+    const account = debit.startsWith(leakagePrefix) ? debit.slice(leakagePrefix.length) : "";
+    if (isLeakage(account)) this.#leakage.inc({ account }, Number(amountNano) / nanoPerCny);
+  }
+}
+
+function isLeakage(account: string): account is Leakage {
+  return leakages.some((each) => each === account);
+}
