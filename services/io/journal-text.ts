@@ -22,16 +22,9 @@ function isRecord(value: unknown): value is JournalRecord {
 }
 
 function plain(value: unknown): unknown {
-  switch (typeof value) {
-    case "bigint":
-      return { $bigint: value.toString() };
-    case "number":
-      return Number.isFinite(value) ? value : { $number: String(value) };
-    case "object":
-      return value === null ? null : plainObject(value);
-    default:
-      return value;
-  }
+  if (typeof value === "bigint") return { $bigint: value.toString() };
+  if (typeof value === "number" && !Number.isFinite(value)) return { $number: String(value) };
+  return typeof value === "object" && value !== null ? plainObject(value) : value;
 }
 
 function plainObject(value: object): unknown {

@@ -106,12 +106,15 @@ class SqliteRegistry implements Registry {
     while (!signal.aborted && !this.#isClosed) {
       // Taken before the query, so that a change between the two is not slept through.
       const change = this.#nextChange(signal);
-      for (const entry of this.#statements.since.all(seen).map(toEntry)) {
-        if (signal.aborted) return;
-        yield entry;
-        seen = entry.revision;
+      try {
+        for (const entry of this.#statements.since.all(seen).map(toEntry)) {
+          seen = entry.revision;
+          yield entry;
+        }
+        await change.happened;
+      } finally {
+        change.forget();
       }
-      await change;
     }
   }
 
@@ -140,18 +143,24 @@ class SqliteRegistry implements Registry {
     }
   }
 
-  #nextChange(signal: AbortSignal): Promise<void> {
+  #nextChange(signal: AbortSignal): {
+    readonly happened: Promise<void>;
+    readonly forget: () => void;
+  } {
     this.#startPolling();
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#sleepers.delete(wake);
-        signal.removeEventListener("abort", wake);
-        if (this.#sleepers.size === 0) this.#stopPolling();
-        resolve();
-      };
-      this.#sleepers.add(wake);
-      signal.addEventListener("abort", wake);
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const forget = (): void => {
+      this.#sleepers.delete(wake);
+      signal.removeEventListener("abort", wake);
+      if (this.#sleepers.size === 0) this.#stopPolling();
+    };
+    const wake = (): void => {
+      forget();
+      resolve();
+    };
+    this.#sleepers.add(wake);
+    signal.addEventListener("abort", wake);
+    return { happened: promise, forget };
   }
 
   #wake(): void {
