@@ -1,7 +1,7 @@
 /** Why this pool? A decision as a bill: every candidate with every term in yuan, and who was out, and why. */
 
 import { element, elementOf, make } from "./dom.js";
-import { enumWord, list, number, optional, record, string } from "./grid.js";
+import { enumWord, list, number, optional, record, string } from "./messages.js";
 import { call } from "./rpc.js";
 import {
   currentLanguage,

@@ -61,3 +61,22 @@ export function setClass(target, className) {
 export function setTitle(target, title) {
   if (target.title !== title) target.title = title;
 }
+
+/**
+ * The child of a cell at a place, made where it is missing.
+ * @param {HTMLElement} cell
+ * @param {number} index
+ * @param {string} className
+ */
+export function part(cell, index, className) {
+  let child = cell.children[index];
+  while (child === undefined) {
+    cell.append(make("span", ""));
+    child = cell.children[index];
+  }
+  if (child instanceof HTMLElement) {
+    setClass(child, className);
+    return child;
+  }
+  throw new Error("a cell holds HTML alone");
+}

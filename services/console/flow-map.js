@@ -3,22 +3,19 @@
  * review number, points and a graticule do not.
  */
 
-import { geoConicEquidistant, geoGraticule, geoPath } from "d3-geo";
+import { arcBetween, pointOn, ring, trace } from "./arcs.js";
 import { overModels } from "./grid.js";
+import { drawGround, projectionOver } from "./ground.js";
 import { placeLabels } from "./labels.js";
-import { nameOf, text } from "./text.js";
+import { nameOf, shortName } from "./text.js";
 
 /**
  * @typedef {import("./grid.js").Grid} Grid
- * @typedef {import("./grid.js").Place} Place
- * @typedef {import("./grid.js").Placed} Placed
+ * @typedef {import("./arcs.js").Arc} Arc
+ * @typedef {import("./messages.js").Place} Place
+ * @typedef {import("./messages.js").Placed} Placed
  *
  * @typedef {"side" | "promise"} ColourBy
- *
- * @typedef {object} Arc
- * @property {readonly [number, number]} from
- * @property {readonly [number, number]} bend
- * @property {readonly [number, number]} to
  *
  * @typedef {object} Spark
  * @property {Arc} arc
@@ -33,7 +30,6 @@ const missFair = 0.25;
 const sparkMs = 1_100;
 const sparksMax = 500;
 const arcWidthMax = 4;
-const arcHeight = 0.22;
 
 export class FlowMap {
   #grid;
@@ -123,87 +119,19 @@ export class FlowMap {
   #project() {
     const places = [...this.#grid.cities.values(), ...this.#grid.regions.values()];
     if (places.length === 0) return;
-    const points = places.map(({ longitude, latitude }) => [longitude, latitude]);
-    const sides = { left: 56, top: 40, right: 64, bottom: 44 };
-    // Standard parallels far in the south draw the country wide, as screens are.
-    const projection = geoConicEquidistant()
-      .parallels([0, 8])
-      .rotate([-106, 0])
-      .fitExtent(
-        [
-          [sides.left, sides.top],
-          [this.#width - sides.right, this.#height - sides.bottom],
-        ],
-        { type: "MultiPoint", coordinates: points },
-      );
+    const size = { width: this.#width, height: this.#height };
+    const projection = projectionOver(places, size);
     this.#pointById = new Map();
     for (const { id, longitude, latitude } of places) {
       const point = projection([longitude, latitude]);
       if (point !== null) this.#pointById.set(id, point);
     }
-    this.#drawGround(projection);
-  }
-
-  /** What does not move: meridians, parallels, and a light over each hub. @param {import("d3-geo").GeoProjection} projection */
-  #drawGround(projection) {
-    const context = this.#ground.getContext("2d");
-    if (context === null) return;
-    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
-    context.clearRect(0, 0, this.#width, this.#height);
-    const path = geoPath(projection, context);
-    const graticule = geoGraticule()
-      .extent([
-        [70, 10],
-        [140, 58],
-      ])
-      .step([5, 5]);
-    context.beginPath();
-    path(graticule());
-    context.strokeStyle = this.#colours["grid"] ?? "";
-    context.lineWidth = 1;
-    context.stroke();
-    context.globalAlpha = 0.13;
-    for (const { id, role } of this.#grid.regions.values()) {
-      const [x, y] = this.#pointById.get(id) ?? [0, 0];
-      const light = context.createRadialGradient(x, y, 0, x, y, 120);
-      const colour = this.#colours[role === "supply-hub" ? "west" : "east"] ?? "";
-      light.addColorStop(0, colour);
-      // The same colour without any of it: towards `transparent` it would turn grey on the way.
-      light.addColorStop(1, `${colour}00`);
-      context.fillStyle = light;
-      context.fillRect(x - 120, y - 120, 240, 240);
-    }
-    context.globalAlpha = 1;
-    this.#drawDegrees(context, projection);
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {import("d3-geo").GeoProjection} projection
-   */
-  #drawDegrees(context, projection) {
-    context.font = "10px system-ui";
-    context.textBaseline = "alphabetic";
-    context.fillStyle = this.#colours["muted"] ?? "";
-    context.globalAlpha = 0.6;
-    for (let longitude = 80; longitude <= 130; longitude += 10) {
-      const at = this.#crossing(projection, longitude);
-      if (at !== undefined) context.fillText(`${longitude}°E`, at + 4, this.#height - 8);
-    }
-    context.globalAlpha = 1;
-  }
-
-  /**
-   * Where a meridian leaves the picture at its lower edge.
-   * @param {import("d3-geo").GeoProjection} projection
-   * @param {number} longitude
-   */
-  #crossing(projection, longitude) {
-    for (let latitude = 58; latitude >= 10; latitude -= 0.5) {
-      const [x = -1, y = 0] = projection([longitude, latitude]) ?? [];
-      if (y > this.#height - 14) return x > 0 && x < this.#width - 30 ? x : undefined;
-    }
-    return undefined;
+    const lights = [...this.#grid.regions.values()].map(({ id, role }) => ({
+      at: this.#pointById.get(id) ?? [0, 0],
+      colour: this.#colours[role === "supply-hub" ? "west" : "east"] ?? "",
+    }));
+    const { grid = "", muted = "" } = this.#colours;
+    drawGround(this.#ground, { projection, size, lights, grid, muted });
   }
 
   /** Hubs first, then cities in the order of the preset, the largest ahead. What finds no room stays unnamed. */
@@ -376,20 +304,11 @@ export class FlowMap {
   /**
    * @param {string} origin
    * @param {string} region
-   * @returns {Arc | undefined}
    */
   #arc(origin, region) {
     const from = this.#pointById.get(origin);
     const to = this.#pointById.get(region);
-    if (from === undefined || to === undefined) return undefined;
-    const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
-    // Bent to the north whichever way it goes, as a dispatcher's board has it.
-    const turn = dx < 0 ? 1 : -1;
-    const bend = /** @type {const} */ ([
-      (from[0] + to[0]) / 2 - dy * arcHeight * -turn,
-      (from[1] + to[1]) / 2 + dx * arcHeight * turn,
-    ]);
-    return { from, bend, to };
+    return from === undefined || to === undefined ? undefined : arcBetween(from, to);
   }
 
   /**
@@ -418,46 +337,4 @@ export class FlowMap {
     gradient.addColorStop(1, colour);
     return gradient;
   }
-}
-
-/** The cluster without the words that all clusters share. @param {Place} region */
-export function shortName(region) {
-  const name = nameOf(region).replace(/ Cluster$|数据中心集群$|集群$/, "");
-  return region.id === "yrd-demo" ? text("map.yrd") : name;
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Arc} arc
- */
-function trace(context, { from, bend, to }) {
-  context.beginPath();
-  context.moveTo(from[0], from[1]);
-  context.quadraticCurveTo(bend[0], bend[1], to[0], to[1]);
-}
-
-/**
- * @param {Arc} arc
- * @param {number} way 0..1
- * @returns {[number, number]}
- */
-function pointOn({ from, bend, to }, way) {
-  const [a, b, c] = [(1 - way) ** 2, 2 * (1 - way) * way, way ** 2];
-  return [a * from[0] + b * bend[0] + c * to[0], a * from[1] + b * bend[1] + c * to[1]];
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {readonly [number, number]} at
- * @param {{ radius: number, colour: string, share: number, alpha: number }} look
- */
-function ring(context, [x, y], { radius, colour, share, alpha }) {
-  const before = context.globalAlpha;
-  context.globalAlpha = before * alpha;
-  context.strokeStyle = colour;
-  context.lineWidth = 3;
-  context.beginPath();
-  context.arc(x, y, radius, -Math.PI / 2, -Math.PI / 2 + 2 * Math.PI * Math.min(1, share));
-  context.stroke();
-  context.globalAlpha = before;
 }

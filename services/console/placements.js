@@ -5,7 +5,7 @@ import { decimal, nameOf, text, unknown, word, onLanguage, yuan } from "./text.j
 
 /**
  * @typedef {import("./grid.js").Grid} Grid
- * @typedef {import("./grid.js").Placed} Placed
+ * @typedef {import("./messages.js").Placed} Placed
  */
 
 /** Faster than this nobody reads; what is left out is counted all the same. */

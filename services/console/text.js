@@ -72,6 +72,12 @@ export function nameOf({ nameEn, nameZh }) {
   return language === "zh" ? nameZh : nameEn;
 }
 
+/** The cluster without the words that all clusters share. @param {{ id: string, nameEn: string, nameZh: string }} region */
+export function shortName(region) {
+  const name = nameOf(region).replace(/ Cluster$|数据中心集群$|集群$/, "");
+  return region.id === "yrd-demo" ? text("map.yrd") : name;
+}
+
 /** Fills every element that names its text. */
 function apply() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";

@@ -77,7 +77,7 @@ function usedKeys(): readonly string[] {
     const source = readFileSync(`${folder}/${file}`, "utf8");
     const markup = source.matchAll(/data-(?:text|label|hint|prompt)="([^"]+)"/g);
     const calls = source.matchAll(/\btext\(\s*"([^"]+)"/g);
-    const columns = file === "pool-table.js" ? source.matchAll(/^ {4}key: "(\w+)",$/gm) : [];
+    const columns = file === "columns.js" ? source.matchAll(/^ {4}key: "(\w+)",$/gm) : [];
     for (const [, key = ""] of [...markup, ...calls]) keys.add(key);
     for (const [, key] of columns) keys.add(`pools.${key}`).add(`pools.${key}.hint`);
   }
