@@ -59,7 +59,7 @@ export interface VirtualGatewayOptions {
   /** Steps the control replica. */
   readonly happen: (event: Event) => readonly Effect[];
   readonly onDecision: (decision: Decision) => void;
-  readonly onRecord: (record: UsageRecord, tokensMade: number) => void;
+  readonly onRecord: (record: UsageRecord) => void;
   readonly onAnswer: (answer: Answer) => void;
 }
 
@@ -255,7 +255,7 @@ export class VirtualGateway {
       sequence: this.#sequence,
       closedAt: this.#now,
     };
-    this.#options.onRecord(recordOf(closed), job.tokensMade);
+    this.#options.onRecord(recordOf(closed));
     const { id: lease, fence } = attempt.lease;
     const outcome = this.#outcomeOf(attempt, how.end);
     this.#options.happen({ kind: "lease-released", at: this.#now, lease, fence, outcome });

@@ -104,6 +104,8 @@ class World {
   readonly #leases: LeaseWatch;
   readonly #report: ReportBuilder;
   readonly #decisions = createHash("sha256");
+  /** Request and pool of every attempt that failed. */
+  readonly #failedAt = new Set<string>();
   #lostUntilMs = -Infinity;
   #arrived = 0;
   #answered = 0;
@@ -152,6 +154,9 @@ class World {
     assert(stated === report.amountNano, "the statements add up to what was charged");
     const tokens = report.statements.reduce((sum, each) => sum + each.tokens, 0n);
     assert(tokens === tokensOf(report), "the statements have every token that was charged");
+    const isAllSettled = report.attempts.quarantined === 0;
+    const made = BigInt(this.#tokensMade);
+    assert(!isAllSettled || report.tokens.response === made, "every token made is charged");
     return { report, digest: this.#digest() };
   }
 
@@ -187,7 +192,7 @@ class World {
       roundTripMs: (origin, pool) => roundTripMs(geography, origin, pool),
       happen: (event) => this.#happen(event),
       onDecision: (decision) => this.#note(decision),
-      onRecord: (record, tokensMade) => this.#book(record, tokensMade),
+      onRecord: (record) => this.#book(record),
       onAnswer: (answer) => {
         this.#answered += 1;
         this.#answeredAtMs = this.#timeline.now;
@@ -270,9 +275,12 @@ class World {
     this.#decisions.update(`${[decision.attempt, decision.snapshotRevision, ...what].join(" ")}\n`);
   }
 
-  #book(record: UsageRecord, tokensMade: number): void {
+  #book(record: UsageRecord): void {
     const booked = this.#books.post(record);
-    this.#tokensRecorded += tokensMade;
+    const place = `${record.request}\n${record.pool}`;
+    assert(!this.#failedAt.has(place), "a request is not tried again where it failed");
+    if (record.end !== "complete") this.#failedAt.add(place);
+    this.#tokensRecorded += Number(record.engineCounts.output ?? 0n);
     this.#report.addAttempt({
       pool: record.pool,
       end: record.end,

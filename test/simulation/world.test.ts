@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { randomFromSeed } from "../../services/core/random.ts";
 import { tokensOf, type Report } from "../../services/core/report.ts";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PoolId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
 import { loadGeography } from "../../services/io/preset.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
@@ -166,6 +167,15 @@ test("runWorld() tries another pool when one dies before the first byte, and bil
   const ends = seedsWithCuts.map(({ report }) => report.attempts.byEnd);
   expect(ends.some((byEnd) => (byEnd["upstream-error"] ?? 0) > 0)).toBe(true);
   expect(ends.some((byEnd) => (byEnd["upstream-cut"] ?? 0) > 0)).toBe(true);
+});
+
+test("runWorld() answers every request that another pool can still begin when one dies", async () => {
+  const [busiest] = (await runWorld(drawn(6), options(6))).report.byPool;
+  const pool = busiest?.name as PoolId;
+  const faults: WorldFault[] = [{ kind: "pool-dies", pool, atMs: 10_000, forMs: 60_000 }];
+  const { report } = await runWorld(drawn(6), options(6, { faults, reportLoss: 0 }));
+  expect(report.attempts.byEnd["upstream-error"]).toBeGreaterThan(0);
+  expect(Object.keys(report.requests.byOutcome)).not.toContain("http-502 upstream_error");
 });
 
 test("runWorld() answers every request without a pool when no report ever arrives", async () => {
