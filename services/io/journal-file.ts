@@ -77,7 +77,8 @@ class SegmentedJournal implements JournalFile {
 
   note(event: Event): void {
     if (this.#isImageDue) this.#writeImage();
-    if (this.#events.length >= this.#limits.bufferedEventsMax) {
+    // Behind a gap nothing makes sense before the next image.
+    if (this.#droppedUntold > 0 || this.#events.length >= this.#limits.bufferedEventsMax) {
       this.#drop(1);
       return;
     }
@@ -102,10 +103,12 @@ class SegmentedJournal implements JournalFile {
 
   async close(): Promise<void> {
     await this.flush();
+    if (this.#droppedUntold > 0) this.#write(this.#gap(), 0, false);
+    await this.#writing;
     await this.#segments.close();
   }
 
-  /** After a gap only an image makes sense of what follows, but not before the disk keeps up again. */
+  /** After a gap as soon as the disk keeps up again; else when enough was written since the last. */
   get #isImageDue(): boolean {
     if (this.#events.length > 0) return false;
     const isBehind = this.#droppedUntold > 0 && this.#batchesWaiting === 0;
@@ -122,7 +125,7 @@ class SegmentedJournal implements JournalFile {
     const events = this.#events.splice(0, this.#limits.batchEventsMax);
     if (events.length === 0) return;
     const records = events.map((event): JournalRecord => ({ kind: "event", event }));
-    this.#write([...this.#gap(), ...records], events.length, false);
+    this.#write(records, events.length, false);
     if (this.#events.length > 0) this.#timer = setTimeout(() => this.#encode(), 0);
   }
 

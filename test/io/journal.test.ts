@@ -1,0 +1,131 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, expect, test } from "vitest";
+import type { Event } from "../../services/core/events.ts";
+import { openJournalFile, type JournalFileOptions } from "../../services/io/journal-file.ts";
+import { fromText, toText } from "../../services/io/journal-text.ts";
+import type { Journal, JournalRecord } from "../../services/io/journal.ts";
+import { openLog } from "../../services/io/log.ts";
+
+const root = mkdtempSync(join(tmpdir(), "tokengrid-journal-"));
+afterAll(() => rmSync(root, { recursive: true }));
+
+const log = openLog({ role: "test", level: "silent" });
+let folders = 0;
+
+function options(changes: Partial<JournalFileOptions> = {}): JournalFileOptions {
+  return { folder: join(root, String((folders += 1))), image: () => "image", log, ...changes };
+}
+
+function passed(at: number): Event {
+  return { kind: "time-passed", at };
+}
+
+async function recordsIn(journal: Journal): Promise<JournalRecord[]> {
+  return Array.fromAsync(journal.read());
+}
+
+test("a journal begins with an image and has every event in order", async () => {
+  const journal = await openJournalFile(options());
+  for (const at of [1, 2, 3]) journal.note(passed(at));
+  expect(await recordsIn(journal)).toEqual([
+    { kind: "image", image: "image" },
+    ...[1, 2, 3].map((at) => ({ kind: "event", event: passed(at) })),
+  ]);
+  await journal.close();
+});
+
+test("a journal that is opened again begins with an image behind what was there", async () => {
+  const given = options();
+  const first = await openJournalFile(given);
+  first.note(passed(1));
+  await first.close();
+  const second = await openJournalFile(given);
+  second.note(passed(2));
+  const kinds = (await recordsIn(second)).map(({ kind }) => kind);
+  expect(kinds).toEqual(["image", "event", "image", "event"]);
+  await second.close();
+});
+
+test("the image is the state before the event that follows it", async () => {
+  let state = 0;
+  const journal = await openJournalFile(
+    options({ image: () => state, limits: { imageEveryBytes: 1 } }),
+  );
+  for (const at of [1, 2]) {
+    journal.note(passed(at));
+    state = at;
+    await journal.flush();
+  }
+  expect(await recordsIn(journal)).toEqual([
+    { kind: "image", image: 0 },
+    { kind: "event", event: passed(1) },
+    { kind: "image", image: 1 },
+    { kind: "event", event: passed(2) },
+  ]);
+  await journal.close();
+});
+
+test("events beyond the buffer are dropped, counted, and told as a gap with a new image", async () => {
+  const journal = await openJournalFile(options({ limits: { bufferedEventsMax: 2 } }));
+  for (const at of [1, 2, 3, 4]) journal.note(passed(at));
+  await journal.flush();
+  journal.note(passed(5));
+  expect(journal.dropped).toBe(2);
+  expect(await recordsIn(journal)).toEqual([
+    { kind: "image", image: "image" },
+    { kind: "event", event: passed(1) },
+    { kind: "event", event: passed(2) },
+    { kind: "gap", dropped: 2 },
+    { kind: "image", image: "image" },
+    { kind: "event", event: passed(5) },
+  ]);
+  await journal.close();
+});
+
+test("old events are deleted from image to image, and what is left begins with an image", async () => {
+  const given = options({
+    limits: { segmentBytesMax: 256, imageEveryBytes: 256, keptBytesMax: 1_024 },
+  });
+  const journal = await openJournalFile(given);
+  for (let at = 0; at < 200; at++) {
+    journal.note(passed(at));
+    await journal.flush();
+  }
+  const records = await recordsIn(journal);
+  expect(records.length).toBeLessThan(100);
+  expect(records.find(({ kind }) => kind !== "event")).toBeDefined();
+  expect(records.at(-1)).toEqual({ kind: "event", event: passed(199) });
+  expect(readdirSync(given.folder).length).toBeLessThan(20);
+  await journal.close();
+});
+
+test("journal text keeps bigints, sets, maps and numbers that JSON has no word for", () => {
+  const leaf = fc.oneof(fc.double(), fc.bigInt(), fc.string(), fc.boolean(), fc.constant(null));
+  const value = fc.letrec((tie) => ({
+    any: fc.oneof({ depthSize: "small" }, leaf, tie("list"), tie("set"), tie("map"), tie("object")),
+    list: fc.array(tie("any")),
+    set: fc.array(leaf).map((values) => new Set(values)),
+    map: fc.array(fc.tuple(fc.string(), tie("any"))).map((pairs) => new Map(pairs)),
+    object: fc.dictionary(fc.stringMatching(/^[a-z]+$/), tie("any"), { noNullPrototype: true }),
+  })).any;
+  fc.assert(
+    fc.property(value, (image) => {
+      const record = { kind: "image", image } as const;
+      expect(withoutMinusZero(fromText(toText(record)))).toEqual(withoutMinusZero(record));
+    }),
+  );
+});
+
+test("journal text that is no record is refused", () => {
+  for (const line of ["", "{", "1", "null", '{"kind":"else"}']) {
+    expect(() => fromText(line)).toThrow(SyntaxError);
+  }
+});
+
+/** JSON has one zero. */
+function withoutMinusZero(value: unknown): unknown {
+  return typeof value === "number" ? value + 0 : structuredClone(value);
+}
