@@ -3,6 +3,8 @@ import { existsSync, readdirSync, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { openSqliteLedger } from "../io/ledger-sqlite.ts";
+import { verifyLedger } from "../io/ledger-verify.ts";
 import { type DataFolder, dataFolder, holderOf } from "./dev/data-folder.ts";
 import { listenFault, type PortName, portSettings, type Ports } from "./dev/ports.ts";
 import { grouped } from "./print.ts";
@@ -192,6 +194,26 @@ function bookFinding(check: string, path: string, table: string): Finding {
   }
 }
 
-function ledgerFindings({ ledger }: DataFolder): Finding[] {
-  return [bookFinding("ledger", ledger, "entry")];
+/** Makes every sum of the books again. While records come in, sums and records are of different moments. */
+async function ledgerFindings(folder: DataFolder): Promise<Finding[]> {
+  const intact = bookFinding("ledger", folder.ledger, "entry");
+  if (intact.verdict !== "ok") return [intact];
+  const check = "ledger sums";
+  const holder = holderOf(folder);
+  if (holder !== undefined) {
+    const detail = `not made again while dev runs with pid ${holder}`;
+    return [intact, { check, verdict: "note", detail }];
+  }
+  const store = openSqliteLedger(folder.ledger);
+  try {
+    const { records, entries, mistakes } = await verifyLedger(store);
+    const detail = `${grouped(records)} records and ${grouped(entries)} entries add up`;
+    if (mistakes.length === 0) return [intact, { check, verdict: "ok", detail }];
+    return [
+      intact,
+      ...mistakes.map((mistake) => ({ check, verdict: "bad" as const, detail: mistake })),
+    ];
+  } finally {
+    await store.close();
+  }
 }

@@ -1,6 +1,7 @@
 import type {
   Figure,
   ModelReport,
+  Observed,
   Pool,
   ServedModelState,
 } from "../wire/gen/tokengrid/v1/pool_pb.js";
@@ -124,7 +125,7 @@ function topRow(pool: Pool, model: ServedModelState): string[] {
     millis(report?.ttftMsP50),
     millis(report?.ttftMsP95),
     millis(report?.itlMsMean),
-    observed === undefined ? unknown : span(observed.ttftMs),
+    observed?.ttftMs === undefined ? unknown : span(observed.ttftMs),
     observed === undefined ? unknown : percent(observed.errorRatio),
     pool.powerWatts === undefined ? unknown : `${brief(pool.powerWatts.value / 1_000)} kW`,
     figureText(report?.outputTokensTotal),
@@ -180,16 +181,19 @@ function modelCard(model: ServedModelState): string {
     ["  price", priceLine(model)],
     ["  shadow", `${brief(model.shadowNanoPerSlotMs)} nano per slot and ms`],
     ...reportLines(report),
-    [
-      "  seen",
-      observed === undefined
-        ? "no attempt of ours yet"
-        : `TTFT ${span(observed.ttftMs)}, ITL ${span(observed.itlMs)}, errors ${percent(observed.errorRatio)}, ${observed.attempts} attempts`,
-    ],
+    ["  seen", observed === undefined ? "no attempt of ours yet" : seenLine(observed)],
     ...Object.entries(model.discrepancyRatioByFigure).map(
       ([figure, value]) => [`  ${figure}`, `${percent(value)} off what is declared`] as const,
     ),
   ]);
+}
+
+function seenLine({ ttftMs, itlMs, errorRatio, attempts }: Observed): string {
+  const times = [
+    ...(ttftMs === undefined ? [] : [`TTFT ${span(ttftMs)}`]),
+    ...(itlMs === undefined ? [] : [`ITL ${span(itlMs)}`]),
+  ];
+  return [...times, `errors ${percent(errorRatio)}`, `${attempts} attempts`].join(", ");
 }
 
 function reportLines(report: ModelReport | undefined): (readonly [string, string])[] {

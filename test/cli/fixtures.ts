@@ -1,4 +1,4 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type Message, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type DecisionRecord,
   DecisionRecordSchema,
@@ -23,12 +23,15 @@ import {
   SettledUsageSchema,
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 
+/** Fields of a message as they are given to `create`. */
+type Changes<Desc extends DescMessage> = Exclude<MessageInitShape<Desc>, Message>;
+
 function figure(value: number, source = FigureSource.MEASURED) {
   return { value, source, ageMs: 850, validMs: 3_000 };
 }
 
 /** A western pool of one model, with everything known. */
-export function pool(changes: MessageInitShape<typeof PoolSchema> = {}): Pool {
+export function pool(changes: Changes<typeof PoolSchema> = {}): Pool {
   return create(PoolSchema, {
     registration: {
       poolId: "west-ningxia-1",
@@ -97,9 +100,7 @@ export function pool(changes: MessageInitShape<typeof PoolSchema> = {}): Pool {
 }
 
 /** Placed: two candidates and one that was out. */
-export function decision(
-  changes: MessageInitShape<typeof DecisionRecordSchema> = {},
-): DecisionRecord {
+export function decision(changes: Changes<typeof DecisionRecordSchema> = {}): DecisionRecord {
   const expected = {
     uncachedTokens: 372,
     cachedTokens: 128,
@@ -200,7 +201,7 @@ export function decision(
 }
 
 /** Of one day, two lines, rounded up by some nano. */
-export function statement(changes: MessageInitShape<typeof StatementSchema> = {}): Statement {
+export function statement(changes: Changes<typeof StatementSchema> = {}): Statement {
   const line = {
     poolId: "west-ningxia-1",
     modelId: "deepseek-v3",
@@ -251,7 +252,7 @@ export function statement(changes: MessageInitShape<typeof StatementSchema> = {}
 }
 
 /** One attempt, posted. */
-export function usage(changes: MessageInitShape<typeof SettledUsageSchema> = {}): SettledUsage {
+export function usage(changes: Changes<typeof SettledUsageSchema> = {}): SettledUsage {
   return create(SettledUsageSchema, {
     record: {
       recordId: "a-1:0",

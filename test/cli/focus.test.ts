@@ -1,48 +1,65 @@
+import { hash } from "node:crypto";
 import { expect, test } from "vitest";
-import { focusCsv } from "../../services/cli/focus.ts";
-import { statement } from "./fixtures.ts";
+import { focusFile } from "../../services/cli/focus-file.ts";
+import { type Account, closeStatement } from "../../services/core/settlement/statement.ts";
+import type { ModelId, PoolId, RegionId, VendorId } from "../../services/core/units.ts";
+import type { Statement } from "../../services/wire/gen/tokengrid/v1/settlement_pb.js";
+import { fromStatement } from "../../services/wire/settlement.ts";
 
-const regions = new Map([["west-ningxia-1", "zhongwei"]]);
+const sha256 = (text: string): string => hash("sha256", text, "hex");
+const fromUs = BigInt(Date.UTC(2026, 10, 20, 16)) * 1_000n;
 
-function rowsOf(csv: string): Record<string, string>[] {
-  const [header = "", ...lines] = csv.trimEnd().split("\r\n");
-  const names = header.split(",");
-  return lines.map((line) => {
-    const cells = line.split(",");
-    return Object.fromEntries(names.map((name, index) => [name, cells[index] ?? ""]));
-  });
+/** Of one vendor and day, with one line that costs 2 yuan per million tokens. */
+function statement(vendor: string): Statement {
+  const tokens = 8_400_000n;
+  const account: Account = {
+    vendor: vendor as VendorId,
+    period: { fromUs, toUs: fromUs + 86_400_000_000n, timeZone: "Asia/Shanghai" },
+    hours: [
+      {
+        key: {
+          vendor: vendor as VendorId,
+          hourUs: fromUs,
+          line: `${vendor}:1:deepseek-v3/uncachedInput/any/1`,
+          pool: "west-ningxia-1" as PoolId,
+          region: "zhongwei" as RegionId,
+        },
+        total: {
+          model: "deepseek-v3" as ModelId,
+          tokenClass: "uncachedInput",
+          slot: "any",
+          tokens,
+          pico: tokens * 2_000_000n + 1n,
+          amountNano: tokens * 2_000n,
+          attempts: 3n,
+        },
+      },
+    ],
+    attempts: 3n,
+    quarantined: 0n,
+    contractHash: sha256(""),
+    hashByVersion: new Map([[`${vendor}@1`, sha256("")]]),
+  };
+  return fromStatement(closeStatement(account, undefined, sha256));
 }
 
-test("focusCsv() reads as it did", async () => {
-  await expect(focusCsv([statement()], regions)).toMatchFileSnapshot("../golden/cli/focus.csv");
+test("focusFile() has the rows of all statements under one header", () => {
+  const [header = "", ...rows] = focusFile([statement("a"), statement("b")])
+    .trimEnd()
+    .split("\r\n");
+  const names = header.split(",");
+  const column = (name: string) => rows.map((row) => row.split(",")[names.indexOf(name)]);
+  expect(column("HostProviderName")).toEqual(["a", "b"]);
+  expect(column("ConsumedQuantity")).toEqual(["8400000.0", "8400000.0"]);
+  expect(column("PricingQuantity")).toEqual(["8.4", "8.4"]);
+  expect(column("BilledCost")).toEqual(["16.8", "16.8"]);
+  expect(column("RegionId")).toEqual(["zhongwei", "zhongwei"]);
 });
 
-test("focusCsv() has costs that add up to what is payable, exactly", () => {
-  const costsNano = rowsOf(focusCsv([statement()], regions)).map(({ BilledCost = "" }) =>
-    BigInt(BilledCost.replace(".", "")),
-  );
-  expect(costsNano.reduce((sum, nano) => sum + nano, 0n)).toBe(1_681n * 10_000_000n);
+test("focusFile() of nothing is a header", () => {
+  expect(focusFile([])).toMatch(/^BilledCost,.*\r\n$/);
 });
 
-test("focusCsv() counts 8,400,000 tokens as 8.4 units of a million", () => {
-  const [first] = rowsOf(focusCsv([statement()], regions));
-  expect(first).toMatchObject({
-    ConsumedQuantity: "8400000.0",
-    ConsumedUnit: "Tokens",
-    PricingQuantity: "8.400000",
-    PricingUnit: "1000000 Tokens",
-    ContractedUnitPrice: "2.000000",
-    RegionId: "zhongwei",
-    SkuMeter: "uncachedInput",
-  });
-});
-
-test("focusCsv() gives no unit price where tiers make it none", () => {
-  const [, second] = rowsOf(focusCsv([statement()], regions));
-  expect(second).toMatchObject({ ContractedUnitPrice: "", BilledCost: "0.007208000" });
-});
-
-test("focusCsv() of a later revision is a correction", () => {
-  const [row] = rowsOf(focusCsv([statement({ rev: 2 })], regions));
-  expect(row).toMatchObject({ ChargeClass: "Correction" });
+test("focusFile() refuses a statement whose digest is not of its text", () => {
+  expect(() => focusFile([{ ...statement("a"), digest: sha256("other") }])).toThrow("digest");
 });

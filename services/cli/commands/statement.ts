@@ -13,7 +13,7 @@ import {
   withOutput,
   withServer,
 } from "../connect.ts";
-import { focusCsv } from "../focus.ts";
+import { focusFile } from "../focus-file.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
 import { type NamedPeriod, parsePeriod } from "../period.ts";
 import { jsonOf, print, textCard, yuan } from "../print.ts";
@@ -175,7 +175,7 @@ async function exportStatements(ids: readonly string[], options: ExportOptions):
   if (options.format === "json") {
     process.stdout.write(statements.map(({ canonicalJson }) => `${canonicalJson}\n`).join(""));
   } else {
-    process.stdout.write(focusCsv(statements, await regionByPool(options)));
+    process.stdout.write(focusFile(statements));
   }
   return 0;
 }
@@ -199,13 +199,6 @@ async function lastIds(options: ServerOptions): Promise<string[]> {
     }
   }
   return [...byVendor.values()].map(({ statementId }) => statementId).toSorted();
-}
-
-async function regionByPool(options: ServerOptions): Promise<Map<string, string>> {
-  const { pools } = await client(PoolService, options).list({});
-  return new Map(
-    pools.map(({ registration }) => [registration?.poolId ?? "", registration?.regionId ?? ""]),
-  );
 }
 
 function present(statement: Statement | undefined): Statement {

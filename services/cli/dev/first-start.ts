@@ -11,7 +11,7 @@ import { ensureKey } from "./keys.ts";
 
 /** The part of the fleet that the registry has to know before its pools register. */
 export interface Parties {
-  readonly vendors: readonly { readonly id: string; readonly nameEn: string }[];
+  readonly vendors: readonly { readonly id: string; readonly name: string }[];
   readonly priceBooks: readonly PriceBook[];
   /** What tenants ask for → the model that is served. */
   readonly aliases: ReadonlyMap<string, string>;
@@ -37,8 +37,8 @@ export async function prepare(options: {
   const { folder, registry, parties, nowUs } = options;
   const isFirstStart = (await registry.get("tenant", devTenant)) === undefined;
   await writeEntry(registry, { kind: "tenant", key: devTenant, value: { name: "Development" } });
-  for (const { id, nameEn } of parties.vendors) {
-    await writeEntry(registry, { kind: "vendor", key: id, value: { name: nameEn } });
+  for (const { id, name } of parties.vendors) {
+    await writeEntry(registry, { kind: "vendor", key: id, value: { name } });
   }
   for (const [alias, model] of parties.aliases) {
     await writeEntry(registry, { kind: "alias", key: alias, value: { model } });
