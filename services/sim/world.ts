@@ -365,6 +365,14 @@ function summary({ id, vendor, totals, digest, lines }: Statement): StatementSum
     amountNano: totals.netNano,
     quarantined: totals.quarantined,
     digest,
-    lines,
+    lines: lines.map(({ pool, model, tokenClass, slot, attempts, tokens, amountNano }) => ({
+      pool,
+      model,
+      tokenClass,
+      slot,
+      attempts,
+      tokens,
+      amountNano,
+    })),
   };
 }

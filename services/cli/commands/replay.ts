@@ -17,8 +17,8 @@ import { untilSignal } from "../signals.ts";
 interface Options extends ServerOptions, OutputOptions {
   readonly trace: string;
   readonly speed: number | "max";
-  readonly limit: number;
-  readonly duration: number;
+  readonly limit?: number;
+  readonly duration?: number;
   readonly seed: number;
   readonly class: ServiceClass;
   readonly model: string;
@@ -26,7 +26,7 @@ interface Options extends ServerOptions, OutputOptions {
   readonly keyFile: string;
   readonly inFlightMax: number;
   readonly density: number;
-  readonly at: number;
+  readonly at?: number;
   readonly policy?: string;
   readonly fleet?: string;
 }
@@ -57,8 +57,8 @@ export function command(): Command {
       "Azure CSV, Mooncake JSONL or ServeGen CSV; told by its content",
     )
     .option("--speed <x>", "so many times as fast as recorded, or max", speed, 1)
-    .option("--limit <n>", "at most so many requests", wholeNumber, Infinity)
-    .option("--duration <time>", "only this first part of the recording", durationMs, Infinity)
+    .option("--limit <n>", "at most so many requests", wholeNumber)
+    .option("--duration <time>", "only this first part of the recording", durationMs)
     .option(
       "--seed <n>",
       "for the cities, and for what a trace of rates leaves open",
@@ -84,9 +84,8 @@ export function command(): Command {
     .option("--density <x>", "arrivals so many times as dense as recorded", factor, 1)
     .option(
       "--at <time>",
-      "when the first request is due: prices depend on the hour",
+      `when the first request is due: prices depend on the hour (default: ${defaults.at})`,
       instant,
-      instant(defaults.at),
     )
     .option("--policy <file>", "another policy than the shipped one")
     .option("--fleet <file>", "another fleet than the preset");
@@ -131,8 +130,8 @@ async function replay(options: Options): Promise<ExitCode> {
     path: options.trace,
     seed: options.seed,
     class: options.class,
-    limit: options.limit,
-    durationMs: options.duration,
+    limit: options.limit ?? Infinity,
+    durationMs: options.duration ?? Infinity,
   };
   if (options.speed === "max") return show(options, await virtual(options, trace));
   const { report, missing } = await replayReal({
@@ -173,7 +172,7 @@ function virtual(options: Options, trace: TraceOptions): Promise<Report> {
     model,
     density,
     inFlightMax,
-    startAt,
+    startAt: options.at ?? instant(defaults.at),
     fleetPath,
     policyPath,
   });
