@@ -159,14 +159,7 @@ async function replay(options: Options): Promise<ExitCode> {
 }
 
 function virtual(options: Options, trace: TraceOptions): Promise<Report> {
-  const {
-    model,
-    density,
-    inFlightMax,
-    at: startAt,
-    fleet: fleetPath,
-    policy: policyPath,
-  } = options;
+  const { model, density, inFlightMax, fleet: fleetPath, policy: policyPath } = options;
   return replayInVirtualTime({
     trace,
     model,
