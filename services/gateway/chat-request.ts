@@ -31,6 +31,9 @@ export const jsonLimits: JsonLimits = { depthMax: 64, keysMax: 10_000 };
 
 const choicesMax = 128;
 
+/** Members of a message that are no text of the prompt; pictures and sound come in the last two. */
+const notPrompt = new Set(["role", "type", "id", "url", "data"]);
+
 /** What is shed first to last, by the words of the clients. */
 const criticalityByTier: Readonly<Record<string, Criticality>> = {
   priority: "critical-plus",
@@ -47,7 +50,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   const text = body.toString("latin1");
   const estimate = new TokenEstimate(text);
   const scan = scanObject(text, jsonLimits, (member, key, start, end) => {
-    if (member === "messages" && key !== "role" && key !== "type") estimate.add(start, end);
+    if (member === "messages" && !notPrompt.has(key)) estimate.add(start, end);
   });
   if (scan.kind !== "object") throw bad(`the body is not usable JSON: ${scan.problem}`);
   const { members } = scan;

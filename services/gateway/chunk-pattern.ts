@@ -38,7 +38,9 @@ export function learn(json: string, chunk: JsonObject, rewrite: ChunkRewrite): P
   if (start < key.length + 4 || end < 0) return undefined;
   const [before, after] = [json.slice(0, start), json.slice(end)];
   if (!isTextAt(before, after, key)) return undefined;
-  const shown = rewritten(before + probe + after, chunk, rewrite)?.split(probe);
+  const shown = rewritten(before + probe + after, chunk, { ...rewrite, isShown: true })?.split(
+    probe,
+  );
   const [shownBefore, shownAfter] = shown ?? [];
   if (shown?.length !== 2 || shownBefore === undefined || shownAfter === undefined)
     return undefined;

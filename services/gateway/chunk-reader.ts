@@ -100,7 +100,7 @@ export class ChunkReader {
       next = usageEnd + pattern.afterUsage.length;
     }
     this.#sink.text(pattern.choice, pattern.kind, raw);
-    this.#out += pattern.shownBefore + raw + pattern.shownAfter;
+    if (this.#rewrite.isShown) this.#out += pattern.shownBefore + raw + pattern.shownAfter;
     return next;
   }
 
@@ -145,7 +145,7 @@ export class ChunkReader {
     const shown = rewritten(json, chunk, this.#rewrite);
     if (shown === undefined || (isUsageChunk(chunk) && this.#hasShownUsage)) return;
     if (isUsageChunk(chunk)) this.#hasShownUsage = true;
-    this.#out += `data: ${shown}\n\n`;
+    if (this.#rewrite.isShown) this.#out += `data: ${shown}\n\n`;
   }
 
   #learn(chunk: JsonObject, json: string): void {

@@ -10,6 +10,8 @@ export interface ChunkRewrite {
    * `continuous`: as the engine says them.
    */
   readonly usage: "none" | "final" | "continuous";
+  /** False where the client gets the whole answer at its end: then no event is made for it. */
+  readonly isShown: boolean;
 }
 
 const limits = { depthMax: 64, keysMax: 10_000 };
@@ -21,8 +23,9 @@ const limits = { depthMax: 64, keysMax: 10_000 };
 export function rewritten(
   json: string,
   chunk: JsonObject,
-  { alias, usage }: ChunkRewrite,
+  { alias, usage, isShown }: ChunkRewrite,
 ): string | undefined {
+  if (!isShown) return "";
   const hasChoices = Array.isArray(chunk["choices"]) && chunk["choices"].length > 0;
   if (!hasChoices && isObject(chunk["usage"]) && usage === "none") return undefined;
   const changes = new Map<string, string | undefined>();

@@ -1,9 +1,29 @@
+import { createClient } from "@connectrpc/connect";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import type { GatewayId, OriginId } from "../core/units.ts";
-import type { Clock } from "../io/clock.ts";
-import type { Log } from "../io/log.ts";
-import type { Registry as Metrics } from "../io/metrics.ts";
+import { systemClock, type Clock } from "../io/clock.ts";
+import { openLog, type Log } from "../io/log.ts";
+import { openMetrics, serveMetrics, type Registry as Metrics } from "../io/metrics.ts";
 import type { Registry } from "../io/registry.ts";
+import { openSqliteRegistry } from "../io/registry-sqlite.ts";
+import { rpcTransport } from "../io/rpc-client.ts";
+import { PoolService } from "../wire/gen/tokengrid/v1/pool_pb.js";
+import { UsageService } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import { openTenancy } from "./auth.ts";
+import { Refusal } from "./errors.ts";
+import { IdempotencyKeys } from "./idempotency.ts";
+import { openGatewayMetrics, startPool } from "./metrics.ts";
+import { defaultRequestLimits, type OpenAiParts, type RequestLimits } from "./openai.ts";
+import { openPlacementClient } from "./placement-client.ts";
+import { PoolDirectory } from "./pools.ts";
+import { RetryBudget } from "./retry-budget.ts";
+import { defaultRoundTripTimings, RoundTrips, type RoundTripTimings } from "./round-trips.ts";
+import { GatewayServer } from "./server.ts";
+import { shipRest, shipUsage } from "./ship.ts";
+import { defaultSpoolLimits, openSpool, type SpoolLimits } from "./spool.ts";
+import { Sweeper } from "./sweeper.ts";
+import { Upstreams } from "./upstream.ts";
 
 export interface GatewayOptions {
   readonly host: string;
@@ -24,6 +44,11 @@ export interface GatewayOptions {
   readonly signal: AbortSignal;
   /** For control and settlement; undefined where both listen on loopback. */
   readonly credential?: string | undefined;
+  readonly limits?: Partial<RequestLimits>;
+  readonly spoolLimits?: SpoolLimits;
+  readonly roundTrips?: RoundTripTimings;
+  /** How long streams may go on when the gateway is closed. */
+  readonly drainMs?: number;
 }
 
 export interface Gateway {
@@ -49,3 +74,129 @@ export const configSchema = z.strictObject({
 });
 
 export type GatewayConfig = z.output<typeof configSchema>;
+
+const drainMsDefault = 10_000;
+const shipRestMs = 2_000;
+
+/** Makes each thing once, hands it on, and listens. Resolves when requests are taken. */
+export async function openGateway(options: GatewayOptions): Promise<Gateway> {
+  const { log, clock, registry, rpcUrl, settlementUrl, credential, signal } = options;
+  const stop = new AbortController();
+  const budget = new RetryBudget();
+  const metrics = openGatewayMetrics(options.metrics, {
+    unacknowledged: () => spool.unacknowledged,
+    retryTokens: () => budget.tokens,
+  });
+  const spool = await openSpool({
+    folder: options.spoolFolder,
+    gatewayId: options.gatewayId,
+    limits: options.spoolLimits ?? defaultSpoolLimits,
+    clock,
+    log,
+    onFsync: (ms) => metrics.fsync.observe(ms / 1_000),
+  });
+  const pools = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
+  const usage = createClient(UsageService, rpcTransport({ url: settlementUrl, credential }));
+  const directory = new PoolDirectory({
+    client: pools,
+    log,
+    onPool: (id) => startPool(metrics, id),
+  });
+  const tenancy = await openTenancy({ registry, log, signal: stop.signal });
+  const placement = await openPlacementClient({ rpcUrl, credential, log, signal: stop.signal });
+  const parts: OpenAiParts = {
+    upstreams: new Upstreams(),
+    placement,
+    spool,
+    sweeper: new Sweeper(),
+    metrics,
+    clock,
+    log,
+    directory,
+    budget,
+    roundTrips: new RoundTrips(options.roundTrips ?? defaultRoundTripTimings),
+    live: new Set(),
+    tenancy,
+    idempotency: new IdempotencyKeys(),
+    origin: options.origin,
+    limits: { ...defaultRequestLimits, ...options.limits },
+  };
+  const shipping = { spool, client: usage, log, signal: stop.signal };
+  const tasks = [
+    shipUsage(shipping),
+    directory.watch(stop.signal),
+    parts.roundTrips.watch({ ...parts, client: pools, signal: stop.signal }),
+    tenancy.watching,
+  ];
+  let isDraining = false;
+  const server = new GatewayServer(parts, () =>
+    isDraining ? new Refusal("DRAINING", "the gateway is stopping") : undefined,
+  );
+  const port = await server.listen(options.host, options.port);
+  const leave = async (): Promise<void> => {
+    isDraining = true;
+    await drain(server, parts, options.drainMs ?? drainMsDefault);
+    stop.abort();
+    await placement.close();
+    await Promise.all(tasks);
+    await shipLast(shipping);
+    parts.sweeper.stop();
+    await parts.upstreams.close();
+    await spool.closeFiles();
+  };
+  let leaving: Promise<void> | undefined;
+  const close = (): Promise<void> => (leaving ??= leave());
+  signal.addEventListener("abort", () => {
+    close().catch((error: unknown) =>
+      log.error({ error: String(error) }, "the gateway did not close well"),
+    );
+  });
+  return { port, isReady: () => !isDraining && directory.isKnown && spool.isWritable, close };
+}
+
+/** Streams may end by themselves for a while; then they are told that they are cut. */
+async function drain(server: GatewayServer, { live }: OpenAiParts, drainMs: number): Promise<void> {
+  const ended = server.drained();
+  await Promise.race([ended, delay(drainMs, undefined, { ref: false })]);
+  for (const attempt of live) attempt.cut("the gateway is stopping");
+  await Promise.race([ended, delay(1_000, undefined, { ref: false })]);
+  server.close();
+  await ended;
+}
+
+/** What cannot be shipped now stays in the spool for the next start. */
+async function shipLast(shipping: Parameters<typeof shipRest>[0]): Promise<void> {
+  try {
+    await Promise.race([shipRest(shipping), delay(shipRestMs, undefined, { ref: false })]);
+  } catch (error) {
+    shipping.log.warn({ error: String(error) }, "usage stays in the spool");
+  }
+}
+
+/** The role as a process of its own, until the signal says stop. */
+export async function start(config: GatewayConfig, signal: AbortSignal): Promise<void> {
+  const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
+  const log = openLog({ role: "gateway", level: config.logLevel, onMessage: onLogMessage });
+  const registry = await openSqliteRegistry(config.registryPath);
+  const gateway = await openGateway({
+    ...config,
+    gatewayId: config.gatewayId as GatewayId,
+    origin: config.origin as OriginId,
+    registry,
+    log,
+    metrics,
+    clock: systemClock,
+    signal,
+  });
+  const { metricsHost, metricsPort } = config;
+  const isReady = (): boolean => gateway.isReady();
+  await serveMetrics({ host: metricsHost, port: metricsPort, registry: metrics, isReady, signal });
+  log.info({ port: gateway.port }, "gateway listens");
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+  await gateway.close();
+  await registry.close();
+}

@@ -38,6 +38,18 @@ export class AnswerMeter {
     return this.#bytes.content + this.#bytes.reasoning + this.#bytes.tool;
   }
 
+  /** As the engine counted them. Undefined is unknown. */
+  get tokens(): Readonly<
+    Record<"inputTokens" | "cachedTokens" | "outputTokens", number | undefined>
+  > {
+    const { input, cacheRead, output } = this.usage.counts;
+    return {
+      inputTokens: toNumber(input),
+      cachedTokens: toNumber(cacheRead),
+      outputTokens: toNumber(output),
+    };
+  }
+
   /** Every choice that began has said why it ended. */
   get isFinished(): boolean {
     return this.#finishReasons.size > 0 && this.#open === 0;
@@ -133,4 +145,8 @@ function* textsIn(delta: JsonObject | undefined): Generator<[TextKind, string]> 
 
 function bytesOf(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
+}
+
+function toNumber(count: bigint | undefined): number | undefined {
+  return count === undefined ? undefined : Number(count);
 }

@@ -1,0 +1,150 @@
+import type { Placement } from "../core/lease.ts";
+import type { PlacementRequest } from "../core/placement/request.ts";
+import type { AttemptEnd, AttemptRole, CancelCause } from "../core/settlement/usage.ts";
+import type { InstantUs } from "../core/units.ts";
+import type { AnswerMeter } from "./meter.ts";
+import type { PoolEntry, PoolModel } from "./pools.ts";
+import type { UnnumberedRecord } from "./spool.ts";
+import type { Watermark } from "./spooled.ts";
+
+/** What is known before an attempt is sent. */
+export interface AttemptPlan {
+  readonly request: PlacementRequest;
+  readonly placement: Placement;
+  readonly pool: PoolEntry;
+  readonly poolModel: PoolModel;
+  readonly role: AttemptRole;
+  readonly openedUs: InstantUs;
+}
+
+/** When things happened, on the gateway's clock. */
+export interface AttemptTimes {
+  dispatchedUs: InstantUs | undefined;
+  firstByteUs: InstantUs | undefined;
+  lastByteUs: InstantUs | undefined;
+  cancelUs: InstantUs | undefined;
+}
+
+/** The gateway's clock is set by the host: this is what hosts that are looked after keep to. */
+const clockErrUs = 50_000n;
+
+/** SHA-256 of nothing. */
+const emptyDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/** The record that stands if nothing more is ever written of the attempt. */
+export function draftOf(plan: AttemptPlan): UnnumberedRecord {
+  const { request, placement, pool, poolModel, role, openedUs } = plan;
+  return {
+    id: `${request.attempt}:0`,
+    attempt: request.attempt,
+    request: request.request,
+    tenant: request.tenant,
+    vendor: placement.vendor,
+    pool: placement.pool,
+    region: pool.region,
+    model: request.model,
+    modelVersion: poolModel.version,
+    engine: pool.engine,
+    capabilities: poolModel.capabilities,
+    endpoint: "chat",
+    role,
+    isWinner: false,
+    openedUs,
+    dispatchedUs: undefined,
+    firstByteUs: undefined,
+    lastByteUs: undefined,
+    cancelUs: undefined,
+    closedUs: openedUs,
+    clockErrUs,
+    end: "gateway-crash",
+    cancelCause: undefined,
+    httpStatus: undefined,
+    finishReason: undefined,
+    outputTokensMax:
+      request.outputTokensMax === undefined ? undefined : BigInt(request.outputTokensMax),
+    engineCounts: {
+      source: "none",
+      input: undefined,
+      cacheRead: undefined,
+      cacheWrite: undefined,
+      output: undefined,
+      reasoning: undefined,
+    },
+    idsInput: undefined,
+    idsOutput: undefined,
+    gatewayCounts: { source: "heuristic", input: BigInt(request.inputTokens), output: undefined },
+    evidence: {
+      outBytes: 0n,
+      reasoningBytes: 0n,
+      toolBytes: 0n,
+      deliveredBytes: 0n,
+      chunks: 0n,
+      outDigest: emptyDigest,
+    },
+    flags: [],
+    priceBook: placement.priceBook,
+    priceVersion: BigInt(placement.priceVersion),
+    origin: request.origin,
+    serviceClass: request.class,
+    joulesExpected: placement.joulesExpected,
+    gramsCo2Expected: placement.gramsCo2Expected,
+  };
+}
+
+/** The record of an attempt that is over. Ends the meter's count. */
+export function closedRecord(
+  draft: UnnumberedRecord,
+  outcome: {
+    readonly end: AttemptEnd;
+    readonly cancelCause: CancelCause | undefined;
+    readonly httpStatus: number | undefined;
+    readonly isWinner: boolean;
+    readonly times: Readonly<AttemptTimes>;
+    readonly closedUs: InstantUs;
+    readonly meter: AnswerMeter;
+    readonly deliveredBytes: number;
+  },
+): UnnumberedRecord {
+  const { meter, times, end, cancelCause, httpStatus, isWinner, closedUs } = outcome;
+  return {
+    ...draft,
+    ...times,
+    end,
+    cancelCause,
+    httpStatus,
+    isWinner,
+    closedUs,
+    finishReason: meter.finishReason,
+    engineCounts: meter.usage.counts,
+    gatewayCounts: { ...draft.gatewayCounts, output: BigInt(meter.deltas) },
+    evidence: meter.evidence(outcome.deliveredBytes),
+    flags: meter.usage.flags,
+  };
+}
+
+export function watermarkOf(
+  draft: UnnumberedRecord,
+  meter: AnswerMeter,
+  options: {
+    readonly atUs: InstantUs;
+    readonly times: Readonly<AttemptTimes>;
+    readonly deliveredBytes: number;
+  },
+): Watermark {
+  const { input, cacheRead, output, reasoning } = meter.usage.counts;
+  const { times, atUs, deliveredBytes } = options;
+  return {
+    attempt: draft.attempt,
+    atUs: String(atUs),
+    dispatchedUs: times.dispatchedUs?.toString(),
+    firstByteUs: times.firstByteUs?.toString(),
+    input: input?.toString(),
+    cacheRead: cacheRead?.toString(),
+    output: output?.toString(),
+    reasoning: reasoning?.toString(),
+    deltas: meter.deltas,
+    outBytes: meter.textBytes,
+    deliveredBytes,
+    chunks: meter.chunks,
+  };
+}

@@ -1,0 +1,384 @@
+import type { AttemptEnd } from "../core/settlement/usage.ts";
+import type { InstantUs } from "../core/units.ts";
+import type { Clock } from "../io/clock.ts";
+import type { Log } from "../io/log.ts";
+import type { Answer } from "./answer.ts";
+import {
+  closedRecord,
+  draftOf,
+  watermarkOf,
+  type AttemptPlan,
+  type AttemptTimes,
+} from "./attempt-record.ts";
+import { ChunkReader, type ChunkSink } from "./chunk-reader.ts";
+import { asciiJson } from "./json-text.ts";
+import { objectIn, type JsonObject } from "./json-value.ts";
+import { LeaseHolder } from "./lease-holder.ts";
+import { AnswerMeter, type TextKind } from "./meter.ts";
+import type { GatewayMetrics, RetryReason, StreamEnd } from "./metrics.ts";
+import type { PlacementClient } from "./placement-client.ts";
+import { Refusal } from "./errors.ts";
+import type { Spool, UnnumberedRecord } from "./spool.ts";
+import type { Sweeper, Ticker } from "./sweeper.ts";
+import {
+  clientGone,
+  complete,
+  drained,
+  late,
+  lost,
+  rejected,
+  unreachable,
+  type Verdict,
+} from "./verdict.ts";
+import type { UpstreamCall, UpstreamError, UpstreamHandler, Upstreams } from "./upstream.ts";
+
+/** What an attempt works with; made once. */
+export interface AttemptParts {
+  readonly upstreams: Upstreams;
+  readonly placement: PlacementClient;
+  readonly spool: Spool;
+  readonly sweeper: Sweeper;
+  readonly metrics: GatewayMetrics;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface AttemptLimits {
+  /** From the dispatch to the first token. */
+  readonly firstTokenMs: number;
+  /** Longest silence between two packets of an answer. */
+  readonly interTokenMs: number;
+  /** Of the whole request; monotonic, in ms. */
+  readonly deadlineAt: number;
+}
+
+/** What is sent to the pool, and with whom the answer goes. */
+export interface AttemptOrder {
+  readonly plan: AttemptPlan;
+  readonly limits: AttemptLimits;
+  readonly body: Buffer;
+  readonly headers: Readonly<Record<string, string>>;
+  /** With the first event, for clients that may know. */
+  readonly debugHeaders: Readonly<Record<string, string>>;
+  readonly answer: Answer;
+}
+
+export interface AttemptEnding {
+  readonly end: AttemptEnd;
+  readonly record: UnnumberedRecord;
+  /** Nothing of its answer was promised to the client. */
+  readonly isUncommitted: boolean;
+  /** Why the client must be told of a failure; undefined if it has what it wanted, or is gone. */
+  readonly refusal: Refusal | undefined;
+  /** Set where another pool may be tried. */
+  readonly retry: RetryReason | undefined;
+  readonly streamEnd: StreamEnd;
+  /** Monotonic, in ms. */
+  readonly firstTokenAt: number | undefined;
+  readonly ttftMs: number | undefined;
+  readonly headersMs: number | undefined;
+  readonly tpotMs: number | undefined;
+}
+
+const errorBodyBytesMax = 64 * 1024;
+const watermarkMs = 2_000;
+const watermarkTokens = 256;
+/** For counts that come behind the end. */
+const afterDoneMs = 1_000;
+
+/** One dispatch to one pool: from a durable opening to a durable record, whatever happens between. */
+export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
+  readonly #parts: AttemptParts;
+  readonly #order: AttemptOrder;
+  readonly #draft: UnnumberedRecord;
+  readonly #meter: AnswerMeter;
+  readonly #reader: ChunkReader;
+  readonly #lease: LeaseHolder;
+  readonly #onEnded: (ending: AttemptEnding) => void;
+  readonly #times: AttemptTimes = {
+    dispatchedUs: undefined,
+    firstByteUs: undefined,
+    lastByteUs: undefined,
+    cancelUs: undefined,
+  };
+  #call: UpstreamCall | undefined;
+  #dispatchedAt = 0;
+  #headersAt: number | undefined;
+  #firstTokenAt: number | undefined;
+  #lastPacketAt = 0;
+  #status: number | undefined;
+  /** The body of an answer that is no stream of events. */
+  #errorBody: Buffer[] | undefined;
+  #isCommitted = false;
+  #isPaused = false;
+  #doneAt: number | undefined;
+  #lastUsage: JsonObject | undefined;
+  #verdict: Verdict | undefined;
+  #isOver = false;
+  #mark = { at: 0, deltas: 0 };
+
+  constructor(parts: AttemptParts, order: AttemptOrder, onEnded: (ending: AttemptEnding) => void) {
+    this.#parts = parts;
+    this.#order = order;
+    this.#onEnded = onEnded;
+    const { plan, answer } = order;
+    this.#draft = draftOf(plan);
+    this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities);
+    this.#reader = new ChunkReader(this, answer.rewrite);
+    this.#lease = new LeaseHolder(parts.placement, plan.placement, parts.log);
+  }
+
+  get draft(): UnnumberedRecord {
+    return this.#draft;
+  }
+
+  /** Sends it. The attempt is durable in the spool already. */
+  start(): void {
+    const { plan, body, headers, answer } = this.#order;
+    this.#dispatchedAt = performance.now();
+    this.#lastPacketAt = this.#dispatchedAt;
+    this.#mark = { at: this.#dispatchedAt, deltas: 0 };
+    this.#times.dispatchedUs = this.#nowUs();
+    answer.onDrain = () => this.#resume();
+    answer.onGone = (why) => this.#stop(clientGone[why]);
+    this.#parts.sweeper.add(this);
+    this.#call = this.#parts.upstreams.dispatch(
+      plan.pool.endpoint,
+      { method: "POST", path: "/v1/chat/completions", headers, body },
+      this,
+    );
+  }
+
+  /** Ends it from outside: a gateway that stops. */
+  cut(message: string): void {
+    this.#stop(drained(message));
+  }
+
+  sent(): void {
+    this.#parts.metrics.overhead.observe(
+      { phase: "connect" },
+      (performance.now() - this.#dispatchedAt) / 1_000,
+    );
+  }
+
+  headers(status: number, contentType: string): void {
+    this.#headersAt = performance.now();
+    this.#status = status;
+    if (status !== 200 || !contentType.startsWith("text/event-stream")) this.#errorBody = [];
+  }
+
+  packet(bytes: Buffer): void {
+    const now = performance.now();
+    this.#lastPacketAt = now;
+    if (this.#errorBody !== undefined) {
+      const held = this.#errorBody.reduce((sum, { length }) => sum + length, 0);
+      if (held < errorBodyBytesMax) this.#errorBody.push(bytes);
+      return;
+    }
+    this.#times.lastByteUs = this.#nowUs();
+    this.#times.firstByteUs ??= this.#times.lastByteUs;
+    const shown = this.#reader.read(bytes);
+    this.#meter.settle();
+    if (this.#doneAt !== undefined) return;
+    if (this.#meter.deltas > 0) this.#firstTokenAt ??= now;
+    this.#commit();
+    if (this.#reader.problem !== undefined) this.#broken(shown);
+    else if (this.#reader.isDone) this.#done(shown, now);
+    else if (!this.#order.answer.send(shown)) this.#pause();
+  }
+
+  end(): void {
+    if (this.#errorBody !== undefined) {
+      const body = Buffer.concat(this.#errorBody);
+      return this.#finish(this.#verdict ?? rejected(this.#status ?? 0, body));
+    }
+    if (this.#verdict === undefined && this.#doneAt === undefined && this.#meter.isFinished) {
+      this.#order.answer.finish(this.#usageEvent());
+    } else if (this.#doneAt === undefined) {
+      return this.#finish(
+        this.#verdict ?? this.#lost("the pool ended its answer without saying why", "upstream_eof"),
+      );
+    }
+    this.#finish(this.#verdict ?? complete);
+  }
+
+  failed(error: UpstreamError): void {
+    const isWhole = this.#doneAt !== undefined || this.#meter.isFinished;
+    if (this.#verdict === undefined && isWhole) return this.end();
+    if (this.#verdict !== undefined) return this.#finish(this.#verdict);
+    if (error.kind === "connect") this.#finish(unreachable);
+    else this.#finish(this.#lost("the connection to the pool was lost", "upstream_error"));
+  }
+
+  text(choice: number, kind: TextKind, bytes: string): void {
+    this.#meter.observeText(choice, kind, bytes);
+    this.#order.answer.text(choice, kind, bytes);
+  }
+
+  chunk(chunk: JsonObject): void {
+    this.#meter.observeChunk(chunk);
+    if (this.#doneAt === undefined) this.#order.answer.chunk(chunk);
+    this.#lastUsage = objectIn(chunk, "usage") ?? this.#lastUsage;
+  }
+
+  usage(usage: JsonObject): void {
+    this.#meter.observeUsage(usage, false);
+    this.#order.answer.usage(usage);
+    this.#lastUsage = usage;
+  }
+
+  tick(now: number): void {
+    if (this.#doneAt !== undefined) {
+      if (now - this.#doneAt >= afterDoneMs) this.#call?.abort();
+      return;
+    }
+    this.#lease.tick(now);
+    if (this.#lease.isCut(this.#order.plan.pool)) this.cut("the pool was drained");
+    const reason = this.#reasonToStop(now);
+    if (reason !== undefined) this.#stop(late(reason));
+    this.#watermark(now);
+  }
+
+  #reasonToStop(now: number): string | undefined {
+    const { deadlineAt, firstTokenMs, interTokenMs } = this.#order.limits;
+    if (now >= deadlineAt) return "the deadline of the request passed";
+    if (this.#firstTokenAt === undefined) {
+      return now - this.#dispatchedAt >= firstTokenMs ? "no first token came in time" : undefined;
+    }
+    const isStill = !this.#isPaused && now - this.#lastPacketAt >= interTokenMs;
+    return isStill ? "the answer stood still for too long" : undefined;
+  }
+
+  #commit(): void {
+    if (this.#isCommitted || this.#reader.lastChunk === undefined) return;
+    this.#isCommitted = true;
+    this.#order.answer.commit(this.#order.debugHeaders);
+  }
+
+  #done(shown: string, now: number): void {
+    if (!this.#meter.isFinished) {
+      this.#order.answer.send(shown);
+      const verdict = this.#lost(
+        "the pool ended its answer without a finish reason",
+        "upstream_eof",
+      );
+      return this.#stop(verdict);
+    }
+    this.#doneAt = now;
+    this.#order.answer.finish(shown + this.#usageEvent());
+  }
+
+  #broken(shown: string): void {
+    this.#order.answer.send(shown);
+    const isError = this.#reader.problem?.kind === "error-event";
+    const problem = isError ? "the pool reported an error" : "the pool's answer could not be read";
+    this.#stop(this.#lost(problem, "upstream_error"));
+  }
+
+  /** Clients that asked for the counts get them, also where the engine said them beside text. */
+  #usageEvent(): string {
+    const { rewrite } = this.#order.answer;
+    const usage = this.#lastUsage;
+    if (rewrite.usage !== "final" || this.#reader.hasShownUsage || usage === undefined) return "";
+    const { id, created } = this.#reader.lastChunk ?? {};
+    const object = "chat.completion.chunk";
+    const chunk = { id, object, created, model: rewrite.alias, choices: [], usage };
+    return `data: ${asciiJson(chunk)}\n\n`;
+  }
+
+  #lost(message: string, streamEnd: StreamEnd): Verdict {
+    return lost(message, this.#isCommitted, streamEnd);
+  }
+
+  /** The first verdict stands. The pool's stream is closed at once, and the rest follows when it is. */
+  #stop(verdict: Verdict): void {
+    if (this.#verdict !== undefined || this.#isOver) return;
+    this.#verdict = verdict;
+    const isCancel = verdict.end === "client-cancel" || verdict.end === "gateway-cancel";
+    if (isCancel) this.#times.cancelUs = this.#nowUs();
+    this.#call?.abort();
+  }
+
+  #pause(): void {
+    this.#isPaused = true;
+    this.#call?.pause();
+  }
+
+  #resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#lastPacketAt = performance.now();
+    this.#call?.resume();
+  }
+
+  #watermark(now: number): void {
+    const { deltas } = this.#meter;
+    const isDue =
+      now - this.#mark.at >= watermarkMs || deltas - this.#mark.deltas >= watermarkTokens;
+    if (!isDue || deltas === this.#mark.deltas) return;
+    this.#mark = { at: now, deltas };
+    const { deliveredBytes } = this.#order.answer;
+    this.#parts.spool.watermark(
+      watermarkOf(this.#draft, this.#meter, {
+        atUs: this.#nowUs(),
+        times: this.#times,
+        deliveredBytes,
+      }),
+    );
+  }
+
+  /** The pool's stream is over: the lease is free now, the record waits for what the client still takes. */
+  #finish(given: Verdict): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#parts.sweeper.remove(this);
+    // Whatever the socket did, an answer whose last count arrived is complete.
+    const isWhole = this.#meter.isFinished && this.#meter.usage.counts.source === "final";
+    const verdict = given.end === "client-cancel" && isWhole ? complete : given;
+    const tpotMs = this.#tpotMs();
+    this.#lease.release({
+      result: verdict.result,
+      ttftMs: this.#since(this.#firstTokenAt),
+      itlMsMean: tpotMs,
+      headersMs: this.#since(this.#headersAt),
+      ...this.#meter.tokens,
+      durationMs: this.#since(performance.now()),
+    });
+    this.#onEnded({
+      end: verdict.end,
+      record: closedRecord(this.#draft, {
+        end: verdict.end,
+        cancelCause: verdict.cause,
+        httpStatus: this.#status,
+        isWinner: this.#isCommitted,
+        times: this.#times,
+        closedUs: this.#nowUs(),
+        meter: this.#meter,
+        deliveredBytes: this.#order.answer.deliveredBytes,
+      }),
+      isUncommitted: !this.#isCommitted,
+      refusal: this.#order.answer.isGone ? undefined : verdict.refusal,
+      retry: this.#isCommitted ? undefined : verdict.retry,
+      streamEnd: verdict.streamEnd,
+      firstTokenAt: this.#firstTokenAt,
+      ttftMs: this.#since(this.#firstTokenAt),
+      headersMs: this.#since(this.#headersAt),
+      tpotMs,
+    });
+  }
+
+  #since(at: number | undefined): number | undefined {
+    return at === undefined ? undefined : at - this.#dispatchedAt;
+  }
+
+  /** Undefined below two tokens. */
+  #tpotMs(): number | undefined {
+    const tokens = this.#meter.tokens.outputTokens ?? this.#meter.deltas;
+    if (this.#firstTokenAt === undefined || tokens < 2) return undefined;
+    return (this.#lastPacketAt - this.#firstTokenAt) / (tokens - 1);
+  }
+
+  #nowUs(): InstantUs {
+    return BigInt(Math.round(this.#parts.clock.now() * 1_000));
+  }
+}

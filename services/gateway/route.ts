@@ -1,0 +1,301 @@
+import type { PlaceOutcome } from "../core/lease.ts";
+import type { PlacementRequest } from "../core/placement/request.ts";
+import type { AttemptId, PoolId } from "../core/units.ts";
+import { reasonOfUnplaceable } from "../wire/errors.ts";
+import type { Answer } from "./answer.ts";
+import {
+  Attempt,
+  type AttemptEnding,
+  type AttemptLimits,
+  type AttemptOrder,
+  type AttemptParts,
+} from "./attempt.ts";
+import { draftOf, type AttemptPlan } from "./attempt-record.ts";
+import type { ChatRequest } from "./chat-request.ts";
+import { Refusal } from "./errors.ts";
+import { uuidV7 } from "./ids.ts";
+import { countTokens, type RetryReason } from "./metrics.ts";
+import { UnavailableError } from "./placement-client.ts";
+import type { PoolDirectory, PoolEntry } from "./pools.ts";
+import type { RetryBudget } from "./retry-budget.ts";
+import type { RoundTrips } from "./round-trips.ts";
+import { MeteringError, type UnnumberedRecord } from "./spool.ts";
+
+/** What a route works with; made once. */
+export interface RouteParts extends AttemptParts {
+  readonly directory: PoolDirectory;
+  readonly budget: RetryBudget;
+  readonly roundTrips: RoundTrips;
+  /** Attempts that are under way. */
+  readonly live: Set<Attempt>;
+}
+
+/** One request of one client, parsed and allowed. */
+export interface RouteJob {
+  /** All but the attempt and the pools that were tried. */
+  readonly request: Omit<PlacementRequest, "attempt" | "excluded">;
+  readonly chat: ChatRequest;
+  readonly answer: Answer;
+  readonly limits: AttemptLimits;
+  readonly isDebug: boolean;
+  readonly traceparent: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface RouteResult {
+  /** Why it was not served; undefined if it was, or nobody is there to be told. */
+  readonly refusal: Refusal | undefined;
+  /** The last attempt, if there was one. */
+  readonly last: AttemptEnding | undefined;
+  readonly pool: PoolEntry | undefined;
+  readonly attempts: number;
+  readonly placeMs: number;
+}
+
+const attemptsMax = 3;
+/** Also those that turned out to be unknown or not allowed here. */
+const poolsTriedMax = 8;
+/** Taken off a deadline that is passed on, for the way back. */
+const deadlineMarginMs = 5;
+
+/**
+ * Serves a request by one pool, or by another as long as nothing of an answer was shown. Resolves when the last
+ * attempt is over and its record is durable.
+ */
+export async function route(parts: RouteParts, job: RouteJob): Promise<RouteResult> {
+  const router = new Router(parts, job);
+  try {
+    return await router.run();
+  } finally {
+    await router.recorded();
+  }
+}
+
+class Router {
+  readonly #parts: RouteParts;
+  readonly #job: RouteJob;
+  readonly #excluded = new Set<PoolId>();
+  readonly #records: Promise<void>[] = [];
+  #placeMs = 0;
+  #attempts = 0;
+  #last: AttemptEnding | undefined;
+  #pool: PoolEntry | undefined;
+
+  constructor(parts: RouteParts, job: RouteJob) {
+    this.#parts = parts;
+    this.#job = job;
+  }
+
+  async run(): Promise<RouteResult> {
+    let refusal: Refusal | undefined;
+    let retry: RetryReason | undefined;
+    while (this.#attempts < attemptsMax && !this.#job.answer.isGone) {
+      const plan = await this.#place();
+      if (plan === undefined) continue;
+      // After a failure elsewhere, that failure is the news, not that no pool is left.
+      if (plan instanceof Refusal) return this.#result(refusal ?? plan);
+      const ending = await this.#attempt(plan);
+      if (ending instanceof Refusal) return this.#result(ending);
+      this.#countRetry(retry, ending);
+      refusal = ending.refusal;
+      retry = this.#mayRetry(ending) ? ending.retry : undefined;
+      if (retry === undefined) break;
+    }
+    return this.#result(refusal);
+  }
+
+  /** All records of the request are durable, or were refused by the disk and said so. */
+  async recorded(): Promise<void> {
+    await Promise.all(this.#records);
+  }
+
+  #result(refusal: Refusal | undefined): RouteResult {
+    const { answer } = this.#job;
+    if (refusal !== undefined && !answer.isGone) answer.fail(refusal);
+    return {
+      refusal: answer.isGone ? undefined : refusal,
+      last: this.#last,
+      pool: this.#pool,
+      attempts: this.#attempts,
+      placeMs: this.#placeMs,
+    };
+  }
+
+  /** Undefined: this pool cannot be used after all, ask for another. */
+  async #place(): Promise<AttemptPlan | Refusal | undefined> {
+    const { request, signal, answer } = this.#job;
+    const openedUs = BigInt(Math.round(this.#parts.clock.now() * 1_000));
+    const attempt = uuidV7(this.#parts.clock.now()) as AttemptId;
+    const placing: PlacementRequest = { ...request, attempt, excluded: new Set(this.#excluded) };
+    const startedAt = performance.now();
+    const outcome = await this.#ask(placing, signal);
+    this.#placeMs += performance.now() - startedAt;
+    if (outcome instanceof Refusal) return outcome;
+    const { placement } = outcome;
+    const pool = await this.#parts.directory.find(placement.pool);
+    const model = pool?.models.get(request.model);
+    const isAllowed =
+      pool !== undefined && (request.regions.size === 0 || request.regions.has(pool.region));
+    if (pool === undefined || model === undefined || !isAllowed || answer.isGone) {
+      this.#parts.placement.release(placement, undefined);
+      this.#excluded.add(placement.pool);
+      if (this.#excluded.size > poolsTriedMax) {
+        return new Refusal("NO_ELIGIBLE_POOL", "the pools that were chosen are not known here");
+      }
+      return undefined;
+    }
+    const role = this.#attempts === 0 ? "primary" : "retry";
+    return { request: placing, placement, pool, poolModel: model, role, openedUs };
+  }
+
+  async #ask(
+    request: PlacementRequest,
+    signal: AbortSignal,
+  ): Promise<Extract<PlaceOutcome, { kind: "placed" }> | Refusal> {
+    try {
+      const outcome = await this.#parts.placement.place(request, signal);
+      if (outcome.kind === "placed") return outcome;
+      const reason = reasonOfUnplaceable[outcome.reason];
+      const filters = [...outcome.poolsByFilter].map(([filter, pools]) => `${filter} ${pools}`);
+      const why = filters.length === 0 ? "" : ` (pools by reason: ${filters.join(", ")})`;
+      return new Refusal(reason, `no pool can serve the request: ${outcome.reason}${why}`, {
+        ...(outcome.retryAfterMs > 0 && { retryAfterMs: outcome.retryAfterMs }),
+        ...(reason === "MODEL_NOT_FOUND" && { param: "model" }),
+      });
+    } catch (cause) {
+      if (cause instanceof UnavailableError) {
+        return new Refusal("NO_ELIGIBLE_POOL", "no control replica answers", { cause });
+      }
+      if (signal.aborted) return new Refusal("CLIENT_GONE", "the client left", { cause });
+      throw cause;
+    }
+  }
+
+  async #attempt(plan: AttemptPlan): Promise<AttemptEnding | Refusal> {
+    const { placement } = this.#parts;
+    const leftMs = this.#job.limits.deadlineAt - performance.now();
+    if (leftMs <= plan.placement.ttftMsExpected) {
+      placement.release(plan.placement, undefined);
+      return new Refusal("DEADLINE", "the first token would come after the deadline");
+    }
+    const draft = draftOf(plan);
+    try {
+      await this.#parts.spool.open(draft);
+    } catch (cause) {
+      placement.release(plan.placement, undefined);
+      if (!(cause instanceof MeteringError)) throw cause;
+      return new Refusal("METERING_UNAVAILABLE", "usage cannot be recorded now", { cause });
+    }
+    this.#attempts += 1;
+    this.#pool = plan.pool;
+    if (this.#job.answer.isGone) {
+      placement.release(plan.placement, undefined);
+      this.#record({ ...draft, end: "not-dispatched", closedUs: draft.openedUs });
+      return new Refusal("CLIENT_GONE", "the client left");
+    }
+    return this.#dispatch(this.#order(plan, leftMs));
+  }
+
+  async #dispatch(order: AttemptOrder): Promise<AttemptEnding> {
+    const { budget, live, metrics, roundTrips } = this.#parts;
+    const { pool } = order.plan;
+    const ending = await new Promise<AttemptEnding>((resolve) => {
+      const attempt = new Attempt(this.#parts, order, (ended) => {
+        live.delete(attempt);
+        resolve(ended);
+      });
+      live.add(attempt);
+      attempt.start();
+    });
+    this.#last = ending;
+    this.#excluded.add(pool.id);
+    if (ending.end === "complete") budget.succeeded();
+    if (ending.retry !== undefined) budget.failed();
+    if (ending.headersMs !== undefined) {
+      roundTrips.observe(this.#job.request.origin, pool.id, ending.headersMs);
+    }
+    countTokens(metrics, pool.id, ending.record.engineCounts);
+    metrics.metered.inc({ completeness: completenessOf(ending.record) });
+    this.#recordWhenTaken(ending);
+    return ending;
+  }
+
+  #order(plan: AttemptPlan, leftMs: number): AttemptOrder {
+    const { chat, answer, limits, isDebug, request, traceparent } = this.#job;
+    const { placement, pool, poolModel } = plan;
+    return {
+      plan,
+      limits,
+      answer,
+      body: chat.upstreamBody({
+        engineModelName: placement.engineModelName,
+        hasContinuousUsage: poolModel.capabilities.has("continuous-usage"),
+      }),
+      headers: {
+        "content-type": "application/json",
+        accept: "text/event-stream",
+        "x-attempt-id": plan.request.attempt,
+        "x-tokengrid-lease": `${placement.lease};fence=${placement.fence}`,
+        "x-tokengrid-origin": request.origin,
+        "x-tokengrid-deadline-ms": String(Math.floor(leftMs - deadlineMarginMs)),
+        ...(traceparent !== undefined && { traceparent }),
+      },
+      debugHeaders: isDebug
+        ? {
+            "x-tokengrid-pool": pool.id,
+            "x-tokengrid-region": pool.region,
+            "x-tokengrid-placement-id": plan.request.attempt,
+          }
+        : {},
+    };
+  }
+
+  /** What the client's socket took is known when it took all, or left. */
+  #recordWhenTaken(ending: AttemptEnding): void {
+    const { answer } = this.#job;
+    if (ending.retry !== undefined) return this.#record(ending.record);
+    if (ending.refusal !== undefined) answer.fail(ending.refusal);
+    const taken = async (): Promise<void> => {
+      await answer.settled();
+      const evidence = {
+        ...ending.record.evidence,
+        deliveredBytes: BigInt(answer.deliveredBytes),
+      };
+      await this.#parts.spool.close({ ...ending.record, evidence });
+    };
+    this.#keep(taken(), ending.record);
+  }
+
+  #record(record: UnnumberedRecord): void {
+    this.#keep(this.#parts.spool.close(record), record);
+  }
+
+  #keep(writing: Promise<void>, { id }: UnnumberedRecord): void {
+    const { log } = this.#parts;
+    this.#records.push(
+      writing.catch((error: unknown) => {
+        log.error({ record: id, error: String(error) }, "usage record lost until the next start");
+      }),
+    );
+  }
+
+  #mayRetry(ending: AttemptEnding): boolean {
+    if (ending.retry === undefined || this.#attempts >= attemptsMax) return false;
+    if (this.#job.answer.isGone) return false;
+    if (this.#parts.budget.mayRetry) return true;
+    this.#parts.metrics.retries.inc({ reason: ending.retry, result: "suppressed_budget" });
+    return false;
+  }
+
+  #countRetry(reason: RetryReason | undefined, ending: AttemptEnding): void {
+    if (reason === undefined) return;
+    const result = ending.end === "complete" ? "won" : "lost";
+    this.#parts.metrics.retries.inc({ reason, result });
+  }
+}
+
+function completenessOf({ engineCounts, gatewayCounts }: UnnumberedRecord) {
+  if (engineCounts.source === "continuous") return "continuous";
+  if (engineCounts.source !== "none") return "final";
+  return (gatewayCounts.output ?? 0n) > 0n ? "estimated" : "none";
+}
