@@ -1,5 +1,6 @@
 import { type TermName } from "../core/placement/terms.ts";
 import type {
+  AppliedTariff,
   Candidate,
   DecisionRecord,
   Expected,
@@ -74,9 +75,22 @@ function policyRow({ policyRow: row }: DecisionRecord): (readonly [string, strin
   const sources = row.sources.length > 0 ? `; ${row.sources.join(", ")}` : "";
   return [
     ["policy row", `${row.rowId} (${row.basis}${sources})`],
-    ["", row.textEn],
+    ...wrapped(row.textEn).map((line) => ["", line] as const),
     ["", row.textZh],
   ];
+}
+
+const textWidth = 100;
+
+function wrapped(text: string): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= textWidth) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else lines.push(word);
+  }
+  return lines;
 }
 
 function verdict(record: DecisionRecord): string {
@@ -136,14 +150,18 @@ function remark(term: string, candidate: Candidate): string {
   }
   if (term === "preference") {
     return tariffs
-      .map((each) => `${each.rowId} ${grouped(each.costNano)} (${each.basis})`)
+      .map((each) => `${each.rowId} ${grouped(each.costNano)}${basisOf(each)}`)
       .join(", ");
   }
   if (expected === undefined) return "";
   if (term === "energy") return `${brief(expected.joules)} J at the site`;
   if (term === "carbon") return `${brief(expected.gramsCo2)} gCO2e`;
-  if (term === "latency") return `misses an objective with ${percent(expected.missProbability)}`;
+  if (term === "latency") return `an objective is missed with ${percent(expected.missProbability)}`;
   return "";
+}
+
+function basisOf({ basis }: AppliedTariff): string {
+  return basis === "" ? "" : ` (${basis})`;
 }
 
 function tokens(expected: Expected): string {

@@ -1,4 +1,5 @@
 import { AttemptEnd, RecordStatus, type SettledUsage } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import { tokenClassNames, type TokenClass } from "../core/settlement/usage.ts";
 import { localTime } from "./period.ts";
 import { type Column, enumWord, grouped, textTable, yuan } from "./print.ts";
 
@@ -28,7 +29,7 @@ export function usageTable(usages: readonly SettledUsage[], isWide: boolean): st
 
 function row(usage: SettledUsage): string[] {
   const { record, tokensByClass: tokens, status, reason } = usage;
-  const count = (name: string): string => grouped(tokens[name] ?? 0n);
+  const count = (name: TokenClass): string => grouped(tokens[tokenClassNames[name]] ?? 0n);
   const book = record === undefined ? "-" : `${record.priceBookId}@${record.priceVersion}`;
   return [
     record === undefined ? "-" : localTime(record.closedUs),

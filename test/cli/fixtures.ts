@@ -225,7 +225,7 @@ export function statement(changes: Changes<typeof StatementSchema> = {}): Statem
       {
         ...line,
         lineId: "deepseek-v3/uncachedInput/valley/1",
-        tokenClass: "uncachedInput",
+        tokenClass: "uncached_input",
         tokens: 8_400_000n,
         amountPico: "16800000000000",
         amountNano: 16_800_000_000n,
@@ -241,7 +241,7 @@ export function statement(changes: Changes<typeof StatementSchema> = {}): Statem
     ],
     totals: {
       attempts: 3n,
-      tokensByClass: { uncachedInput: 8_400_000n, response: 901n },
+      tokensByClass: { uncached_input: 8_400_000n, response: 901n },
       netNano: 16_807_208_000n,
       minorUnits: 1_681n,
       roundingNano: 2_792_000n,
@@ -269,7 +269,7 @@ export function usage(changes: Changes<typeof SettledUsageSchema> = {}): Settled
       priceVersion: 1n,
     },
     status: RecordStatus.POSTED,
-    tokensByClass: { uncachedInput: 372n, cacheRead: 128n, response: 300n },
+    tokensByClass: { uncached_input: 372n, cache_read: 128n, response: 300n },
     countBasis: "engine final",
     amountNano: 3_700_000n,
     priceSlot: "valley",
