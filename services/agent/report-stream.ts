@@ -45,7 +45,7 @@ export async function streamReports(options: ReportStreamOptions): Promise<void>
   const { rpcUrl, credential, clock, log, signal } = options;
   const client = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
   let [generation, sequence] = [Math.floor(clock.now()), 0];
-  let backoffMs: number = reportLimits.backoffMsMin;
+  let backoffMs = 0;
   while (!signal.aborted) {
     const session = new Session(options, client, { generation, sequence });
     const end = await session.run();
@@ -56,19 +56,25 @@ export async function streamReports(options: ReportStreamOptions): Promise<void>
       return;
     }
     if (end.kind === "renumber") [generation, sequence] = [Math.floor(clock.now()), 0];
-    if (session.isAccepted) backoffMs = reportLimits.backoffMsMin;
-    if (end.kind === "refused") backoffMs = reportLimits.backoffMsMax;
+    backoffMs = nextBackoffMs(end.kind, session.isAccepted ? 0 : backoffMs);
     log.warn({ end: end.kind, reason: end.reason, backoffMs }, "reports are not taken");
     // Somewhere in the second half: agents that lost the same server do not come back as one.
     await pause(backoffMs * (0.5 + Math.random() / 2), signal);
-    backoffMs = Math.min(reportLimits.backoffMsMax, backoffMs * 2);
   }
 }
 
 type End =
   | { readonly kind: "stopped" }
   | { readonly kind: "superseded" }
-  | { readonly kind: "lost" | "refused" | "renumber"; readonly reason: string };
+  | { readonly kind: Trouble; readonly reason: string };
+
+type Trouble = "lost" | "refused" | "renumber";
+
+/** How long to wait at most before the next try; `beforeMs` is how long it was last time, 0 after a success. */
+export function nextBackoffMs(trouble: Trouble, beforeMs: number): number {
+  if (trouble === "refused") return reportLimits.backoffMsMax;
+  return Math.min(reportLimits.backoffMsMax, Math.max(reportLimits.backoffMsMin, beforeMs * 2));
+}
 
 /** One registration and one stream. */
 class Session {
