@@ -33,8 +33,7 @@ import { inheritedUntil, markNoLeases, shareOfOnlyReplica } from "./shares.ts";
 
 export { configSchema } from "./config.ts";
 
-/** How often the replica is told that time has passed: leases expire and drains end by it. */
-const tickMs = 1_000;
+const tickMsDefault = 1_000;
 
 export interface Control {
   /** Pool, placement and policy services. */
@@ -61,12 +60,14 @@ export interface ControlOptions {
    * known. False, the default, for a process that is all there is.
    */
   readonly mayLeasesOutliveUs?: boolean;
+  /** How often the replica is told that time has passed: leases expire and drains end by it. */
+  readonly tickMs?: number;
   readonly signal: AbortSignal;
 }
 
 /** A control replica without its server: the registry is loaded when it resolves. */
 export async function openControl(options: ControlOptions): Promise<Control> {
-  const { registry, log, clock, signal } = options;
+  const { registry, log, clock, signal, tickMs = tickMsDefault } = options;
   const stop = new AbortController();
   const until = AbortSignal.any([signal, stop.signal]);
   const identify = await openIdentities({ registry, log, signal: until });

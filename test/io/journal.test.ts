@@ -8,6 +8,7 @@ import { openJournalFile, type JournalFileOptions } from "../../services/io/jour
 import { fromText, toText } from "../../services/io/journal-text.ts";
 import type { Journal, JournalRecord } from "../../services/io/journal.ts";
 import { openLog } from "../../services/io/log.ts";
+import { collected } from "../collected.ts";
 
 const root = mkdtempSync(join(tmpdir(), "tokengrid-journal-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -24,7 +25,7 @@ function passed(at: number): Event {
 }
 
 async function recordsIn(journal: Journal): Promise<JournalRecord[]> {
-  return Array.fromAsync(journal.read());
+  return collected(journal.read());
 }
 
 test("a journal begins with an image and has every event in order", async () => {
