@@ -16,7 +16,7 @@ import type { CountBasis } from "./count-rule.ts";
 import { accrue, movements, type AccountId, type Balance, type LedgerEntry } from "./ledger.ts";
 import type { PriceLine, Tier } from "./price-book.ts";
 import { nothingRated, rate, unrate, type Cumulative, type Rated } from "./rate.ts";
-import type { TokenClass, Tokens, UsageFlag } from "./usage.ts";
+import type { TokenClass, Tokens, UsageFlag, UsageRecord } from "./usage.ts";
 import type { Doubtful, Owing, Prepared } from "./prepare.ts";
 
 /** What one line of a price book costs for one record. */
@@ -180,14 +180,8 @@ export class Posting {
     }
     if (finding.kind === "doubtful") return this.#keepWaiting(prepared, finding);
     const inForce = highest(siblings.filter(({ state }) => state === "posted"));
-    if (inForce?.charges.some(({ line }) => this.#lineOf(line) === undefined) === true) {
-      const detail = "the price book of the revision before is not known";
-      return this.#keepWaiting(prepared, {
-        kind: "doubtful",
-        reason: "price-book-unknown",
-        detail,
-      });
-    }
+    const objection = inForce && this.#objection(record, inForce);
+    if (objection !== undefined) return this.#keepWaiting(prepared, objection);
     this.#post(prepared, finding, { inForce, waiting: same });
     return { record: record.id, status: "posted", reason: "" };
   }
@@ -204,6 +198,18 @@ export class Posting {
       cumulatives: touched(this.#cumulatives, this.#touchedKeys),
       hours: touched(this.#hours, this.#touchedHours),
     };
+  }
+
+  /** Why one revision cannot take the place of another. */
+  #objection(record: UsageRecord, other: StoredRecord): Doubtful | undefined {
+    const moved = dispatchFields.find((field) => record[field] !== other[field]);
+    if (moved !== undefined) {
+      const detail = `expected ${moved} ${other[moved]} as in revision ${other.rev}, found ${record[moved]}`;
+      return { kind: "doubtful", reason: "revision-mismatch", detail };
+    }
+    if (other.charges.every(({ line }) => this.#lineOf(line) !== undefined)) return undefined;
+    const detail = "the price book of the revision in force is not known";
+    return { kind: "doubtful", reason: "price-book-unknown", detail };
   }
 
   #keepWaiting(prepared: Prepared, finding: Doubtful): PostOutcome {
@@ -323,6 +329,9 @@ export class Posting {
     this.#recordsByAttempt.set(record.attempt, [...others, record]);
   }
 }
+
+/** An attempt is one dispatch to one pool: what a correction cannot change. */
+const dispatchFields = ["vendor", "pool", "region", "openedUs"] as const;
 
 function stored(
   { record, rev, hash, text }: Prepared,

@@ -15,7 +15,7 @@ import type { PriceBook } from "./price-book.ts";
 import { toRecordText } from "./record-text.ts";
 import type { UsageRecord } from "./usage.ts";
 
-export type DoubtReason = CountReason | PriceReason;
+export type DoubtReason = CountReason | PriceReason | "revision-mismatch";
 
 /** A record with its bytes and with what the rules make of it, before the ledger's state is looked at. */
 export interface Prepared {
