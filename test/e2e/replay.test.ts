@@ -155,7 +155,6 @@ test("kill -9 in the middle of a replay and a restart lose no finished attempt a
   const report = JSON.parse(stdout) as ReportJson;
   expect(report.requests.byOutcome["connection econnrefused"]).toBeGreaterThan(0);
   expect(report.attempts.byEnd["gateway-crash"]).toBeGreaterThan(0);
-  expect(report.attempts.byEnd["complete"]).toBeGreaterThanOrEqual(report.requests.ok);
 
   const { usages } = await ledger();
   const records = usages.map(({ record }) => record.recordId);

@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Client } from "@connectrpc/connect";
-import type { Tokens } from "../../core/settlement/usage.ts";
+import { tokenClassNames, type TokenClass, type Tokens } from "../../core/settlement/usage.ts";
 import type { AttemptId, InstantUs, RequestId, VendorId } from "../../core/units.ts";
 import type { LedgeredAttempt, StatementSummary } from "../../core/report.ts";
 import type { SettlementService, Statement } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
@@ -45,14 +45,20 @@ export async function ledgered(options: {
     const found = await listed(options);
     quiet = found.length > attempts.length ? 0 : quiet + 1;
     attempts = found;
-    const known = new Set<string>(
-      attempts.filter(({ end }) => end === "complete").map(({ request }) => request),
-    );
+    const known = new Set<string>(attempts.filter(isFinished).map(({ request }) => request));
     const missing = [...answered].filter((request) => !known.has(request));
     const isOver = (missing.length === 0 && quiet >= quietLooks) || performance.now() > giveUpAt;
     if (isOver) return { attempts, missing };
     await setTimeout(betweenLooksMs);
   }
+}
+
+/**
+ * A gateway that dies between the last byte and the record says so when it is back: that attempt is in the
+ * ledger too, with what was counted until then.
+ */
+function isFinished({ end }: LedgeredUsage): boolean {
+  return end === "complete" || end === "gateway-crash";
 }
 
 async function listed(options: {
@@ -94,9 +100,14 @@ function toAttempt(usage: SettledUsage): LedgeredUsage | undefined {
 }
 
 function toTokens(tokensByClass: Readonly<Record<string, bigint>>): Tokens {
-  const { uncachedInput = 0n, cacheRead = 0n, cacheWrite = 0n } = tokensByClass;
-  const { response = 0n, reasoning = 0n } = tokensByClass;
-  return { uncachedInput, cacheRead, cacheWrite, response, reasoning };
+  const of = (each: TokenClass): bigint => tokensByClass[tokenClassNames[each]] ?? 0n;
+  return {
+    uncachedInput: of("uncachedInput"),
+    cacheRead: of("cacheRead"),
+    cacheWrite: of("cacheWrite"),
+    response: of("response"),
+    reasoning: of("reasoning"),
+  };
 }
 
 /** Closes the statements of these vendors and days, and says what is in them. */
