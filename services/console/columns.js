@@ -199,7 +199,7 @@ function range(picos) {
 
 /** @param {Record<string, number>} prices */
 function inputPrice(prices) {
-  return prices["uncached-input"] ?? prices["uncached_input"];
+  return prices["uncachedInput"];
 }
 
 /** @param {Record<string, number>} prices */

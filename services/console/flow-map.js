@@ -265,12 +265,13 @@ export class FlowMap {
   /** A ring per hub: how much of its slots is leased. @param {CanvasRenderingContext2D} context */
   #drawHubs(context) {
     const loads = this.#loads();
+    const most = Math.max(1, ...[...loads.values()].map(({ slots }) => slots));
     for (const { id, role } of this.#grid.regions.values()) {
       const point = this.#pointById.get(id);
       const load = loads.get(id);
       if (point === undefined || load === undefined) continue;
       const colour = this.#colours[role === "supply-hub" ? "west" : "east"] ?? "";
-      const radius = 6 + Math.min(9, Math.sqrt(load.slots) / 5);
+      const radius = 7 + 6 * Math.sqrt(load.slots / most);
       context.globalAlpha = this.#isDimmed(id) ? 0.35 : 1;
       ring(context, point, { radius, colour, share: 1, alpha: 0.28 });
       if (load.slots > 0)

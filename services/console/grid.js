@@ -19,6 +19,8 @@ import { list, number, toCity, toPlaced, toPool } from "./messages.js";
 /** A flow forgets half of what it carried in this time. */
 const flowHalfLifeMs = 8_000;
 const flowPerSecondMin = 0.02;
+/** Below this a share says nothing. */
+const placedPerSecondMin = 0.1;
 const placedMax = 400;
 export const seriesSeconds = 300;
 
@@ -50,7 +52,6 @@ export class Grid {
   /** @type {Map<string, { tokens: number, at: number, perSecond: number }>} */
   #tokenRates = new Map();
   #placements = 0;
-  #placementsEast = 0;
   #unplaceable = 0;
   #costNano = 0n;
   #decayedAt = 0;
@@ -96,16 +97,17 @@ export class Grid {
   tick(now) {
     const tokens = this.tokensPerSecond(now);
     const placements = this.#placements;
+    const west = this.#placedOn("west");
+    const placed = west + this.#placedOn("east");
     this.series.add(Math.floor(now / 1_000), {
       placements,
       unplaceable: this.#unplaceable,
       tokensEast: tokens.east,
       tokensWest: tokens.west,
-      westShare: placements === 0 ? undefined : 1 - this.#placementsEast / placements,
+      westShare: placed < placedPerSecondMin ? undefined : west / placed,
       costNano: placements === 0 ? undefined : Number(this.#costNano) / placements,
     });
     this.#placements = 0;
-    this.#placementsEast = 0;
     this.#unplaceable = 0;
     this.#costNano = 0n;
     this.#decay(now);
@@ -164,13 +166,21 @@ export class Grid {
     }
     this.#placements += weight;
     this.#costNano += BigInt(Math.round(Number(costNano) * weight));
-    if (this.regions.get(region)?.side === "east") this.#placementsEast += weight;
     const key = `${origin} ${region}`;
     const flow = this.flows.get(key) ?? { origin, region, perSecond: 0, missPerSecond: 0 };
     const perSecond = (weight * Math.LN2 * 1_000) / flowHalfLifeMs;
     flow.perSecond += perSecond;
     flow.missPerSecond += perSecond * missProbability;
     this.flows.set(key, flow);
+  }
+
+  /** Per second, over the last moments: one second alone holds too few. @param {string} side */
+  #placedOn(side) {
+    let perSecond = 0;
+    for (const flow of this.flows.values()) {
+      if (this.regions.get(flow.region)?.side === side) perSecond += flow.perSecond;
+    }
+    return perSecond;
   }
 
   /** @param {number} now */

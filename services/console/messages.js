@@ -28,7 +28,7 @@
  * @property {number | undefined} errorRatio
  * @property {number | undefined} outputTokens ever made, as the engine counts them
  * @property {number} outputAgeMs
- * @property {Record<string, number>} priceByClass pico-CNY per token
+ * @property {Record<string, number>} priceByClass pico-CNY per token, by `uncachedInput`, `response` and so on
  * @property {string} priceSlot
  *
  * @typedef {object} Pool

@@ -170,7 +170,7 @@ function served(
     },
     discrepancyRatioByFigure: { ttft: 0.4 * random() - 0.15, tpot: 0.2 * random() - 0.08 },
     pricePicoPerTokenByClass: {
-      "uncached-input": isWest ? 1_600_000n : 2_000_000n,
+      uncachedInput: isWest ? 1_600_000n : 2_000_000n,
       response: isWest ? 6_400_000n : 8_000_000n,
     },
     priceSlot: isWest ? "valley" : "peak",
