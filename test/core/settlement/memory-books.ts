@@ -75,8 +75,8 @@ export class MemoryBooks {
       .filter(([, { records }]) => records > 0n);
     return {
       payable: new Map(payable),
-      cumulatives: new Map(cumulatives.toSorted()),
-      byLine: new Map([...byLine].filter(([, nano]) => nano > 0n).toSorted()),
+      cumulatives: new Map(cumulatives),
+      byLine: new Map([...byLine].filter(([, nano]) => nano > 0n)),
     };
   }
 
