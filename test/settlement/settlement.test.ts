@@ -1,0 +1,419 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { toJsonString } from "@bufbuild/protobuf";
+import { createClient, ConnectError, Code, type Client } from "@connectrpc/connect";
+import { Registry as Metrics } from "prom-client";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { dayOf } from "../../services/core/settlement/period.ts";
+import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { AttemptId, GatewayId, RequestId, VendorId } from "../../services/core/units.ts";
+import { systemClock } from "../../services/io/clock.ts";
+import { openIdentities } from "../../services/io/grpc-identity.ts";
+import { createKey } from "../../services/io/keys.ts";
+import { openLog } from "../../services/io/log.ts";
+import { loadCalendar } from "../../services/io/preset.ts";
+import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
+import type { Registry } from "../../services/io/registry.ts";
+import { rpcTransport } from "../../services/io/rpc-client.ts";
+import { serveRpc, type RpcServer } from "../../services/io/rpc-server.ts";
+import { openSettlement, type Settlement } from "../../services/settlement/main.ts";
+import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
+import { SettlementService } from "../../services/wire/gen/tokengrid/v1/settlement_pb.js";
+import { RecordStatus, UsageService } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { fromPriceBook } from "../../services/wire/price.ts";
+import { toStatement } from "../../services/wire/settlement.ts";
+import { fromUsageRecord, toUsageRecord } from "../../services/wire/usage.ts";
+import {
+  engineCounts,
+  friday,
+  priceBook,
+  sha256,
+  usageRecord,
+} from "../core/settlement/fixtures.ts";
+
+const log = openLog({ role: "test", level: "silent" });
+const calendar = loadCalendar();
+const period = dayOf(friday, "Asia/Shanghai");
+const { POSTED, EXISTS, CONFLICT, QUARANTINED } = RecordStatus;
+
+let folder: string;
+let stop: AbortController;
+let registry: Registry;
+let metrics: Metrics;
+let settlement: Settlement;
+let server: RpcServer;
+let usage: Client<typeof UsageService>;
+let settle: Client<typeof SettlementService>;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "tokengrid-settlement-"));
+  registry = await openSqliteRegistry(join(folder, "registry.sqlite"));
+  await publish(priceBook({ calendar }));
+  await open();
+});
+
+afterEach(async () => {
+  await shut();
+  await registry.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function open(): Promise<void> {
+  stop = new AbortController();
+  metrics = new Metrics();
+  const { signal } = stop;
+  const ledgerPath = join(folder, "ledger.sqlite");
+  settlement = await openSettlement({
+    registry,
+    ledgerPath,
+    log,
+    metrics,
+    clock: systemClock,
+    signal,
+  });
+  server = await serveRpc({
+    host: "127.0.0.1",
+    port: 0,
+    routes: (router) => settlement.routes(router),
+    identify: await openIdentities({ registry, log, signal }),
+    signal,
+    log,
+  });
+  ({ usage, settle } = clients());
+}
+
+function clients(credential?: string) {
+  const url = `http://127.0.0.1:${server.port}`;
+  const transport = rpcTransport(credential === undefined ? { url } : { url, credential });
+  return {
+    usage: createClient(UsageService, transport),
+    settle: createClient(SettlementService, transport),
+  };
+}
+
+async function shut(): Promise<void> {
+  stop.abort();
+  await server.close();
+  await settlement.close();
+}
+
+async function publish(book: PriceBook): Promise<void> {
+  await registry.set({
+    kind: "price-book",
+    key: `${book.id}@${book.version}`,
+    value: toJsonString(PriceBookSchema, fromPriceBook(book)),
+    baseRevision: 0,
+    author: "test",
+    comment: "",
+  });
+}
+
+function attempt(name: string, changes: Partial<UsageRecord> = {}): UsageRecord {
+  return usageRecord({ attempt: name as AttemptId, id: `${name}:0`, ...changes });
+}
+
+async function send(...records: readonly UsageRecord[]) {
+  const { results } = await usage.record({ records: records.map(fromUsageRecord) });
+  return results;
+}
+
+async function metric(name: string): Promise<unknown[]> {
+  const found = await metrics.getSingleMetric(name)?.get();
+  return found?.values.map(({ value, labels }) => [...Object.values(labels), value]) ?? [];
+}
+
+async function codeOf(call: Promise<unknown>): Promise<Code | undefined> {
+  return call.then(
+    () => undefined,
+    (error: unknown) => ConnectError.from(error).code,
+  );
+}
+
+test("records are posted once, whatever comes again, and each answer has its place", async () => {
+  const other = attempt("a2", { engineCounts: engineCounts({ output: 999n }) });
+  const first = await send(attempt("a1"), other);
+  expect(first.map(({ recordId, status }) => [recordId, status])).toEqual([
+    ["a1:0", POSTED],
+    ["a2:0", QUARANTINED],
+  ]);
+  expect(first[1]?.reason).toMatch(/^output-over-bytes: expected at most 232 output tokens/);
+  const again = await send(other, attempt("a1"), attempt("a1", { finishReason: "length" }));
+  expect(again.map(({ status }) => status)).toEqual([EXISTS, EXISTS, CONFLICT]);
+  expect(await metric("tokengrid_ledger_records_total")).toEqual([[1]]);
+  expect(await metric("tokengrid_metering_duplicates_total")).toEqual([
+    ["stream", 0],
+    ["ledger", 2],
+  ]);
+  expect(await metric("tokengrid_ledger_quarantined_records")).toEqual([[1]]);
+});
+
+test("callers at the same time share transactions and get their own answers", async () => {
+  const batches = Array.from({ length: 30 }, (_, caller) =>
+    [0, 1, 2].map((each) =>
+      attempt(`c${caller}-${each}`, { producerSeq: BigInt(caller * 3 + each + 1) }),
+    ),
+  );
+  const answers = await Promise.all(batches.map((records) => send(...records)));
+  expect(answers.map((each) => each.map(({ recordId }) => recordId))).toEqual(
+    batches.map((records) => records.map(({ id }) => id)),
+  );
+  const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+  expect(statement?.totals?.attempts).toBe(90n);
+  expect(statement?.totals?.netNano).toBe(90n * 527_980n);
+});
+
+test("a record is found by its request with what settlement made of it", async () => {
+  const record = attempt("a1", { request: "r7" as RequestId });
+  await send(record, attempt("a2"), attempt("a3", { priceVersion: 9n }));
+  const { usages } = await usage.list({ requestId: "r7" });
+  expect(usages).toMatchObject([
+    {
+      status: POSTED,
+      tokensByClass: {
+        uncached_input: 60n,
+        cache_read: 40n,
+        cache_write: 0n,
+        response: 50n,
+        reasoning: 0n,
+      },
+      countBasis: "engine-final",
+      amountNano: 527_980n,
+      priceSlot: "any",
+    },
+  ]);
+  const [found] = usages;
+  expect(found?.record && toUsageRecord(found.record)).toEqual(record);
+  const waiting = await usage.list({ requestId: "r1" });
+  expect(waiting.usages.map(({ status, reason }) => [status, reason])).toEqual([
+    [QUARANTINED, "price-book-unknown: price book northgrid-list@9 is not known"],
+    [POSTED, ""],
+  ]);
+});
+
+test("a list goes on where its page ended", async () => {
+  await send(...["a1", "a2", "a3"].map((name) => attempt(name)));
+  const first = await usage.list({ limit: 2 });
+  const second = await usage.list({ limit: 2, pageToken: first.nextPageToken });
+  const ids = [first, second].map(({ usages }) => usages.map((each) => each.record?.recordId));
+  expect(ids).toEqual([["a3:0", "a2:0"], ["a1:0"]]);
+  expect(second.nextPageToken).toBe("");
+});
+
+test("a record whose price book comes later is settled when it comes", async () => {
+  const [result] = await send(
+    attempt("a1", { priceVersion: 2n }),
+    attempt("a2", { priceVersion: 2n }),
+  );
+  expect(result?.status).toBe(QUARANTINED);
+  await publish(priceBook({ calendar, version: 2n }));
+  await expect
+    .poll(() => metric("tokengrid_ledger_quarantined_records"), { timeout: 10_000 })
+    .toEqual([[0]]);
+  const [again] = await send(attempt("a1", { priceVersion: 2n }));
+  expect([again?.status, again?.reason]).toEqual([EXISTS, ""]);
+  const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+  expect(statement?.totals).toMatchObject({
+    attempts: 2n,
+    netNano: 2n * 527_980n,
+    quarantined: 0n,
+  });
+});
+
+test("what waited is settled at the next start, if the book came in between", async () => {
+  await send(attempt("a1", { priceVersion: 2n }));
+  await shut();
+  await publish(priceBook({ calendar, version: 2n }));
+  await open();
+  await expect
+    .poll(() => metric("tokengrid_ledger_quarantined_records"), { timeout: 10_000 })
+    .toEqual([[0]]);
+  expect((await send(attempt("a1", { priceVersion: 2n })))[0]?.status).toBe(EXISTS);
+});
+
+test("a price book that cannot be used is none", async () => {
+  await publish(priceBook({ calendar, version: 2n, lines: priceBook().lines.slice(1) }));
+  const [result] = await send(attempt("a1", { priceVersion: 2n }));
+  expect(result?.reason).toMatch(/^price-book-unknown/);
+});
+
+describe("a statement", () => {
+  test("is the same bytes again until something comes in, then a revision", async () => {
+    await send(attempt("a1"));
+    const first = await settle.closeStatement({ vendorId: "northgrid", period });
+    const again = await settle.closeStatement({ vendorId: "northgrid", period });
+    expect(again).toEqual(first);
+    await send(attempt("a2"));
+    const second = await settle.closeStatement({ vendorId: "northgrid", period });
+    expect(second.statement).toMatchObject({
+      statementId: "northgrid:daily:2026-11-20:1",
+      rev: 1,
+      prevDigest: first.statement?.digest,
+    });
+    const kept = await settle.getStatement({ statementId: "northgrid:daily:2026-11-20:0" });
+    expect(kept.statement).toEqual(first.statement);
+    expect(await metric("tokengrid_settlement_statements_total")).toEqual([
+      ["issued", 1],
+      ["corrected", 1],
+      ["failed", 0],
+    ]);
+  });
+
+  test("names pool, region, model and class, and can be checked from its text", async () => {
+    await send(attempt("a1"));
+    const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+    const { lines = [], canonicalJson, digest } = statement ?? {};
+    expect(
+      lines.map((line) => [
+        line.poolId,
+        line.regionId,
+        line.modelId,
+        line.tokenClass,
+        line.tokens,
+        line.amountNano,
+      ]),
+    ).toEqual([
+      ["p1", "zhongwei", "qwen3-32b", "cache_read", 40n, 8_010n],
+      ["p1", "zhongwei", "qwen3-32b", "response", 50n, 400_000n],
+      ["p1", "zhongwei", "qwen3-32b", "uncached_input", 60n, 119_970n],
+    ]);
+    expect(digest).toBe(sha256(canonicalJson ?? ""));
+    expect(statement && toStatement(statement, sha256).totals.netNano).toBe(527_980n);
+    expect(() => statement && toStatement({ ...statement, digest: "00" }, sha256)).toThrow(
+      /digest/,
+    );
+  });
+
+  test("of a period without usage is empty", async () => {
+    const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+    expect(statement).toMatchObject({ lines: [], totals: { attempts: 0n, netNano: 0n } });
+  });
+
+  test("is listed without its lines", async () => {
+    await send(attempt("a1"));
+    await settle.closeStatement({ vendorId: "northgrid", period });
+    const { statements } = await settle.list({ vendorId: "northgrid" });
+    expect(statements).toMatchObject([
+      {
+        statementId: "northgrid:daily:2026-11-20:0",
+        lines: [],
+        canonicalJson: "",
+        totals: { netNano: 527_980n },
+      },
+    ]);
+    expect((await settle.list({ vendorId: "south" })).statements).toEqual([]);
+  });
+
+  // prettier-ignore
+  const refused: readonly [string, Code, { vendorId: string; period?: { fromUs: bigint; toUs: bigint; timeZone: string } }][] = [
+    ["of a vendor nobody knows", Code.NotFound, { vendorId: "nobody", period }],
+    ["of no vendor", Code.InvalidArgument, { vendorId: "", period }],
+    ["of no period", Code.InvalidArgument, { vendorId: "northgrid" }],
+    ["of a zone whose days we do not know", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, timeZone: "Europe/Berlin" } }],
+    ["that ends before it starts", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, toUs: period.fromUs } }],
+    ["of half an hour", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, toUs: period.toUs + 1_800_000_000n } }],
+  ];
+  for (const [what, code, request] of refused) {
+    test(`${what} is refused`, async () => {
+      expect(await codeOf(settle.closeStatement(request))).toBe(code);
+    });
+  }
+
+  test("that nobody made is not found", async () => {
+    expect(await codeOf(settle.getStatement({ statementId: "northgrid:daily:2026-11-20:9" }))).toBe(
+      Code.NotFound,
+    );
+  });
+});
+
+test("bad input is refused as a whole and changes nothing", async () => {
+  const records = [
+    fromUsageRecord(attempt("a1")),
+    { ...fromUsageRecord(attempt("a2")), recordId: "b2:0" },
+  ];
+  await expect(usage.record({ records })).rejects.toThrow(
+    /record_id: expected a2:<rev>, found b2:0/,
+  );
+  expect(await codeOf(usage.record({ records: [] }))).toBe(Code.InvalidArgument);
+  expect(await codeOf(usage.list({ pageToken: "x" }))).toBe(Code.InvalidArgument);
+  expect((await usage.list({})).usages).toEqual([]);
+});
+
+describe("who may", () => {
+  async function keyOf(kind: "vendor" | "tenant" | "operator", subject: string): Promise<string> {
+    const { secret, record } = createKey({ kind, subject, nowUs: friday });
+    await registry.set({
+      kind: "key",
+      key: record.prefix,
+      value: JSON.stringify(record),
+      baseRevision: 0,
+      author: "test",
+      comment: "",
+    });
+    return secret;
+  }
+
+  test("a vendor sees its own statements alone, and no records", async () => {
+    const [north, south] = [await keyOf("vendor", "northgrid"), await keyOf("vendor", "south")];
+    await send(attempt("a1"));
+    await shut();
+    await open();
+    const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+    const own = clients(north);
+    const foreign = clients(south);
+    const statementId = statement?.statementId ?? "";
+    expect((await own.settle.getStatement({ statementId })).statement).toEqual(statement);
+    expect((await own.settle.list({})).statements.length).toBe(1);
+    expect(await codeOf(foreign.settle.getStatement({ statementId }))).toBe(Code.NotFound);
+    expect((await foreign.settle.list({})).statements).toEqual([]);
+    const denied = await Promise.all([
+      codeOf(foreign.settle.list({ vendorId: "northgrid" })),
+      codeOf(foreign.settle.closeStatement({ vendorId: "northgrid", period })),
+      codeOf(own.usage.list({})),
+      codeOf(own.usage.record({ records: [fromUsageRecord(attempt("a9"))] })),
+    ]);
+    expect(denied).toEqual(denied.map(() => Code.PermissionDenied));
+  });
+
+  test("a tenant sees no statements", async () => {
+    const tenant = await keyOf("tenant", "acme");
+    await shut();
+    await open();
+    expect(await codeOf(clients(tenant).settle.list({}))).toBe(Code.PermissionDenied);
+  });
+});
+
+test("leakage is counted as it is posted, and every account is there from the start", async () => {
+  expect(await metric("tokengrid_ledger_leakage_cny_total")).toEqual(
+    ["abort", "hedge", "orphan", "insurance", "unmetered"].map((account) => [account, 0]),
+  );
+  await send(attempt("a1", { end: "gateway-cancel", cancelCause: "hedge-lost", isWinner: false }));
+  expect(await metric("tokengrid_ledger_leakage_cny_total")).toContainEqual([
+    "hedge",
+    0.000_527_98,
+  ]);
+});
+
+test("where a gateway's sequence stands outlives a restart", async () => {
+  const from = (seq: bigint, epoch = 1n) =>
+    attempt(`s${epoch}-${seq}`, { gateway: "gw" as GatewayId, epoch, producerSeq: seq });
+  await send(from(1n), from(2n), from(4n));
+  await shut();
+  await open();
+  await send(from(3n), from(5n), from(1n, 2n));
+  expect(await metric("tokengrid_metering_gaps_total")).toEqual([[0]]);
+});
+
+test("a vendor that was only registered has an empty statement", async () => {
+  await registry.set({
+    kind: "vendor",
+    key: "south",
+    value: '{"name":"South"}',
+    baseRevision: 0,
+    author: "test",
+    comment: "",
+  });
+  const { statement } = await settle.closeStatement({ vendorId: "south" as VendorId, period });
+  expect(statement?.statementId).toBe("south:daily:2026-11-20:0");
+});
