@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { ChunkRewrite } from "./chunk-rewrite.ts";
-import { toErrorAnswer, toErrorBody, type Refusal } from "./errors.ts";
+import { beforeFirstByte, toErrorAnswer, toErrorBody, type Refusal } from "./errors.ts";
 import type { JsonObject } from "./json-value.ts";
 import type { TextKind } from "./meter.ts";
 import type { Sweeper, Ticker } from "./sweeper.ts";
@@ -95,10 +95,14 @@ export class AnswerSocket implements Ticker {
   }
 
   /** An error before anything was sent. */
-  refuse(refusal: Refusal): void {
-    const { httpStatus, headers, body } = toErrorAnswer(refusal, Math.random());
+  refuse(refusal: Refusal, ownHeaders: Readonly<Record<string, string>>): void {
+    const { httpStatus, headers, body } = toErrorAnswer(beforeFirstByte(refusal), Math.random());
     const bytes = Buffer.from(body);
-    this.response.writeHead(httpStatus, { ...headers, "content-length": bytes.length });
+    this.response.writeHead(httpStatus, {
+      ...headers,
+      ...ownHeaders,
+      "content-length": bytes.length,
+    });
     this.response.end(bytes);
   }
 

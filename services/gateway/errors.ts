@@ -73,6 +73,13 @@ export function toRefusal(error: unknown): Refusal {
   return new Refusal("INTERNAL", "the request could not be served", { cause: error });
 }
 
+/** As long as no byte was sent, a pool that was lost is one that failed: there is no stream to end. */
+export function beforeFirstByte(refusal: Refusal): Refusal {
+  return refusal.reason === "UPSTREAM_DISCONNECTED"
+    ? new Refusal("UPSTREAM_FAILED", refusal.message)
+    : refusal;
+}
+
 function hints(refusal: Refusal, { retry }: Outcome, jitter: number): Record<string, string> {
   if (retry === "never") return { "x-should-retry": "false" };
   if (retry === "unsaid") return {};

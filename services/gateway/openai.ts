@@ -10,7 +10,7 @@ import { AnswerSocket, type Answer, type AnswerTimings } from "./answer.ts";
 import type { AttemptLimits } from "./attempt.ts";
 import type { Tenancy } from "./auth.ts";
 import { parseChatRequest, type ChatRequest } from "./chat-request.ts";
-import { Refusal } from "./errors.ts";
+import { beforeFirstByte, Refusal } from "./errors.ts";
 import { integerHeader, textHeader, type Exchange, type ExchangeEnd } from "./exchange.ts";
 import type { IdempotencyKeys } from "./idempotency.ts";
 import { labelOf } from "./metrics.ts";
@@ -318,8 +318,9 @@ function codeOf(
     return { code: outcomes.CLIENT_GONE.httpStatus, outcome: outcomes.CLIENT_GONE.metric };
   }
   if (refusal === undefined) return { code: 200, outcome: "ok" };
-  const { httpStatus, metric } = outcomes[refusal.reason];
+  const told = answer.hasBegun ? refusal : beforeFirstByte(refusal);
+  const { httpStatus, metric } = outcomes[told.reason];
   const isSheddable = criticalities.indexOf(criticality) >= criticalities.indexOf("sheddable-plus");
   const outcome = metric === "shed" && isSheddable ? "shed_sheddable" : metric;
-  return { code: answer.hasBegun ? 200 : (refusal.options.httpStatus ?? httpStatus), outcome };
+  return { code: answer.hasBegun ? 200 : (told.options.httpStatus ?? httpStatus), outcome };
 }

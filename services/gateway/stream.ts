@@ -81,7 +81,7 @@ export class StreamAnswer implements Answer {
     if (this.#socket.response.headersSent) this.#end(errorEvent(refusal));
     else if (!this.#isEnded) {
       this.#isEnded = true;
-      this.#socket.refuse(refusal);
+      this.#socket.refuse(refusal, this.#headers);
     }
   }
 

@@ -76,7 +76,7 @@ export class WholeAnswer implements Answer {
   fail(refusal: Refusal): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#socket.refuse(refusal);
+    this.#socket.refuse(refusal, this.#headers);
   }
 
   settled(): Promise<void> {

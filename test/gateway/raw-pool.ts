@@ -23,6 +23,8 @@ export interface PoolCall extends PoolRequest {
   end(): void;
   /** The connection is reset. */
   cut(): void;
+  /** What the other side has not taken yet, in bytes. */
+  unsent(): number;
   /** Resolves when the other side closed the connection. */
   readonly closed: Promise<void>;
 }
@@ -88,7 +90,10 @@ function callOn(socket: Socket, request: PoolRequest): PoolCall {
     cut: () => {
       socket.resetAndDestroy();
     },
-    closed: once(socket, "close").then(() => undefined),
+    unsent: () => socket.writableLength,
+    closed: new Promise((resolve) => {
+      socket.once("close", () => resolve());
+    }),
   };
 }
 
