@@ -87,6 +87,13 @@ export const configSchema = z.strictObject({
   /** File with the engine's key, where it guards its metrics. Empty: none is sent. */
   engineKeyFile: z.string().default(""),
   intervalMs: z.int().min(100).max(60_000).default(1_000),
+  /** Of the agent itself: how its process fares. */
+  metrics: z
+    .strictObject({
+      host: z.string().min(1).default("127.0.0.1"),
+      port: z.int().min(0).max(65_535).default(9_467),
+    })
+    .prefault({}),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import type { PoolRegistration } from "../core/pool.ts";
 import { systemClock } from "../io/clock.ts";
 import { openLog, type Log } from "../io/log.ts";
+import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { toRegistration, type AgentConfig } from "./config.ts";
 import type { DialectName } from "./dialects.ts";
 import { PowerMeter, type PowerFigures, type PowerSource } from "./power.ts";
@@ -30,6 +31,8 @@ export interface AgentOptions {
 }
 
 export interface Agent {
+  /** The control plane took the last report. */
+  isReady(): boolean;
   /** Resolves when the stream is over. */
   close(): Promise<void>;
 }
@@ -47,17 +50,22 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const stop = new AbortController();
   const stopped = AbortSignal.any([signal, stop.signal]);
   const figures = new Figures({ ...options, log, signal: stopped });
+  let isTaken = false;
   const reporting = streamReports({
     registration,
     rpcUrl,
     credential: credential === "" ? undefined : credential,
     intervalMs,
     nextReport: () => figures.next(),
+    onTaken: (isTakenNow) => {
+      isTaken = isTakenNow;
+    },
     clock: systemClock,
     log,
     signal: stopped,
   }).catch((error: unknown) => log.error({ error }, "the agent ended by itself"));
   return {
+    isReady: () => isTaken,
     close: async () => {
       stop.abort();
       await reporting;
@@ -122,7 +130,8 @@ const unknownPower: PowerFigures = { powerWatts: undefined, energyJoulesTotal: u
 
 /** Reports one pool until the signal says stop. */
 export async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
-  const log = openLog({ role: "agent", level: config.logLevel });
+  const { registry, onLogMessage } = openMetrics("0.1.0");
+  const log = openLog({ role: "agent", level: config.logLevel, onMessage: onLogMessage });
   const credential =
     config.credentialFile === "" ? "" : readFileSync(config.credentialFile, "utf8").trim();
   const engineKey =
@@ -139,6 +148,8 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
     log,
     signal,
   });
+  const isReady = (): boolean => agent.isReady();
+  await serveMetrics({ ...config.metrics, registry, isReady, signal });
   log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
   if (!signal.aborted) await once(signal, "abort");
   await agent.close();

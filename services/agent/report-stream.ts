@@ -28,6 +28,8 @@ export interface ReportStreamOptions {
   readonly intervalMs: number;
   /** The next report but for its numbers; undefined when there is nothing to say. */
   readonly nextReport: () => Promise<PoolFigures | undefined>;
+  /** Whether the last report was taken. */
+  readonly onTaken: (isTaken: boolean) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -42,13 +44,14 @@ export type PoolFigures = Omit<PoolReport, "pool" | "generation" | "sequence">;
  * tried again as slowly as possible, since only a person can mend it.
  */
 export async function streamReports(options: ReportStreamOptions): Promise<void> {
-  const { rpcUrl, credential, clock, log, signal } = options;
+  const { rpcUrl, credential, clock, onTaken, log, signal } = options;
   const client = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
   let [generation, sequence] = [Math.floor(clock.now()), 0];
   let backoffMs = 0;
   while (!signal.aborted) {
     const session = new Session(options, client, { generation, sequence });
     const end = await session.run();
+    onTaken(false);
     sequence = session.sequence;
     if (end.kind === "stopped") return;
     if (end.kind === "superseded") {
@@ -157,6 +160,7 @@ class Session {
     switch (result) {
       case "accepted":
         this.isAccepted = true;
+        this.#options.onTaken(true);
         this.#note(poolStatuses.toWord("status", response.status));
         return undefined;
       case "stale-generation":

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { PoolRegistration } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
 import { openLog, type Log } from "../io/log.ts";
+import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { loadGeography } from "../io/preset.ts";
 import { serveEngines } from "./engine-server.ts";
 import { loadFleet, presetFleetPath, type Fleet, type FleetPool } from "./fleet.ts";
@@ -15,6 +16,13 @@ export { replayVirtual } from "./virtual-replay.ts";
 export const configSchema = z.strictObject({
   host: z.string().default("127.0.0.1"),
   port: z.int().min(0).max(65_535).default(18_000),
+  /** Of the simulator itself; its pools have their own. */
+  metrics: z
+    .strictObject({
+      host: z.string().min(1).default("127.0.0.1"),
+      port: z.int().min(0).max(65_535).default(9_468),
+    })
+    .prefault({}),
   fleetPath: z.string().min(1).default(presetFleetPath),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
@@ -67,9 +75,11 @@ function toSimulatedPool({ registration, engines }: FleetPool, baseUrl: string):
 /** Serves the fleet until the signal says stop. */
 export async function start(config: SimConfig, signal: AbortSignal): Promise<void> {
   const { host, port, fleetPath, logLevel } = config;
-  const log = openLog({ role: "sim", level: logLevel });
+  const { registry, onLogMessage } = openMetrics("0.1.0");
+  const log = openLog({ role: "sim", level: logLevel, onMessage: onLogMessage });
   const fleet = loadFleet(fleetPath);
   const served = await openFleet({ fleet, geography: loadGeography(), host, port, log, signal });
+  await serveMetrics({ ...config.metrics, registry, isReady: () => true, signal });
   log.info({ host, port: served.port, pools: served.pools.length }, "simulated pools are served");
   if (!signal.aborted) await once(signal, "abort");
   await served.close();

@@ -184,7 +184,9 @@ test("close() ends the stream", async () => {
   const seen = await recorder();
   const closing = await agent(seen.url);
   await until(() => seen.reports.length >= 1);
+  await until(() => closing.isReady());
   expect(seen.streamsOpen).toBe(1);
   await closing.close();
+  expect(closing.isReady()).toBe(false);
   await until(() => seen.streamsOpen === 0);
 });
