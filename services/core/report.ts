@@ -131,6 +131,8 @@ export interface Report {
   readonly energyAttributed: Energy;
   /** The fleet's own counters, idle draw included. Undefined where no pool has one. */
   readonly energyMetered: Energy | undefined;
+  /** Pools whose counters are not in it: unknown, not 0. */
+  readonly poolsUnmetered: number;
   readonly statements: readonly StatementSummary[];
 }
 
@@ -230,6 +232,7 @@ export class ReportBuilder {
       energyMetered: sites.some(({ joulesMetered }) => joulesMetered !== undefined)
         ? energyOf(totals, ({ site }) => site.joulesMetered ?? 0)
         : undefined,
+      poolsUnmetered: sites.filter(({ joulesMetered }) => joulesMetered === undefined).length,
     };
   }
 }

@@ -130,6 +130,7 @@ test("ReportBuilder keeps the two carbon accounts and the two kinds of energy ap
   const report = built([], [attempt("a"), attempt("b")], sites);
   expect(report.energyAttributed).toEqual({ joules: 20, gramsCo2Location: 4, gramsCo2Market: 1.5 });
   expect(report.energyMetered).toEqual({ joules: 100, gramsCo2Location: 20, gramsCo2Market: 5 });
+  expect(report.poolsUnmetered).toBe(1);
   expect(built([], [attempt("a")]).energyMetered).toBeUndefined();
 });
 

@@ -117,7 +117,9 @@ function shares(all: readonly Share[], name: string): string {
   );
 }
 
-function energy({ energyAttributed, energyMetered }: Report): string {
+function energy({ energyAttributed, energyMetered, poolsUnmetered }: Report): string {
+  const unmetered = poolsUnmetered === 0 ? "" : `, unknown at ${poolsUnmetered}`;
+  const metered = `counted by the pools meanwhile, idle draw and others' work included${unmetered}`;
   return textTable(
     [
       { name: "" },
@@ -127,10 +129,7 @@ function energy({ energyAttributed, energyMetered }: Report): string {
     ],
     [
       energyRow("expected of these attempts when they were placed", energyAttributed),
-      energyRow(
-        "counted by the pools meanwhile, idle draw and others' work included",
-        energyMetered,
-      ),
+      energyRow(metered, energyMetered),
     ],
   );
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { basename } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import type { Policy } from "../../core/placement/policy.ts";
 import { parsePolicy } from "../../io/policy-file.ts";
 import { type Report, ReportBuilder } from "../../core/report.ts";
@@ -114,9 +115,18 @@ async function sent(
   }
 }
 
+/** A pool whose meter could not be read in time says nothing of its energy once; soon it does again. */
 async function poolsOf(server: ServerOptions): Promise<Pool[]> {
-  return (await client(PoolService, server).list({})).pools;
+  for (let looks = 1; ; looks++) {
+    const { pools } = await client(PoolService, server).list({});
+    const isWhole = pools.every(({ energyJoulesTotal }) => energyJoulesTotal !== undefined);
+    if (isWhole || looks >= looksMax) return pools;
+    await pause(betweenLooksMs);
+  }
 }
+
+const looksMax = 10;
+const betweenLooksMs = 500;
 
 async function policyInForce(server: ServerOptions): Promise<Policy> {
   const { policy } = await client(PolicyService, server).get({ revision: 0n });
