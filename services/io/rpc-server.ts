@@ -80,13 +80,16 @@ export async function serveRpc(options: RpcServerOptions): Promise<RpcServer> {
   const handler = connectHandler(options, { limits, shutdown: shutdown.signal, authenticate });
   const http1 = openHttp1(handler, limits);
   const http2 = openHttp2({ options, limits, shutdown: shutdown.signal, authenticate, handler });
-  const server = createServer({ noDelay: true }, (socket) =>
-    sniff(socket, { http1, http2: http2.server, limits }),
-  );
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    sniff(socket, { http1, http2: http2.server, limits });
+  });
   server.maxConnections = limits.connectionsMax;
   server.listen(port, host);
   await once(server, "listening");
-  const close = closer({ server, http1, http2, shutdown, limits });
+  const close = closer({ server, sockets, http1, http2, shutdown, limits });
   const stop = (): void => {
     close().catch((error: unknown) => log.error({ error }, "closing the RPC server failed"));
   };
@@ -153,7 +156,7 @@ function admit(
 }
 
 function openHttp1(handler: Handler, limits: Limits): Http1Server {
-  return createHttp1(
+  const server = createHttp1(
     {
       maxHeaderSize: limits.headerBytesMax,
       headersTimeout: limits.headersMsMax,
@@ -161,6 +164,9 @@ function openHttp1(handler: Handler, limits: Limits): Http1Server {
     },
     handler,
   );
+  // From this event on Node keeps the list by which connections time out and idle ones are closed.
+  server.emit("listening");
+  return server;
 }
 
 interface Http2 {
@@ -253,12 +259,13 @@ function sniff(
 
 function closer(parts: {
   readonly server: Server;
+  readonly sockets: ReadonlySet<Socket>;
   readonly http1: Http1Server;
   readonly http2: Http2;
   readonly shutdown: AbortController;
   readonly limits: Limits;
 }): () => Promise<void> {
-  const { server, http1, http2, shutdown, limits } = parts;
+  const { server, sockets, http1, http2, shutdown, limits } = parts;
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     const closed = once(server, "close");
@@ -267,9 +274,9 @@ function closer(parts: {
     shutdown.abort(new ConnectError("the server is draining", Code.Unavailable));
     for (const session of http2.sessions) session.close();
     http1.closeIdleConnections();
+    // Sessions that ended may still wait for a caller that does not hang up, so what is cut are the sockets.
     const cut = setTimeout(() => {
-      for (const session of http2.sessions) session.destroy();
-      http1.closeAllConnections();
+      for (const socket of sockets) socket.destroy();
     }, limits.closeGraceMs);
     await closed;
     clearTimeout(cut);
