@@ -1,14 +1,12 @@
 import type { Effect } from "./events.ts";
 import type { Lease } from "./lease.ts";
-import type { Expected } from "./placement/expect.ts";
-import type { PlacementRequest } from "./placement/request.ts";
+import type { Placed } from "./placement/decide.ts";
 import type { AttemptId, Instant, LeaseId, ModelId, PoolId } from "./units.ts";
 
 /** A lease with what is needed to answer again and to learn from how it went. */
 export interface Grant {
   readonly lease: Lease;
-  readonly request: PlacementRequest;
-  readonly expected: Expected;
+  readonly decision: Placed;
   readonly answer: Effect & { readonly kind: "answer" };
 }
 

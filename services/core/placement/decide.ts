@@ -5,12 +5,13 @@ import { seedFromText } from "../random.ts";
 import type { Geography } from "../region.ts";
 import type { AttemptId, Instant, ModelId, PoolId, RowId } from "../units.ts";
 import type { Expected } from "./expect.ts";
-import { filters, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
+import { filters, notServed, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
 import type { Policy, PolicyRow } from "./policy.ts";
 import { Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { matches } from "./rules.ts";
-import type { AppliedTariff } from "./tariffs.ts";
+import { standingOf } from "./standing.ts";
+import { partsOf, type AppliedTariff } from "./tariffs.ts";
 import { terms, type TermName } from "./terms.ts";
 
 /** The pools as one replica knew them at one revision. */
@@ -61,15 +62,20 @@ export interface Evidence {
   readonly poolsElsewhere: number;
 }
 
-export type Decision =
-  | (Evidence & {
-      readonly kind: "placed";
-      readonly pool: PoolId;
-      readonly costNano: number;
-      /** Its bill, which is also among the candidates. */
-      readonly chosen: Candidate;
-    })
-  | (Evidence & { readonly kind: "unplaceable"; readonly reason: UnplaceableReason });
+export interface Placed extends Evidence {
+  readonly kind: "placed";
+  readonly pool: PoolId;
+  readonly costNano: number;
+  /** Its bill, which is also among the candidates. */
+  readonly chosen: Candidate;
+}
+
+export interface Unplaceable extends Evidence {
+  readonly kind: "unplaceable";
+  readonly reason: UnplaceableReason;
+}
+
+export type Decision = Placed | Unplaceable;
 
 /**
  * Chooses the pool with the lowest expected cost that the rules allow. Depends on its arguments
@@ -80,9 +86,14 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
   const candidates: Candidate[] = [];
   const rejections: Rejection[] = [];
   for (const pool of snapshot.pools) {
-    const at = new Prospect(pool, ask);
+    const served = pool.served.get(request.model);
+    if (served === undefined) {
+      rejections.push({ pool: pool.id, ...notServed(pool, ask) });
+      continue;
+    }
+    const at = new Prospect(standingOf(pool, served, ask), ask);
     const refusal = refusalOf(at, ask);
-    if (refusal === undefined) candidates.push(candidate(at, ask));
+    if (refusal === undefined) candidates.push(candidateOf(at, ask));
     else rejections.push({ pool: pool.id, ...refusal });
   }
   const evidence: Evidence = {
@@ -105,27 +116,29 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
 }
 
 /** The bill. The table is spelt out so that it is inlined: walked by key it takes twice as long. */
-function candidate(at: Prospect, ask: Ask): Candidate {
+export function candidateOf(at: Prospect, ask: Ask): Candidate {
   const price = wholeNano(terms.price(at, ask));
   const energy = wholeNano(terms.energy(at, ask));
   const carbon = wholeNano(terms.carbon(at, ask));
   const latency = wholeNano(terms.latency(at, ask));
   const congestion = wholeNano(terms.congestion(at, ask));
   const preference = wholeNano(terms.preference(at, ask));
-  const { pool, expected, tariffs } = at;
+  const { pool, rates } = at;
+  const tokens = ask.inputTokens + ask.outputTokens;
+  const warnings = ask.rules.warnings.filter((row) => matches(row.pool, pool, ask));
   return {
     pool: pool.id,
     terms: { price, energy, carbon, latency, congestion, preference },
     costNano: price + energy + carbon + latency + congestion + preference,
-    expected,
-    tariffs,
-    warnings: ask.rules.warnings.filter((row) => matches(row.pool, pool, ask)).map((row) => row.id),
+    expected: { ...at.expected(ask) },
+    tariffs: partsOf(rates, tokens),
+    warnings: warnings.map((row) => row.id),
     evidence: pool,
   };
 }
 
 /** Whole and small enough, so that a double adds them up exactly, in any order. */
-function wholeNano(nano: number): number {
+export function wholeNano(nano: number): number {
   // Adding 0 takes the sign from a zero.
   const whole = Math.round(nano) + 0;
   assert(Number.isSafeInteger(whole), "a cost is a whole number of nano");
@@ -139,14 +152,14 @@ function pick(candidates: readonly Candidate[], seed: number): Candidate | undef
   return best;
 }
 
-export function isBefore(
-  a: { readonly pool: PoolId; readonly costNano: number },
-  b: { readonly pool: PoolId; readonly costNano: number },
-  seed: number,
-): boolean {
+export function isBefore(a: Candidate, b: Candidate, seed: number): boolean {
   if (a.costNano !== b.costNano) return a.costNano < b.costNano;
-  const [drawA, drawB] = [seedFromText(a.pool, seed), seedFromText(b.pool, seed)];
-  return drawA !== drawB ? drawA < drawB : a.pool < b.pool;
+  return isDrawnFirst(a.evidence, b.evidence, seed);
+}
+
+export function isDrawnFirst(a: Pool, b: Pool, seed: number): boolean {
+  const [drawA, drawB] = [seedFromText(a.id, seed), seedFromText(b.id, seed)];
+  return drawA !== drawB ? drawA < drawB : a.id < b.id;
 }
 
 /** What the caller can do about it: ask for something else, or wait. */

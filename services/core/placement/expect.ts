@@ -1,10 +1,7 @@
-import { prefillMs, tpotMs, type EngineLoad } from "../engine.ts";
-import { gramsPerJoule, prefillWatts, pueOf, replicaWatts } from "../energy.ts";
-import type { Pool, Served } from "../pool.ts";
+import { replicaWatts } from "../energy.ts";
 import type { Engine, EngineBasis } from "./engine-of.ts";
-import type { Load } from "./load.ts";
-import type { Objectives, Policy } from "./policy.ts";
-import type { PlacementRequest } from "./request.ts";
+import type { Ask, Prospect } from "./prospect.ts";
+import type { EnergyCoefficients, TimeCoefficients } from "./standing.ts";
 
 /** What serving the request at this pool will probably take. */
 export interface Expected {
@@ -35,181 +32,133 @@ export interface Expected {
   readonly tpotRatio: number;
 }
 
-/** A request at a pool: all that a prediction depends on. */
-export interface Outlook {
-  readonly request: PlacementRequest;
-  readonly outputTokens: number;
-  readonly pool: Pool;
-  readonly served: Served;
-  readonly engine: Engine;
-  readonly load: Load;
-  readonly policy: Policy;
-  readonly residualGramsPerKwh: number;
+/** The same while it is being worked out. Made once per pool and kind of request, used for each. */
+export class Estimate implements Expected {
+  cachedTokens = 0;
+  uncachedTokens = 0;
+  outputTokens = 0;
+  roundTripMs = 0;
+  waitMs = 0;
+  prefillMs = 0;
+  ttftMs = 0;
+  tpotMs = 0;
+  finishMs = 0;
+  slotMs = 0;
+  kvTokenMs = 0;
+  joules = 0;
+  gramsCo2 = 0;
+  missProbability = 0;
+  readonly engineBasis: EngineBasis;
+  readonly ttftOffsetMs: number;
+  readonly tpotRatio: number;
+
+  constructor({ basis, ttftOffsetMs, tpotRatio }: Engine) {
+    this.engineBasis = basis;
+    this.ttftOffsetMs = ttftOffsetMs;
+    this.tpotRatio = tpotRatio;
+  }
 }
 
-/** How far times scatter about their mean: standard deviation / mean. House defaults. */
-const SPREAD = {
+/** How far times scatter about their mean: (standard deviation / mean)². House defaults. */
+const SPREAD_SQUARED = {
   /** Of an exponential distribution, as queues have it. */
   wait: 1,
-  prefill: 0.5,
-  tpot: 0.2,
+  prefill: 0.5 ** 2,
+  tpot: 0.2 ** 2,
   /** Output lengths scatter more than speeds. */
-  decode: 0.5,
+  decode: 0.5 ** 2,
 };
-
-/** Longer than any path on the map: one that nobody knows is not preferred. House default. */
-const ROUND_TRIP_UNKNOWN_MS = 60;
-
-export function expect(outlook: Outlook): Expected {
-  const { request, pool, engine, outputTokens } = outlook;
-  const cachedTokens = Math.min(request.inputTokens, request.cachedTokensAt.get(pool.id) ?? 0);
-  const uncachedTokens = request.inputTokens - cachedTokens;
-  const roundTripMs = pool.roundTripMsFrom.get(request.origin)?.value ?? ROUND_TRIP_UNKNOWN_MS;
-  const stay = stayAt(outlook, uncachedTokens);
-  const ttftMs = roundTripMs + stay.waitMs + stay.prefillMs;
-  const finishMs = ttftMs + stay.decodeMs;
-  const joules = joulesOf(outlook, uncachedTokens, stay);
-  const grams = gramsPerJoule(pool, outlook.policy.carbonAccount, outlook.residualGramsPerKwh);
-  return {
-    cachedTokens,
-    uncachedTokens,
-    outputTokens,
-    roundTripMs,
-    waitMs: stay.waitMs,
-    prefillMs: stay.prefillMs,
-    ttftMs,
-    tpotMs: stay.tpotMs,
-    finishMs,
-    slotMs: finishMs - roundTripMs,
-    kvTokenMs: kvTokenMsOf(request.inputTokens, outputTokens, stay),
-    joules,
-    gramsCo2: joules * grams,
-    missProbability: missProbability(outlook, { ...stay, ttftMs, finishMs }),
-    engineBasis: engine.basis,
-    ttftOffsetMs: engine.ttftOffsetMs,
-    tpotRatio: engine.tpotRatio,
-  };
-}
-
-/** Time in the engine. */
-interface Stay {
-  readonly waitMs: number;
-  readonly prefillMs: number;
-  /** One step without the prefill of others. */
-  readonly stepMs: number;
-  readonly tpotMs: number;
-  readonly decodeMs: number;
-  /** Sequences per replica, this one with them. */
-  readonly batch: number;
-}
 
 /**
  * The closed form of the engine model with this request in it: one more sequence, and its prompt
- * and half of its answer more KV.
+ * and half of its answer more KV. One who comes when all places are taken waits until as many have
+ * left as came before him.
  */
-function stayAt(outlook: Outlook, uncachedTokens: number): Stay {
-  const { request, outputTokens, served, engine, load } = outlook;
-  const { profile } = engine;
-  const kvTokensOwn = request.inputTokens + outputTokens / 2;
-  const capacity = capacityOf(outlook);
-  const running = Math.min(load.inFlight, capacity);
-  const batch = Math.max(1, Math.min(running + 1, capacity) / served.replicas);
-  const engineLoad: EngineLoad = {
-    batch,
-    kvTokens: kvTokensOf(outlook, running, kvTokensOwn),
-    prefillShare: prefillShareOf(served, profile.prefillMsPerToken),
-  };
-  const prefill = Math.max(0, prefillMs(profile, uncachedTokens, engineLoad) + engine.ttftOffsetMs);
-  const tpot = tpotMs(profile, engineLoad) * engine.tpotRatio;
-  const decodeMs = Math.max(0, outputTokens - 1) * tpot;
-  const turns = Math.max(0, load.inFlight + 1 - capacity) / capacity;
-  return {
-    // One who comes when all places are taken waits until as many have left as came before him.
-    waitMs: turns * (prefill + decodeMs),
-    prefillMs: prefill,
-    stepMs: tpotMs(profile, { ...engineLoad, prefillShare: 0 }) * engine.tpotRatio,
-    tpotMs: tpot,
-    decodeMs,
-    batch,
-  };
+export function expect(into: Estimate, at: Prospect, ask: Ask): void {
+  const { times, energy } = at;
+  const { inputTokens, outputTokens } = ask;
+  const cachedTokens = at.cachedTokens(ask);
+  const uncachedTokens = inputTokens - cachedTokens;
+  const kvTokensEach = inputTokens + ask.outputTokensMax;
+  const hasRoom = hasRoomFor(times, kvTokensEach);
+  const capacity = hasRoom ? Infinity : capacityOf(times, kvTokensEach);
+  const batch = hasRoom ? times.batch : Math.max(1, capacity / times.replicas);
+  const stepMs = stepMsOf(times, batch, inputTokens + outputTokens / 2);
+  const tpotMs = stepMs * times.stretch;
+  const prefillMs = Math.max(0, uncachedTokens * times.msPerUncachedToken + times.ttftOffsetMs);
+  const decodeMs = Math.max(0, outputTokens - 1) * tpotMs;
+  const waitMs = hasRoom
+    ? 0
+    : ((times.inFlight + 1 - capacity) / capacity) * (prefillMs + decodeMs);
+  const ttftMs = at.roundTripMs + waitMs + prefillMs;
+  const finishMs = ttftMs + decodeMs;
+  const watts = hasRoom ? energy.wattsPerSequence : wattsPerSequence(energy, batch);
+  const millijoules =
+    (prefillMs + decodeMs) * energy.wattsPerRequest +
+    uncachedTokens * energy.millijoulesPerUncachedToken +
+    outputTokens * stepMs * watts;
+  into.cachedTokens = cachedTokens;
+  into.uncachedTokens = uncachedTokens;
+  into.outputTokens = outputTokens;
+  into.roundTripMs = at.roundTripMs;
+  into.waitMs = waitMs;
+  into.prefillMs = prefillMs;
+  into.ttftMs = ttftMs;
+  into.tpotMs = tpotMs;
+  into.finishMs = finishMs;
+  into.slotMs = finishMs - at.roundTripMs;
+  // The prompt is held while it is filled in, half of it on the mean, and then with the answer.
+  into.kvTokenMs = (inputTokens * prefillMs) / 2 + (inputTokens + outputTokens / 2) * decodeMs;
+  into.joules = (energy.pue * millijoules) / 1_000;
+  into.gramsCo2 = into.joules * energy.gramsPerJoule;
+  into.missProbability = missProbability(into, ask);
+}
+
+/** One more runs at once: nobody waits, and neither sequences nor KV cache are used up. */
+function hasRoomFor(times: TimeCoefficients, kvTokensEach: number): boolean {
+  const requests = times.inFlight + 1;
+  return (
+    times.runningWhenFull === 0 &&
+    requests <= times.replicas * times.sequencesMax &&
+    requests * kvTokensEach <= times.replicas * times.kvTokensTotal
+  );
 }
 
 /** Requests like this one that run together over all replicas, at least 1. */
-function capacityOf({ request, outputTokens, served, engine, load }: Outlook): number {
-  if (load.runningWhenFull !== undefined) return load.runningWhenFull;
-  const { sequencesMax, kvTokensTotal } = engine.profile;
-  const kvTokensEach = request.inputTokens + (request.outputTokensMax ?? outputTokens);
-  return Math.max(1, served.replicas * Math.min(sequencesMax, kvTokensTotal / kvTokensEach));
+function capacityOf(times: TimeCoefficients, kvTokensEach: number): number {
+  if (times.runningWhenFull > 0) return times.runningWhenFull;
+  const perReplica = Math.min(times.sequencesMax, times.kvTokensTotal / kvTokensEach);
+  return Math.max(1, times.replicas * perReplica);
 }
 
-/** Per replica, this request included. What no report knows of is taken to be like this request. */
-function kvTokensOf(outlook: Outlook, running: number, kvTokensOwn: number): number {
-  const { served, engine, load } = outlook;
-  const unreported = load.unreported * kvTokensOwn;
-  const others =
-    load.kvTokensUsed === undefined ? running * kvTokensOwn : load.kvTokensUsed + unreported;
-  const perReplica = Math.max(0, others) / served.replicas + kvTokensOwn;
-  return Math.min(perReplica, engine.profile.kvTokensTotal);
+/** What no report knows of is taken to be like this request. */
+function stepMsOf(times: TimeCoefficients, batch: number, kvTokensOwn: number): number {
+  const others = Math.max(0, times.kvTokensOthers + times.kvRequestsLikeIt * kvTokensOwn);
+  const kvTokens = Math.min(others + kvTokensOwn, times.kvTokensTotal);
+  return times.stepBaseMs + times.stepMsPerSequence * batch + times.stepMsPerKvToken * kvTokens;
 }
 
-/** Part of a replica's time that goes to prompts, from the tokens it computed of late. */
-function prefillShareOf(served: Served, prefillMsPerToken: number): number {
-  const tokensPerMs = (served.promptTokensPerSecond ?? 0) / 1_000 / served.replicas;
-  return Math.min(1, tokensPerMs * prefillMsPerToken);
-}
-
-/** The prompt is held while it is filled in, half of it on the mean, and then with the answer. */
-function kvTokenMsOf(inputTokens: number, outputTokens: number, stay: Stay): number {
-  return (inputTokens * stay.prefillMs) / 2 + (inputTokens + outputTokens / 2) * stay.decodeMs;
-}
-
-/**
- * By time held: the prefill at rated power, and of each step its part of the batch. Prefill of
- * others lengthens the steps and is charged to them. (ms × W = mJ)
- */
-function joulesOf(outlook: Outlook, uncachedTokens: number, stay: Stay): number {
-  const { pool, policy, outputTokens, load } = outlook;
-  const heldMs = stay.prefillMs + stay.decodeMs;
-  if (pool.powerModel === undefined && pool.powerWatts !== undefined) {
-    return (pueOf(pool) * heldMs * pool.powerWatts.value) / Math.max(1, load.inFlight) / 1_000;
-  }
-  const model = pool.powerModel ?? policy.powerAssumed;
-  const stepMilli = (stay.stepMs * replicaWatts(model, stay.batch)) / stay.batch;
-  const prefillMilli = prefillComputeMs(outlook, uncachedTokens) * prefillWatts(model);
-  return (pueOf(pool) * (prefillMilli + outputTokens * stepMilli)) / 1_000;
-}
-
-/** Measured times do not tell computing from queueing: then the assumed engine says how long. */
-function prefillComputeMs({ engine, policy }: Outlook, uncachedTokens: number): number {
-  const { prefillMsPerToken } = engine.profile;
-  const msPerToken =
-    prefillMsPerToken > 0 ? prefillMsPerToken : policy.engineAssumed.prefillMsPerToken;
-  return uncachedTokens * msPerToken;
-}
-
-interface Times extends Stay {
-  readonly ttftMs: number;
-  readonly finishMs: number;
+/** Measured power has no batch. */
+function wattsPerSequence(energy: EnergyCoefficients, batch: number): number {
+  return energy.wattsPerRequest > 0 ? 0 : replicaWatts(energy.model, batch) / batch;
 }
 
 /** The objectives are missed together or apart: no more often than the sum says. */
-function missProbability({ request, policy }: Outlook, times: Times): number {
-  const objectives: Objectives = policy.objectives[request.class];
-  const ttftSpreadMs = Math.hypot(SPREAD.wait * times.waitMs, SPREAD.prefill * times.prefillMs);
-  const finishSpreadMs = Math.hypot(ttftSpreadMs, SPREAD.decode * times.decodeMs);
+function missProbability(expected: Expected, { objectives, deadlineMs }: Ask): number {
+  const { waitMs, prefillMs, ttftMs, tpotMs, finishMs } = expected;
+  const ttftVariance =
+    SPREAD_SQUARED.wait * waitMs * waitMs + SPREAD_SQUARED.prefill * prefillMs * prefillMs;
   const late =
-    exceeds(objectives.ttftMsMax, times.ttftMs, ttftSpreadMs) +
-    exceeds(objectives.tpotMsMax, times.tpotMs, SPREAD.tpot * times.tpotMs) +
-    (request.deadlineMs === undefined
-      ? 0
-      : exceeds(request.deadlineMs, times.finishMs, finishSpreadMs));
-  return Math.min(1, late);
+    exceeds(objectives.ttftMsMax, ttftMs, ttftVariance) +
+    exceeds(objectives.tpotMsMax, tpotMs, SPREAD_SQUARED.tpot * tpotMs * tpotMs);
+  if (deadlineMs === Infinity) return Math.min(1, late);
+  const decodeMs = finishMs - ttftMs;
+  const finishVariance = ttftVariance + SPREAD_SQUARED.decode * decodeMs * decodeMs;
+  return Math.min(1, late + exceeds(deadlineMs, finishMs, finishVariance));
 }
 
-/** Cantelli's bound on P(time > limit): holds for every distribution with this mean and deviation. */
-function exceeds(limitMs: number, meanMs: number, deviationMs: number): number {
+/** Cantelli's bound on P(time > limit): holds for every distribution with this mean and variance. */
+function exceeds(limitMs: number, meanMs: number, variance: number): number {
   const slackMs = limitMs - meanMs;
-  if (slackMs <= 0) return 1;
-  const variance = deviationMs ** 2;
-  return variance / (variance + slackMs ** 2);
+  return slackMs <= 0 ? 1 : variance / (variance + slackMs * slackMs);
 }

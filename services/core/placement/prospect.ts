@@ -1,14 +1,13 @@
-import { assert } from "../assert.ts";
-import type { Pool, Served } from "../pool.ts";
+import type { Pool, PriceEstimate, Served } from "../pool.ts";
 import type { Geography, Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
-import { engineOf } from "./engine-of.ts";
-import { expect, type Expected } from "./expect.ts";
-import { loadOf, type Load } from "./load.ts";
-import type { Policy } from "./policy.ts";
+import { Estimate, expect, type Expected } from "./expect.ts";
+import type { Load } from "./load.ts";
+import type { Objectives, Policy } from "./policy.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor, type Rules } from "./rules.ts";
-import { tariffsAt, type AppliedTariff } from "./tariffs.ts";
+import type { EnergyCoefficients, Standing, TimeCoefficients } from "./standing.ts";
+import { ratesAt, sumOf, type TariffRate } from "./tariffs.ts";
 
 /** What is asked, with all that is the same for every pool. */
 export interface Ask {
@@ -18,70 +17,110 @@ export interface Ask {
   readonly geography: Geography;
   readonly origin: Origin | undefined;
   readonly rules: Rules;
+  readonly objectives: Objectives;
+  readonly inputTokens: number;
   /** Expected, never more than the most that the engine is told. */
   readonly outputTokens: number;
+  readonly outputTokensMax: number;
+  /** Infinity: none was set. */
+  readonly deadlineMs: number;
 }
 
-export function toAsk(
-  request: PlacementRequest,
-  policy: Policy,
-  { now, geography }: { readonly now: Instant; readonly geography: Geography },
+export interface AskContext {
+  readonly now: Instant;
+  readonly geography: Geography;
+}
+
+export function toAsk(request: PlacementRequest, policy: Policy, context: AskContext): Ask {
+  const origin = context.geography.origins.get(request.origin);
+  return askWith(rulesFor(policy, { request, origin }), origin, { request, policy, context });
+}
+
+/** The same with rules that were found before. */
+export function askWith(
+  rules: Rules,
+  origin: Origin | undefined,
+  options: {
+    readonly request: PlacementRequest;
+    readonly policy: Policy;
+    readonly context: AskContext;
+  },
 ): Ask {
-  const origin = geography.origins.get(request.origin);
-  const rules = rulesFor(policy, { request, origin });
+  const { request, policy, context } = options;
   const expected = request.outputTokensExpected ?? policy.outputTokensDefault;
-  const outputTokens = Math.min(expected, request.outputTokensMax ?? Infinity);
-  return { request, policy, now, geography, origin, rules, outputTokens };
+  const outputTokens =
+    request.outputTokensMax === undefined ? expected : Math.min(expected, request.outputTokensMax);
+  return {
+    request,
+    policy,
+    now: context.now,
+    geography: context.geography,
+    origin,
+    rules,
+    objectives: policy.objectives[request.class],
+    inputTokens: request.inputTokens,
+    outputTokens,
+    outputTokensMax: request.outputTokensMax ?? outputTokens,
+    deadlineMs: request.deadlineMs ?? Infinity,
+  };
 }
 
-/** A pool as one request sees it. Its load and its future are worked out when a rule first asks. */
-export class Prospect {
-  readonly pool: Pool;
-  readonly #ask: Ask;
-  #load: Load | undefined;
-  #expected: Expected | undefined;
-  #tariffs: readonly AppliedTariff[] | undefined;
+/** Longer than any path on the map: one that nobody knows is not preferred. House default. */
+const ROUND_TRIP_UNKNOWN_MS = 60;
 
-  constructor(pool: Pool, ask: Ask) {
-    this.pool = pool;
-    this.#ask = ask;
+/**
+ * A pool as requests of one kind see it. What a request will take there is worked out when a rule
+ * first asks, and kept until the next request asks.
+ */
+export class Prospect {
+  readonly standing: Standing;
+  readonly times: TimeCoefficients;
+  readonly energy: EnergyCoefficients;
+  readonly price: PriceEstimate | undefined;
+  readonly hasBrackets: boolean;
+  readonly roundTripMs: number;
+  readonly rates: readonly TariffRate[];
+  readonly preferenceNanoPerToken: number;
+  readonly #estimate: Estimate;
+  #foreseenFor: Ask | undefined;
+
+  constructor(standing: Standing, ask: Ask) {
+    this.standing = standing;
+    this.times = standing.times;
+    this.energy = standing.energy;
+    this.price = standing.served.price;
+    this.hasBrackets = (this.price?.brackets?.length ?? 0) > 0;
+    const roundTrip = standing.pool.roundTripMsFrom.get(ask.request.origin);
+    this.roundTripMs = roundTrip?.value ?? ROUND_TRIP_UNKNOWN_MS;
+    this.rates = ratesAt(standing, ask);
+    this.preferenceNanoPerToken = sumOf(this.rates);
+    this.#estimate = new Estimate(standing.engine);
+  }
+
+  get pool(): Pool {
+    return this.standing.pool;
   }
 
   get served(): Served {
-    const served = this.pool.served.get(this.#ask.request.model);
-    assert(served !== undefined, "the filter on the model comes first");
-    return served;
+    return this.standing.served;
   }
 
   get load(): Load {
-    this.#load ??= loadOf(this.pool, this.served);
-    return this.#load;
+    return this.standing.load;
   }
 
-  get expected(): Expected {
-    this.#expected ??= this.#expect();
-    return this.#expected;
+  /** Of the prompt, what the pool is expected to have in its prefix cache. */
+  cachedTokens({ request: { cachedTokensAt, inputTokens } }: Ask): number {
+    if (cachedTokensAt.size === 0) return 0;
+    return Math.min(inputTokens, cachedTokensAt.get(this.standing.pool.id) ?? 0);
   }
 
-  get tariffs(): readonly AppliedTariff[] {
-    this.#tariffs ??= tariffsAt(this, this.#ask);
-    return this.#tariffs;
-  }
-
-  #expect(): Expected {
-    const { request, policy, geography, outputTokens } = this.#ask;
-    const { pool, served, load } = this;
-    const engine = engineOf(served, policy);
-    const { residualGramsPerKwh } = geography;
-    return expect({
-      request,
-      outputTokens,
-      pool,
-      served,
-      engine,
-      load,
-      policy,
-      residualGramsPerKwh,
-    });
+  /** Good until another request asks: who keeps it takes a copy. */
+  expected(ask: Ask): Expected {
+    if (this.#foreseenFor !== ask) {
+      this.#foreseenFor = ask;
+      expect(this.#estimate, this, ask);
+    }
+    return this.#estimate;
   }
 }

@@ -1,9 +1,17 @@
 import type { RowId } from "../units.ts";
 import type { Basis, Tariff } from "./policy.ts";
-import type { Ask, Prospect } from "./prospect.ts";
+import type { Ask } from "./prospect.ts";
 import { matches } from "./rules.ts";
+import type { Standing } from "./standing.ts";
 
-/** What one row of the policy adds or takes, in whole nano. */
+/** What one row of the policy adds or takes for each token at a pool. */
+export interface TariffRate {
+  readonly row: RowId;
+  readonly basis: Basis;
+  readonly nanoPerToken: number;
+}
+
+/** The same for a request, in whole nano. */
 export interface AppliedTariff {
   readonly row: RowId;
   readonly basis: Basis;
@@ -11,20 +19,37 @@ export interface AppliedTariff {
 }
 
 /** One for each row that matches the pool and comes to something. */
-export function tariffsAt(at: Prospect, ask: Ask): AppliedTariff[] {
-  const { cachedTokens, uncachedTokens, outputTokens } = at.expected;
-  const tokens = cachedTokens + uncachedTokens + outputTokens;
-  const applied: AppliedTariff[] = [];
+export function ratesAt(standing: Standing, ask: Ask): TariffRate[] {
+  const rates: TariffRate[] = [];
   for (const { id, basis, pool, tariff } of ask.rules.tariffs) {
-    if (!matches(pool, at.pool, ask)) continue;
-    const costNano = Math.round(tokens * tariff.nanoPerToken * scale(tariff, at));
-    if (costNano !== 0) applied.push({ row: id, basis, costNano });
+    if (!matches(pool, standing.pool, ask)) continue;
+    const nanoPerToken = tariff.nanoPerToken * scale(tariff, standing);
+    if (nanoPerToken !== 0) rates.push({ row: id, basis, nanoPerToken });
   }
-  return applied;
+  return rates;
+}
+
+/**
+ * What each rate comes to. Telescoped: a part is the difference of two rounded totals, so that the
+ * parts add up to the rounded whole.
+ */
+export function partsOf(rates: readonly TariffRate[], tokens: number): AppliedTariff[] {
+  let nanoPerToken = 0;
+  return rates.flatMap(({ row, basis, nanoPerToken: own }) => {
+    const before = Math.round(nanoPerToken * tokens);
+    nanoPerToken += own;
+    const costNano = Math.round(nanoPerToken * tokens) - before;
+    return costNano === 0 ? [] : [{ row, basis, costNano }];
+  });
+}
+
+/** In the order of the parts, so that both round the same. */
+export function sumOf(rates: readonly TariffRate[]): number {
+  return rates.reduce((sum, { nanoPerToken }) => sum + nanoPerToken, 0);
 }
 
 /** 1, or the part that is missing to a target. A green share that nobody has shown is missing. */
-function scale({ greenShareTarget, utilisationTarget }: Tariff, { pool, load }: Prospect): number {
+function scale({ greenShareTarget, utilisationTarget }: Tariff, { pool, load }: Standing): number {
   const green =
     greenShareTarget === undefined ? 1 : missing(greenShareTarget, pool.greenShare?.value ?? 0);
   const idle =

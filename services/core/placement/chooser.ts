@@ -1,0 +1,221 @@
+import type { Pool } from "../pool.ts";
+import type { Geography } from "../region.ts";
+import type { AttemptId, Instant, ModelId, PoolId } from "../units.ts";
+import { assert } from "../assert.ts";
+import {
+  candidateOf,
+  decide,
+  isDrawnFirst,
+  type Candidate,
+  type Decision,
+  type Placed,
+  type Rejection,
+  type Snapshot,
+} from "./decide.ts";
+import { contextTokens, isAdmitted } from "./filters.ts";
+import type { Policy, PolicyRow } from "./policy.ts";
+import { askWith, type Ask, type Prospect } from "./prospect.ts";
+import type { PlacementRequest } from "./request.ts";
+import { rulesFor } from "./rules.ts";
+import { Seats, type Seat } from "./seats.ts";
+import { standingOf, type Standing } from "./standing.ts";
+import { seedFromText } from "../random.ts";
+import { terms } from "./terms.ts";
+
+/** Seats kept over all kinds of request: beyond it the oldest kind goes, and is made again if asked for. */
+const SEATS_MAX = 262_144;
+
+interface Best {
+  readonly at: Prospect;
+  readonly costNano: number;
+}
+
+/**
+ * Makes the decisions of `decide`, sooner: it keeps what requests of a kind have in common as long as
+ * the pools are the same values, works out the cost only where it may be the lowest, and makes the
+ * bills of all others when somebody reads them.
+ */
+export class Chooser {
+  #policy: Policy | undefined;
+  #geography: Geography | undefined;
+  #hasTenantRows = false;
+  readonly #standingsByModel = new Map<ModelId, Standing[]>();
+  readonly #kinds = new Map<string, Seats>();
+
+  /** The pools of the snapshot serve the model, and the array is never changed afterwards. */
+  choose(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
+    this.#forgetIfChanged(policy, snapshot.geography);
+    const seats = this.#seatsFor(request, policy, snapshot);
+    const ask = askWith(seats.rules, seats.origin, { request, policy, context: snapshot });
+    seats.follow(snapshot.pools, ask, (pool, place) => this.#standing(pool, place, ask));
+    const seed = seedFromText(request.attempt);
+    const best = cheapest(seats, ask, { end: snapshot.pools.length, seed });
+    if (best === undefined) return decide(request, snapshot, policy);
+    return new Chosen(best, { ask, snapshot, seed });
+  }
+
+  /** Shared by all kinds of request for the model. */
+  #standing(pool: Pool, place: number, ask: Ask): Standing {
+    const { model } = ask.request;
+    const standings = this.#standingsByModel.get(model) ?? [];
+    this.#standingsByModel.set(model, standings);
+    const known = standings[place];
+    if (known !== undefined && known.pool === pool && known.until > ask.now) return known;
+    const served = pool.served.get(model);
+    assert(served !== undefined, "the pools of the snapshot serve the model");
+    const standing = standingOf(pool, served, ask);
+    standings[place] = standing;
+    return standing;
+  }
+
+  #seatsFor(request: PlacementRequest, policy: Policy, { geography, pools }: Snapshot): Seats {
+    const key = keyOf(request, this.#hasTenantRows);
+    const known = this.#kinds.get(key);
+    if (known !== undefined) return known;
+    this.#makeRoom(pools.length);
+    const origin = geography.origins.get(request.origin);
+    const seats = new Seats(origin, rulesFor(policy, { request, origin }));
+    this.#kinds.set(key, seats);
+    return seats;
+  }
+
+  #makeRoom(seatsEach: number): void {
+    const kindsMax = Math.max(1, Math.floor(SEATS_MAX / Math.max(1, seatsEach)));
+    for (const key of this.#kinds.keys()) {
+      if (this.#kinds.size < kindsMax) return;
+      this.#kinds.delete(key);
+    }
+  }
+
+  #forgetIfChanged(policy: Policy, geography: Geography): void {
+    if (policy === this.#policy && geography === this.#geography) return;
+    this.#policy = policy;
+    this.#geography = geography;
+    this.#hasTenantRows = policy.rows.some(({ when }) => when.tenants !== undefined);
+    this.#standingsByModel.clear();
+    this.#kinds.clear();
+  }
+}
+
+/** A decision whose bills are made when they are read, from the pools as they were. */
+class Chosen implements Placed {
+  readonly kind = "placed";
+  readonly pool: PoolId;
+  readonly costNano: number;
+  readonly attempt: AttemptId;
+  readonly request: PlacementRequest;
+  readonly model: ModelId;
+  readonly decidedAt: Instant;
+  readonly seed: number;
+  readonly snapshotRevision: number;
+  readonly policyRevision: number;
+  readonly policyRow: PolicyRow | undefined;
+  readonly poolsElsewhere: number;
+  readonly #at: Prospect;
+  readonly #ask: Ask;
+  readonly #snapshot: Snapshot;
+  #chosen: Candidate | undefined;
+  #full: Decision | undefined;
+
+  constructor(best: Best, options: { ask: Ask; snapshot: Snapshot; seed: number }) {
+    const { ask, snapshot, seed } = options;
+    const { request, policy, rules } = ask;
+    this.pool = best.at.pool.id;
+    this.costNano = best.costNano;
+    this.attempt = request.attempt;
+    this.request = request;
+    this.model = request.model;
+    this.decidedAt = snapshot.now;
+    this.seed = seed;
+    this.snapshotRevision = snapshot.revision;
+    this.policyRevision = policy.revision;
+    this.policyRow = rules.filedUnder;
+    this.poolsElsewhere = snapshot.poolsElsewhere ?? 0;
+    this.#at = best.at;
+    this.#ask = ask;
+    this.#snapshot = snapshot;
+  }
+
+  get chosen(): Candidate {
+    this.#chosen ??= candidateOf(this.#at, this.#ask);
+    return this.#chosen;
+  }
+
+  get candidates(): readonly Candidate[] {
+    return this.#decided.candidates;
+  }
+
+  get rejections(): readonly Rejection[] {
+    return this.#decided.rejections;
+  }
+
+  get #decided(): Decision {
+    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policy);
+    return this.#full;
+  }
+}
+
+/** Branch and bound, to the same answer in whatever order the pools stand. */
+function cheapest(
+  seats: Seats,
+  ask: Ask,
+  { end, seed }: { readonly end: number; readonly seed: number },
+): Best | undefined {
+  const isPicky = hasOwnLimits(ask);
+  let best: Best | undefined;
+  let place = seats.next(0, ask, Infinity);
+  while (place < end) {
+    const offer = offerAt(seats.at(place), ask, isPicky);
+    if (offer !== undefined && (best === undefined || beats(offer, best, seed))) best = offer;
+    place = seats.next(place + 1, ask, best === undefined ? Infinity : best.costNano);
+  }
+  return best;
+}
+
+/** Undefined: a filter rejects the pool. */
+function offerAt(seat: Seat | undefined, ask: Ask, isPicky: boolean): Best | undefined {
+  if (seat === undefined || !seat.isFit) return undefined;
+  const { at } = seat;
+  if (contextTokens(ask) > at.served.contextTokensMax) return undefined;
+  if (isPicky && !isAdmitted("request", at, ask)) return undefined;
+  return { at, costNano: costNanoOf(at, ask) };
+}
+
+function beats(a: Best, b: Best, seed: number): boolean {
+  if (a.costNano !== b.costNano) return a.costNano < b.costNano;
+  return isDrawnFirst(a.at.pool, b.at.pool, seed);
+}
+
+/** The sum of the bill, without the bill. */
+function costNanoOf(at: Prospect, ask: Ask): number {
+  const nano =
+    Math.round(terms.price(at, ask)) +
+    Math.round(terms.energy(at, ask)) +
+    Math.round(terms.carbon(at, ask)) +
+    Math.round(terms.latency(at, ask)) +
+    Math.round(terms.congestion(at, ask)) +
+    Math.round(terms.preference(at, ask));
+  assert(Number.isSafeInteger(nano), "a cost is a whole number of nano");
+  return nano;
+}
+
+function hasOwnLimits({ request, objectives }: Ask): boolean {
+  return (
+    request.excluded.size > 0 ||
+    request.priceNanoMax !== undefined ||
+    request.budgetNanoLeft !== undefined ||
+    objectives.gramsCo2Max !== undefined
+  );
+}
+
+/** A line break is in no id. Tenants make kinds of their own only where a row names one. */
+function keyOf(request: PlacementRequest, hasTenantRows: boolean): string {
+  const { model, class: serviceClass, origin, dataClass, mlpsLevelMin } = request;
+  const key = `${model}\n${serviceClass}\n${origin}\n${dataClass}\n${mlpsLevelMin}`;
+  const { regions, vendorsAllowed, vendorsDenied } = request;
+  const hasLists = regions.size + vendorsAllowed.size + vendorsDenied.size > 0;
+  const lists = hasLists
+    ? [regions, vendorsAllowed, vendorsDenied].map((each) => [...each].join("\t")).join("\n")
+    : "";
+  return hasTenantRows ? `${key}\n${lists}\n${request.tenant}` : `${key}\n${lists}`;
+}

@@ -1,0 +1,140 @@
+import type { Pool } from "../pool.ts";
+import type { Origin } from "../region.ts";
+import type { Instant } from "../units.ts";
+import { isAdmitted } from "./filters.ts";
+import { floorOf } from "./floor.ts";
+import { Prospect, type Ask } from "./prospect.ts";
+import type { Rules } from "./rules.ts";
+import type { Standing } from "./standing.ts";
+
+/** A pool as one kind of request sees it, with the verdict of all filters but those of the request. */
+export interface Seat {
+  readonly pool: Pool;
+  readonly until: Instant;
+  readonly isFit: boolean;
+  readonly at: Prospect;
+  /** Of the filters that depend on the kind: as long as the pool's facts are these. */
+  readonly isAllowed: boolean;
+}
+
+/** Rounding of six terms, and of the last bits of their sums. */
+const SLACK_NANO = 4;
+
+/**
+ * What the requests of one kind have in common: same model, class and origin, and the same limits on
+ * where and by whom they may be served. One seat for each pool of the snapshot, at its place there;
+ * their floors lie side by side as numbers, so that going through them is quick.
+ */
+export class Seats {
+  readonly origin: Origin | undefined;
+  readonly rules: Rules;
+  readonly #seats: Seat[] = [];
+  #pools: readonly Pool[] = [];
+  #until: Instant = Infinity;
+  #base = new Float64Array(0);
+  #perInputToken = new Float64Array(0);
+  #perCachedToken = new Float64Array(0);
+  #perOutputToken = new Float64Array(0);
+  #kvTokensEachMax = new Float64Array(0);
+
+  constructor(origin: Origin | undefined, rules: Rules) {
+    this.origin = origin;
+    this.rules = rules;
+  }
+
+  at(place: number): Seat | undefined {
+    return this.#seats[place];
+  }
+
+  /** Makes the seats again whose pools have changed or whose time is over. */
+  follow(
+    pools: readonly Pool[],
+    ask: Ask,
+    standingAt: (pool: Pool, place: number) => Standing,
+  ): void {
+    if (pools === this.#pools && ask.now < this.#until) return;
+    if (pools.length > this.#base.length) this.#grow(pools.length);
+    const isOver = ask.now >= this.#until;
+    if (isOver) this.#until = Infinity;
+    for (let place = 0; place < pools.length; place++) {
+      const pool = pools[place];
+      const seat = this.#seats[place];
+      if (pool === undefined) continue;
+      if (seat === undefined || seat.pool !== pool || (isOver && seat.until <= ask.now)) {
+        this.#set(place, seatOf(standingAt(pool, place), ask, seat), ask);
+      } else if (isOver) this.#until = Math.min(this.#until, seat.until);
+    }
+    this.#pools = pools;
+  }
+
+  /** The next place, from `place` on, where the request may cost no more than so many nano. */
+  next(place: number, ask: Ask, nano: number): number {
+    const { inputTokens, outputTokens } = ask;
+    const hasCached = ask.request.cachedTokensAt.size > 0;
+    const perInputToken = hasCached ? this.#perCachedToken : this.#perInputToken;
+    const kvTokensEach = inputTokens + ask.outputTokensMax;
+    const limitNano = nano + SLACK_NANO;
+    const end = this.#pools.length;
+    for (let index = place; index < end; index++) {
+      const floorNano =
+        (this.#base[index] ?? 0) +
+        (perInputToken[index] ?? 0) * inputTokens +
+        (this.#perOutputToken[index] ?? 0) * outputTokens;
+      if (floorNano <= limitNano || kvTokensEach > (this.#kvTokensEachMax[index] ?? 0)) {
+        return index;
+      }
+    }
+    return end;
+  }
+
+  #set(place: number, seat: Seat, ask: Ask): void {
+    this.#seats[place] = seat;
+    this.#until = Math.min(this.#until, seat.until);
+    const floor = floorOf(seat.at, ask);
+    this.#base[place] = seat.isFit ? floor.base : Infinity;
+    this.#perInputToken[place] = floor.perInputToken;
+    this.#perCachedToken[place] = floor.perCachedToken;
+    this.#perOutputToken[place] = floor.perOutputToken;
+    this.#kvTokensEachMax[place] = seat.isFit ? floor.kvTokensEachMax : Infinity;
+  }
+
+  #grow(length: number): void {
+    const capacity = Math.max(16, 2 * length);
+    this.#base = grown(this.#base, capacity);
+    this.#perInputToken = grown(this.#perInputToken, capacity);
+    this.#perCachedToken = grown(this.#perCachedToken, capacity);
+    this.#perOutputToken = grown(this.#perOutputToken, capacity);
+    this.#kvTokensEachMax = grown(this.#kvTokensEachMax, capacity);
+  }
+}
+
+function grown(values: Float64Array<ArrayBuffer>, capacity: number): Float64Array<ArrayBuffer> {
+  const all = new Float64Array(capacity);
+  all.set(values);
+  return all;
+}
+
+function seatOf(standing: Standing, ask: Ask, before: Seat | undefined): Seat {
+  const { pool, served, until } = standing;
+  const at = new Prospect(standing, ask);
+  const isAllowed =
+    before !== undefined && hasSameFacts(before.pool, pool)
+      ? before.isAllowed
+      : isAdmitted("kind", at, ask);
+  const isFit = isAllowed && served.price !== undefined && isAdmitted("pool", at, ask);
+  return { pool, until, isFit, at, isAllowed };
+}
+
+/** All that a filter of a kind or a row of the policy looks at, besides the pool's id. */
+function hasSameFacts(a: Pool, b: Pool): boolean {
+  return (
+    a.id === b.id &&
+    a.roundTripMsFrom === b.roundTripMsFrom &&
+    a.region === b.region &&
+    a.vendor === b.vendor &&
+    a.tags === b.tags &&
+    a.dataClasses === b.dataClasses &&
+    a.mlpsLevel === b.mlpsLevel &&
+    a.pue?.value === b.pue?.value
+  );
+}
