@@ -44,6 +44,7 @@ export async function openTestGateway(
   } = {},
 ): Promise<TestGateway> {
   const { isDebug = false, models = [], ttlMs, capabilities = [], ...given } = options;
+  const { spoolLimits } = given;
   const folder = await mkdtemp(join(tmpdir(), "gateway-"));
   const pools = await Promise.all(scripts.map((script) => openRawPool(script)));
   const control = await openScriptedControl(
@@ -79,7 +80,7 @@ export async function openTestGateway(
     ...given,
   });
   const url = `http://127.0.0.1:${gateway.port}`;
-  await until(() => gateway.isReady());
+  await until(() => gateway.isReady() || spoolLimits?.bytesMax === 0);
   return {
     url,
     port: gateway.port,
@@ -166,6 +167,6 @@ export async function put(
 }
 
 /** Waits for a state, not for a time. */
-export async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 2));
 }

@@ -51,8 +51,8 @@ const ends: Readonly<Record<string, [(call: PoolCall) => void, object?]>> = {
 for (const [name, [script, body]] of Object.entries(ends)) {
   test(`a stream that ends ${name} is these bytes for the client`, async () => {
     gateway = await openTestGateway([script]);
-    const { read } = await gateway.raw({ stream: true, ...body });
-    const [head = "", ...rest] = (await read()).split("\r\n\r\n");
+    const client = await gateway.raw({ stream: true, ...body });
+    const [head = "", ...rest] = (await client.read()).split("\r\n\r\n");
     const headers = head
       .replace(/date: .*/i, "Date: <date>")
       .replace(/x-request-id: .*/, "x-request-id: <id>");
@@ -238,7 +238,7 @@ test("back pressure: a client that does not read holds the pool up, and gets all
   let unsent = (): number => 0;
   gateway = await openTestGateway([
     async (call) => {
-      unsent = call.unsent;
+      unsent = () => call.unsent();
       call.head();
       for (; sent < count; sent++) {
         call.events(chunk({ content: text }));
@@ -248,11 +248,11 @@ test("back pressure: a client that does not read holds the pool up, and gets all
       call.end();
     },
   ]);
-  const { socket, read } = await gateway.raw({ stream: true });
-  socket.pause();
+  const client = await gateway.raw({ stream: true });
+  client.socket.pause();
   await until(() => sent === count);
   expect(unsent()).toBeGreaterThan(0);
-  const received = await read();
+  const received = await client.read();
   expect(received.match(/"content":"x{1000}"/g)?.length).toBe(count);
   const [record] = [...(await gateway.records(1)).values()];
   expect(record).toMatchObject({ outBytes: BigInt(count * 1_000), outcome: 1 });

@@ -1,0 +1,113 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type {
+  CancelCause,
+  EngineCounts,
+  GatewayCounts,
+  UsageFlag,
+  UsageRecord,
+} from "../../services/core/settlement/usage.ts";
+import type { AttemptId, GatewayId } from "../../services/core/units.ts";
+import { draftOf } from "../../services/gateway/attempt-record.ts";
+import {
+  UsageRecordSchema,
+  type UsageRecord as WireUsageRecord,
+} from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { fromUsageRecord, toUsageRecord } from "../../services/wire/usage.ts";
+import { plan } from "../gateway/plan-fixture.ts";
+
+const count = fc.bigInt({ min: 0n, max: 2n ** 62n });
+const unknownOr = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined });
+
+const records = fc
+  .record({
+    gateway: fc.constant("gateway-1" as GatewayId),
+    epoch: count,
+    producerSeq: count,
+    end: fc.constantFrom<UsageRecord["end"][]>(
+      "complete",
+      "client-cancel",
+      "gateway-cancel",
+      "upstream-error",
+      "upstream-cut",
+      "gateway-crash",
+      "not-dispatched",
+    ),
+    role: fc.constantFrom<UsageRecord["role"][]>("primary", "retry", "hedge", "audit", "canary"),
+    cancelCause: unknownOr(
+      fc.constantFrom<CancelCause[]>(
+        "hedge-lost",
+        "quota",
+        "deadline",
+        "drain-limit",
+        "slow-reader",
+      ),
+    ),
+    dispatchedUs: unknownOr(count),
+    firstByteUs: unknownOr(count),
+    lastByteUs: unknownOr(count),
+    cancelUs: unknownOr(count),
+    httpStatus: unknownOr(fc.nat(599)),
+    finishReason: unknownOr(fc.constantFrom("stop", "length")),
+    outputTokensMax: unknownOr(count),
+    idsOutput: unknownOr(count),
+    engineCounts: fc.record({
+      source: fc.constantFrom<EngineCounts["source"][]>(
+        "final",
+        "continuous",
+        "non-stream",
+        "query",
+        "none",
+      ),
+      input: unknownOr(count),
+      cacheRead: unknownOr(count),
+      cacheWrite: unknownOr(count),
+      output: unknownOr(count),
+      reasoning: unknownOr(count),
+    }),
+    gatewayCounts: fc.record({
+      source: fc.constantFrom<GatewayCounts["source"][]>("tokenizer", "heuristic", "none"),
+      input: unknownOr(count),
+      output: unknownOr(count),
+    }),
+    flags: fc.subarray<UsageFlag>([
+      "cache-unknown",
+      "double-final",
+      "reasoning-unknown",
+      "total-mismatch",
+      "usage-decreased",
+    ]),
+    joulesExpected: fc.double({ noNaN: true, min: 0 }),
+  })
+  .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId)), ...parts }));
+
+test("a usage record goes over the wire and comes back the same: unknown stays unknown, 0 stays 0", () => {
+  fc.assert(
+    fc.property(records, (record) => {
+      const bytes = toBinary(UsageRecordSchema, fromUsageRecord(record));
+      expect(toUsageRecord(fromBinary(UsageRecordSchema, bytes))).toEqual(record);
+    }),
+  );
+});
+
+const good = fromUsageRecord({
+  ...draftOf(plan("a1" as AttemptId)),
+  gateway: "gateway-1" as GatewayId,
+  epoch: 1n,
+  producerSeq: 1n,
+});
+
+const bad: readonly [Partial<WireUsageRecord>, string][] = [
+  [{ engOutput: -1n }, "eng_output: expected 0 or more, found -1"],
+  [{ outBytes: -5n }, "out_bytes: expected 0 or more, found -5"],
+  [{ endpoint: "video" }, "endpoint: expected one of chat, completions"],
+  [{ flags: ["odd"] }, "flags: expected one of usage_decreased"],
+  [{ outcome: 0 }, "outcome: expected one of complete"],
+];
+
+for (const [change, message] of bad) {
+  test(`toUsageRecord() says: ${message}`, () => {
+    expect(() => toUsageRecord({ ...good, ...change })).toThrow(message);
+  });
+}
