@@ -19,6 +19,10 @@ const bySlots = ({ slotsTotal }) => slotsTotal;
 /** @param {Served} served */
 const byAttempts = ({ attempts }) => attempts;
 
+/** Slower than declared by more than this is shown as worse. */
+const gapWorse = 0.1;
+const gapShownMax = 9.99;
+
 /** @type {readonly Column[]} */
 export const columns = [
   {
@@ -116,13 +120,18 @@ export const columns = [
     key: "price",
     rank: (pool) =>
       Math.min(...pool.models.map(({ priceByClass }) => responsePrice(priceByClass) ?? Infinity)),
-    show(cell, pool) {
-      setText(part(cell, 0, ""), priceText(pool.models));
-      const slot = pool.models.find(({ priceSlot }) => priceSlot !== "")?.priceSlot ?? "";
-      setText(
-        part(cell, 1, slot === "" || slot === "any" ? "none" : `slot ${slot}`),
-        say.word("slot", slot),
-      );
+    show(cell, { models }) {
+      setText(part(cell, 0, ""), range(models.map(({ priceByClass }) => inputPrice(priceByClass))));
+      const out = range(models.map(({ priceByClass }) => responsePrice(priceByClass)));
+      setText(part(cell, 1, "second"), out);
+    },
+  },
+  {
+    key: "slot",
+    rank: ({ models }) => models[0]?.priceSlot,
+    show(cell, { models }) {
+      const slot = models.find(({ priceSlot }) => priceSlot !== "")?.priceSlot ?? "any";
+      setText(part(cell, 0, `slot ${slot}`), say.word("slot", slot));
     },
   },
   {
@@ -151,7 +160,7 @@ export const columns = [
 ];
 
 /** Columns that a model has figures of its own for. */
-export const ofModels = new Set(["load", "slots", "kv", "ttft", "itl", "price"]);
+export const ofModels = new Set(["load", "slots", "kv", "ttft", "itl", "price", "slot"]);
 
 /**
  * A share as a bar with its number.
@@ -174,25 +183,23 @@ function bar(cell, share, written) {
  */
 function observed(cell, { ms, gap }) {
   setText(part(cell, 0, ""), say.duration(ms));
-  const isWorse = gap !== undefined && gap > 0.1;
-  const sign = gap !== undefined && gap > 0 ? "+" : "";
-  setText(
-    part(cell, 1, isWorse ? "gap worse" : "gap"),
-    gap === undefined ? "" : `${sign}${say.percent(gap)}`,
-  );
+  const isWorse = gap !== undefined && gap > gapWorse;
+  setText(part(cell, 1, isWorse ? "gap worse" : "gap"), gapText(gap));
 }
 
-/** @param {readonly Served[]} models */
-function priceText(models) {
-  const inputs = models.flatMap(({ priceByClass }) => inputPrice(priceByClass) ?? []);
-  const outputs = models.flatMap(({ priceByClass }) => responsePrice(priceByClass) ?? []);
-  if (outputs.length === 0) return say.unknown;
-  return `${range(inputs)} · ${range(outputs)}`;
+/** @param {number | undefined} gap */
+function gapText(gap) {
+  if (gap === undefined) return "";
+  // Next to nothing was declared: how many times over says nothing more.
+  if (gap > gapShownMax) return `> +${say.percent(gapShownMax)}`;
+  return `${gap > 0 ? "+" : ""}${say.percent(gap)}`;
 }
 
-/** @param {readonly number[]} picos */
+/** From the cheapest model to the dearest. @param {readonly (number | undefined)[]} picos */
 function range(picos) {
-  const [low, high] = [Math.min(...picos), Math.max(...picos)];
+  const known = picos.filter((pico) => pico !== undefined);
+  if (known.length === 0) return say.unknown;
+  const [low, high] = [Math.min(...known), Math.max(...known)];
   if (low === high) return say.yuanPerMillion(low);
   return `${say.yuanPerMillion(low)}–${say.yuanPerMillion(high)}`;
 }

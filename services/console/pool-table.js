@@ -36,6 +36,7 @@ export class PoolTable {
       this.#words = filter.value.trim().toLowerCase();
       this.refresh();
     });
+    this.#label();
     say.onLanguage(() => this.#label());
   }
 

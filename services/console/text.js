@@ -113,7 +113,7 @@ export function percent(ratio, digits = 0) {
 /** 820 ms, 1.24 s. @param {number | undefined} ms */
 export function duration(ms) {
   if (ms === undefined || !Number.isFinite(ms)) return unknown;
-  if (ms < 10) return `${decimal(ms, 1)} ms`;
+  if (ms < 10) return `${decimal(ms, ms === 0 ? 0 : 1)} ms`;
   return ms < 1_000 ? `${decimal(ms)} ms` : `${decimal(ms / 1_000, ms < 10_000 ? 2 : 1)} s`;
 }
 

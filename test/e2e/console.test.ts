@@ -48,7 +48,8 @@ describe.skipIf(executablePath === undefined)(title, { timeout: 30_000 }, () => 
     expect(await page.locator("#pools tbody tr").count()).toBe(200);
     const row = page.locator("#pools tbody tr", { hasText: "guian-1" }).first();
     expect(await row.locator("td.state").textContent()).toBe("ready");
-    expect(await row.locator("td.price").textContent()).toContain("1.60 · 6.40");
+    expect(await row.locator("td.price").textContent()).toBe("1.606.40");
+    expect(await row.locator("td.slot").textContent()).toBe("valley");
     expect(await row.locator("td.carbon").textContent()).toBe("610120");
     expect(await row.locator("td.pue").textContent()).toBe("1.15");
   });
