@@ -2,7 +2,13 @@ import { canonicalJson } from "../core/settlement/canonical.ts";
 import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
 import type { CostSide, Ending } from "../core/settlement/contract.ts";
 import type { CountBasis } from "../core/settlement/count-rule.ts";
-import type { EntryKind, LedgerEntry, Unit } from "../core/settlement/ledger.ts";
+import type {
+  AccountId,
+  Balance,
+  EntryKind,
+  LedgerEntry,
+  Unit,
+} from "../core/settlement/ledger.ts";
 import type {
   At,
   Charge,
@@ -24,16 +30,50 @@ import type {
   TenantId,
   VendorId,
 } from "../core/units.ts";
-import type { ProducerState } from "./ledger-store.ts";
+import type { LedgerBatch, ProducerState } from "./ledger-store.ts";
 
 /** Rows of `ledger.sql` as the driver gives and takes them: integers are bigints. */
 export type Value = string | bigint;
 export type Row = Readonly<Record<string, unknown>>;
 
+/** A batch as rows, in the order in which they are written. */
+export interface BatchRows {
+  /** Without their numbers, which the writer gives. */
+  readonly posted: readonly Value[][];
+  readonly waiting: readonly Value[][];
+  readonly released: readonly Value[][];
+  /** Without their numbers too. */
+  readonly entries: readonly Value[][];
+  readonly movements: readonly Value[][];
+  readonly cumulatives: readonly Value[][];
+  readonly hours: readonly Value[][];
+  readonly versions: readonly Value[][];
+  readonly producers: readonly Value[][];
+}
+
+export function fromBatch(batch: LedgerBatch): BatchRows {
+  const { movements, versions } = batch;
+  return {
+    posted: batch.posted.map(fromPosted),
+    waiting: batch.waiting.map(fromWaiting),
+    released: batch.released.map(({ attempt, rev }) => [attempt, rev]),
+    entries: batch.entries.map(fromEntry),
+    movements: [...movements].map(([account, by]) => fromMovement(account, by)),
+    cumulatives: batch.cumulatives.map(fromCumulative),
+    hours: batch.hours.map(fromHour),
+    versions: versions.map((each) => [each.book, each.version, each.hash, each.text]),
+    producers: batch.producers.map(fromProducer),
+  };
+}
+
+function fromMovement(account: AccountId, { debitNano, creditNano }: Balance): Value[] {
+  return ["CNY:nano", account, debitNano, creditNano];
+}
+
 export const usageColumns = [
+  "seq",
   "attempt_id",
   "rev",
-  "seq",
   "request_id",
   "tenant_id",
   "vendor_id",
@@ -58,12 +98,12 @@ export const usageColumns = [
   "hash",
 ] as const;
 
-export function fromPosted(record: PostedRecord, seq: bigint): Value[] {
+/** All columns but the first, the number. */
+function fromPosted(record: PostedRecord): Value[] {
   const { tokens } = record;
   return [
     record.attempt,
     record.rev,
-    seq,
     record.request,
     record.tenant,
     record.vendor,
@@ -124,7 +164,7 @@ export const quarantineColumns = [
   "state",
 ] as const;
 
-export function fromWaiting(record: WaitingRecord): Value[] {
+function fromWaiting(record: WaitingRecord): Value[] {
   return [
     record.attempt,
     record.rev,
@@ -169,9 +209,10 @@ export function toStored<State extends "posted" | "waiting">(
   };
 }
 
-export function fromEntry(entry: LedgerEntry, seq: bigint): Value[] {
+/** All columns but the first, the number. */
+function fromEntry(entry: LedgerEntry): Value[] {
   const { id, kind, record, atUs, unit, debit, credit, amountNano } = entry;
-  return [seq, id, kind, record, atUs, unit, debit, credit, amountNano];
+  return [id, kind, record, atUs, unit, debit, credit, amountNano];
 }
 
 export function toEntry(row: Row): LedgerEntry {
@@ -187,7 +228,7 @@ export function toEntry(row: Row): LedgerEntry {
   };
 }
 
-export function fromCumulative({ key, total }: At<RatingKey, Cumulative>): Value[] {
+function fromCumulative({ key, total }: At<RatingKey, Cumulative>): Value[] {
   return [
     key.vendor,
     key.period,
@@ -215,7 +256,7 @@ export function toCumulative(row: Row): At<RatingKey, Cumulative> {
   };
 }
 
-export function fromHour({ key, total }: At<HourKey, HourTotal>): Value[] {
+function fromHour({ key, total }: At<HourKey, HourTotal>): Value[] {
   return [
     key.vendor,
     key.hourUs,
@@ -253,7 +294,7 @@ export function toHour(row: Row): At<HourKey, HourTotal> {
   };
 }
 
-export function fromProducer(state: ProducerState): Value[] {
+function fromProducer(state: ProducerState): Value[] {
   return [state.gateway, state.epoch, state.nextSeq, state.ahead, state.lost];
 }
 

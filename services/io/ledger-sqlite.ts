@@ -8,12 +8,7 @@ import { fromStatementText } from "../core/settlement/statement-text.ts";
 import type { Statement } from "../core/settlement/statement.ts";
 import type { AttemptId, VendorId } from "../core/units.ts";
 import {
-  fromCumulative,
-  fromEntry,
-  fromHour,
-  fromPosted,
-  fromProducer,
-  fromWaiting,
+  fromBatch,
   int,
   text,
   toCumulative,
@@ -23,6 +18,7 @@ import {
   toProducer,
   toStored,
   toWaiting,
+  type BatchRows,
   type Row,
   type Value,
 } from "./ledger-rows.ts";
@@ -61,7 +57,7 @@ const triggers = appendOnly.flatMap((table) =>
 );
 
 /** Opens or creates the ledger in a file, and fences off whoever wrote before. Works on this thread. */
-export function openSqliteLedger(path: string): LedgerStore {
+export function openSqliteLedger(path: string): SqliteLedger {
   const database = new DatabaseSync(path, { readBigInts: true, timeout: busyTimeoutMs });
   database.exec(pragmas);
   const schema = readFileSync(new URL("./ledger.sql", import.meta.url), "utf8");
@@ -70,7 +66,7 @@ export function openSqliteLedger(path: string): LedgerStore {
   return new SqliteLedger(database);
 }
 
-class SqliteLedger implements LedgerStore {
+export class SqliteLedger implements LedgerStore {
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #epoch: bigint;
@@ -114,32 +110,25 @@ class SqliteLedger implements LedgerStore {
   }
 
   async commit(batch: LedgerBatch) {
+    await this.commitRows(fromBatch(batch));
+  }
+
+  /** A batch that was made into rows before, on another thread. */
+  async commitRows(rows: BatchRows) {
     this.#inTransaction(() => {
       this.#checkFence();
-      let [recordSeq, entrySeq] = [this.#recordSeq, this.#entrySeq];
-      for (const record of batch.posted) {
-        recordSeq += 1n;
-        this.#run(sql.insertRecord, ...fromPosted(record, recordSeq));
-      }
-      for (const record of batch.waiting) this.#run(sql.insertWaiting, ...fromWaiting(record));
-      for (const { attempt, rev } of batch.released) this.#run(sql.release, attempt, rev);
-      for (const entry of batch.entries) {
-        entrySeq += 1n;
-        this.#run(sql.insertEntry, ...fromEntry(entry, entrySeq));
-      }
-      for (const [account, { debitNano, creditNano }] of batch.movements) {
-        this.#run(sql.addBalance, "CNY:nano", account, debitNano, creditNano);
-      }
-      for (const each of batch.cumulatives) this.#run(sql.setCumulative, ...fromCumulative(each));
-      for (const each of batch.hours) this.#run(sql.setHour, ...fromHour(each));
-      for (const { book, version, hash, text: body } of batch.versions) {
-        this.#run(sql.addVersion, book, version, hash, body);
-      }
-      for (const state of batch.producers) this.#run(sql.setProducer, ...fromProducer(state));
-      return [recordSeq, entrySeq] as const;
+      this.#insertNumbered(sql.insertRecord, rows.posted, this.#recordSeq);
+      this.#runEach(sql.insertWaiting, rows.waiting);
+      this.#runEach(sql.release, rows.released);
+      this.#insertNumbered(sql.insertEntry, rows.entries, this.#entrySeq);
+      this.#runEach(sql.addBalance, rows.movements);
+      this.#runEach(sql.setCumulative, rows.cumulatives);
+      this.#runEach(sql.setHour, rows.hours);
+      this.#runEach(sql.addVersion, rows.versions);
+      this.#runEach(sql.setProducer, rows.producers);
     });
-    this.#recordSeq += BigInt(batch.posted.length);
-    this.#entrySeq += BigInt(batch.entries.length);
+    this.#recordSeq += BigInt(rows.posted.length);
+    this.#entrySeq += BigInt(rows.entries.length);
   }
 
   async producers() {
@@ -286,6 +275,20 @@ class SqliteLedger implements LedgerStore {
 
   #get(query: string, ...values: Value[]): Row | undefined {
     return this.#prepared(query).get(...values);
+  }
+
+  #insertNumbered(query: string, rows: readonly Value[][], after: bigint): void {
+    const statement = this.#prepared(query);
+    let seq = after;
+    for (const row of rows) {
+      seq += 1n;
+      statement.run(seq, ...row);
+    }
+  }
+
+  #runEach(query: string, rows: readonly Value[][]): void {
+    const statement = this.#prepared(query);
+    for (const row of rows) statement.run(...row);
   }
 
   #run(query: string, ...values: Value[]): void {

@@ -24,7 +24,8 @@ import type { Log } from "../io/log.ts";
 import { toConnectError } from "../wire/errors.ts";
 import type { Books } from "./books.ts";
 import type { SettlementMetrics } from "./metrics.ts";
-import { Producers } from "./producers.ts";
+import type { Producers } from "./producers.ts";
+import { Totals } from "./totals.ts";
 
 /** Records of one transaction; a caller's own are never divided. */
 const batchRecordsMax = 256;
@@ -69,6 +70,7 @@ export class Ingest {
   readonly #metrics: SettlementMetrics;
   readonly #log: Log;
   readonly #producers: Producers;
+  readonly #totals: Totals;
   readonly #queue: Job[] = [];
   readonly #chargedVersions = new Set<string>();
   #queuedRecords = 0;
@@ -90,6 +92,7 @@ export class Ingest {
     this.#metrics = options.metrics;
     this.#log = options.log;
     this.#producers = options.producers;
+    this.#totals = new Totals(options.store);
   }
 
   get isReady(): boolean {
@@ -174,7 +177,7 @@ export class Ingest {
     const prepared = await this.#prepareAll(records);
     const stored = await this.#store.recordsOf(records.map(({ attempt }) => attempt));
     const keys = keysOf(prepared, stored);
-    const totals = await this.#store.totalsOf(keys.rating, keys.hours);
+    const totals = await this.#totals.of(keys);
     const posting = new Posting({ records: stored, ...totals }, (id) => this.#lineOf(id));
     const outcomes = prepared.map((each) => posting.add(each));
     const { changes } = posting;
@@ -188,6 +191,7 @@ export class Ingest {
       producers: noted.states,
     });
     noted.keep();
+    this.#totals.keep(changes);
     for (const { book, version } of versions) this.#chargedVersions.add(`${book}@${version}`);
     this.#metrics.onCommitted(outcomes, changes.entries);
     if (changes.waiting.length + changes.released.length > 0) {
@@ -245,6 +249,7 @@ export class Ingest {
     const isFinal = error instanceof LedgerStoppedError || error instanceof LedgerFencedError;
     if (this.#failure === undefined) this.#log.error({ error, isFinal }, "records were not posted");
     if (isFinal) this.#failure = error;
+    this.#totals.forget();
     const refusal = toConnectError("METERING_UNAVAILABLE", "the ledger cannot be written");
     for (const job of jobs) job.reject(refusal);
   }

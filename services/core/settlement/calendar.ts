@@ -23,10 +23,20 @@ export function localTime(us: InstantUs, offsetMinutes: number): LocalTime {
   const minutes = Math.floor(Number(us) / usPerMinute) + offsetMinutes;
   const day = Math.floor(minutes / minutesPerDay);
   return {
-    date: new Date(day * msPerDay).toISOString().slice(0, 10),
+    date: dateOfDay(day),
     minute: minutes - day * minutesPerDay,
     weekday: (((day + epochWeekday) % 7) + 7) % 7,
   };
+}
+
+/** Most instants that come in a row are of one day. */
+let lastDay = { day: 0, date: "1970-01-01" };
+
+function dateOfDay(day: number): string {
+  if (day !== lastDay.day) {
+    lastDay = { day, date: new Date(day * msPerDay).toISOString().slice(0, 10) };
+  }
+  return lastDay.date;
 }
 
 /** Named days first, as far as the calendar reaches; the others by the week. */

@@ -11,7 +11,7 @@ import type {
   TenantId,
   VendorId,
 } from "../units.ts";
-import { canonicalJson } from "./canonical.ts";
+import { canonicalJson, type Canonical } from "./canonical.ts";
 import type {
   AnswerEvidence,
   AttemptEnd,
@@ -28,65 +28,76 @@ import type {
  * never left out; integers and telemetry are strings.
  */
 export function toRecordText(record: UsageRecord): string {
-  const { engineCounts: engine, gatewayCounts: gateway, evidence } = record;
-  return canonicalJson({
-    type: "usage",
-    v: "1",
-    record_id: record.id,
-    attempt_id: record.attempt,
-    request_id: record.request,
-    tenant_id: record.tenant,
-    vendor_id: record.vendor,
-    pool_id: record.pool,
-    region_id: record.region,
-    model_id: record.model,
-    model_rev: record.modelVersion,
-    engine: record.engine,
-    capabilities: [...record.capabilities].map(snake).toSorted(),
-    endpoint: record.endpoint,
-    gateway_id: record.gateway,
-    epoch: record.epoch,
-    producer_seq: record.producerSeq,
-    role: record.role,
-    winner: record.isWinner,
-    opened_us: record.openedUs,
-    dispatched_us: record.dispatchedUs ?? null,
-    first_byte_us: record.firstByteUs ?? null,
-    last_byte_us: record.lastByteUs ?? null,
-    cancel_us: record.cancelUs ?? null,
-    closed_us: record.closedUs,
-    clock_err_us: record.clockErrUs,
-    outcome: snake(record.end),
-    cancel_cause: record.cancelCause === undefined ? null : snake(record.cancelCause),
-    http_status: record.httpStatus === undefined ? null : String(record.httpStatus),
-    finish_reason: record.finishReason ?? null,
-    max_output: record.outputTokensMax ?? null,
-    eng_source: snake(engine.source),
-    eng_input: engine.input ?? null,
-    eng_cache_read: engine.cacheRead ?? null,
-    eng_cache_write: engine.cacheWrite ?? null,
-    eng_output: engine.output ?? null,
-    eng_reasoning: engine.reasoning ?? null,
-    ids_input: record.idsInput ?? null,
-    ids_output: record.idsOutput ?? null,
-    gw_source: gateway.source,
-    gw_input: gateway.input ?? null,
-    gw_output: gateway.output ?? null,
-    out_bytes: evidence.outBytes,
-    reasoning_bytes: evidence.reasoningBytes,
-    tool_bytes: evidence.toolBytes,
-    delivered_bytes: evidence.deliveredBytes,
-    chunks: evidence.chunks,
-    out_digest: evidence.outDigest,
-    flags: record.flags.map(snake),
-    book_id: record.priceBook,
-    price_version: record.priceVersion,
-    origin_id: record.origin,
-    service_class: record.serviceClass,
-    joules_expected: String(record.joulesExpected),
-    grams_co2_expected: String(record.gramsCo2Expected),
-  });
+  let text = "";
+  for (const [name, read] of written) text += `${name}${canonicalJson(read(record))}`;
+  return `{${text}}`;
 }
+
+type Field = readonly [name: string, read: (r: UsageRecord) => Canonical];
+
+/** In the order of their names, which is the order of the bytes. */
+const fields: readonly Field[] = [
+  ["attempt_id", (r) => r.attempt],
+  ["book_id", (r) => r.priceBook],
+  ["cancel_cause", (r) => (r.cancelCause === undefined ? null : snake(r.cancelCause))],
+  ["cancel_us", (r) => r.cancelUs ?? null],
+  ["capabilities", (r) => [...r.capabilities].map(snake).toSorted()],
+  ["chunks", (r) => r.evidence.chunks],
+  ["clock_err_us", (r) => r.clockErrUs],
+  ["closed_us", (r) => r.closedUs],
+  ["delivered_bytes", (r) => r.evidence.deliveredBytes],
+  ["dispatched_us", (r) => r.dispatchedUs ?? null],
+  ["endpoint", (r) => r.endpoint],
+  ["eng_cache_read", (r) => r.engineCounts.cacheRead ?? null],
+  ["eng_cache_write", (r) => r.engineCounts.cacheWrite ?? null],
+  ["eng_input", (r) => r.engineCounts.input ?? null],
+  ["eng_output", (r) => r.engineCounts.output ?? null],
+  ["eng_reasoning", (r) => r.engineCounts.reasoning ?? null],
+  ["eng_source", (r) => snake(r.engineCounts.source)],
+  ["engine", (r) => r.engine],
+  ["epoch", (r) => r.epoch],
+  ["finish_reason", (r) => r.finishReason ?? null],
+  ["first_byte_us", (r) => r.firstByteUs ?? null],
+  ["flags", (r) => r.flags.map(snake)],
+  ["gateway_id", (r) => r.gateway],
+  ["grams_co2_expected", (r) => String(r.gramsCo2Expected)],
+  ["gw_input", (r) => r.gatewayCounts.input ?? null],
+  ["gw_output", (r) => r.gatewayCounts.output ?? null],
+  ["gw_source", (r) => r.gatewayCounts.source],
+  ["http_status", (r) => (r.httpStatus === undefined ? null : String(r.httpStatus))],
+  ["ids_input", (r) => r.idsInput ?? null],
+  ["ids_output", (r) => r.idsOutput ?? null],
+  ["joules_expected", (r) => String(r.joulesExpected)],
+  ["last_byte_us", (r) => r.lastByteUs ?? null],
+  ["max_output", (r) => r.outputTokensMax ?? null],
+  ["model_id", (r) => r.model],
+  ["model_rev", (r) => r.modelVersion],
+  ["opened_us", (r) => r.openedUs],
+  ["origin_id", (r) => r.origin],
+  ["out_bytes", (r) => r.evidence.outBytes],
+  ["out_digest", (r) => r.evidence.outDigest],
+  ["outcome", (r) => snake(r.end)],
+  ["pool_id", (r) => r.pool],
+  ["price_version", (r) => r.priceVersion],
+  ["producer_seq", (r) => r.producerSeq],
+  ["reasoning_bytes", (r) => r.evidence.reasoningBytes],
+  ["record_id", (r) => r.id],
+  ["region_id", (r) => r.region],
+  ["request_id", (r) => r.request],
+  ["role", (r) => r.role],
+  ["service_class", (r) => r.serviceClass],
+  ["tenant_id", (r) => r.tenant],
+  ["tool_bytes", (r) => r.evidence.toolBytes],
+  ["type", () => "usage"],
+  ["v", () => "1"],
+  ["vendor_id", (r) => r.vendor],
+  ["winner", (r) => r.isWinner],
+];
+
+/** Names as they stand in the text: a record is written for every attempt. */
+const written = fields.map(([name, read], index): Field => {
+  return [`${index === 0 ? "" : ","}"${name}":`, read];
+});
 
 /** Members of a text that `toRecordText` wrote: strings, but for the lists and the flag. */
 type Members = Readonly<Record<string, string | null>> & {
