@@ -124,7 +124,8 @@ async function aborted(signal: AbortSignal): Promise<void> {
 async function closed(dev: Dev): Promise<void> {
   const timer = setTimeout(() => {
     process.stderr.write(
-      `tokengrid: expected all parts to end within ${stopGraceMs / 1_000} s; leaving\n`,
+      `tokengrid: expected all parts to end within ${stopGraceMs / 1_000} s, found the ${dev.closing() ?? "process"} still busy; leaving
+`,
     );
     process.exit(1);
   }, stopGraceMs);

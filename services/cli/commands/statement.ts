@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { Command, Option } from "commander";
 import { PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";
 import {
@@ -5,6 +6,7 @@ import {
   type Statement,
   StatementSchema,
 } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
+import { UsageService } from "../../wire/gen/tokengrid/v1/usage_pb.js";
 import {
   answered,
   client,
@@ -120,15 +122,29 @@ async function close(
   return present(statement);
 }
 
-/** Who has a pool now, or had a statement before. */
+/** Who has a pool now, had a statement before, or was paid for something lately. */
 async function vendorIds(options: ServerOptions): Promise<string[]> {
-  const { pools } = await answered(options, () => client(PoolService, options).list({}));
-  const { statements } = await client(SettlementService, options).list({ limit: listLimit });
+  const { statements } = await answered(options, () =>
+    client(SettlementService, options).list({ limit: listLimit }),
+  );
+  const { usages } = await client(UsageService, options).list({ limit: listLimit });
   const ids = [
-    ...pools.map(({ registration }) => registration?.vendorId ?? ""),
+    ...(await vendorsOfPools(options)),
     ...statements.map(({ vendorId }) => vendorId),
+    ...usages.map(({ record }) => record?.vendorId ?? ""),
   ];
   return [...new Set(ids)].filter((id) => id !== "").toSorted();
+}
+
+/** Settlement may have an address of its own, where nobody knows the pools. */
+async function vendorsOfPools(options: ServerOptions): Promise<string[]> {
+  try {
+    const { pools } = await client(PoolService, options).list({});
+    return pools.map(({ registration }) => registration?.vendorId ?? "");
+  } catch (error) {
+    if (error instanceof ConnectError && error.code === Code.Unimplemented) return [];
+    throw error;
+  }
 }
 
 async function list(options: ListOptions): Promise<ExitCode> {

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { serveConsole } from "../../control/console.ts";
 import { openControl } from "../../control/main.ts";
@@ -42,10 +43,13 @@ export interface Dev {
   readonly died: Promise<never>;
   /** In order: no new requests, streams end, usage is shipped, the books are closed. */
   close(): Promise<void>;
+  /** The part that is being closed now. */
+  closing(): string | undefined;
 }
 
 const reportIntervalMs = 1_000;
 const reportWaitMs = 15_000;
+const reportAskMs = 50;
 
 /** Opens everything in one process. If a part cannot be opened, those before it are closed again. */
 export async function openDev(options: DevOptions): Promise<Dev> {
@@ -93,17 +97,18 @@ async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
       poolsReporting(rpcUrl(options, back.rpcPort), prepared.operatorKey, pools),
     died: fleet?.died ?? new Promise<never>(() => undefined),
     close: () => stack.close(),
+    closing: () => stack.closing,
   };
 }
 
 async function openGround(options: DevOptions, stack: Stack): Promise<Ground> {
   const folder = createDataFolder(options.dataPath);
   const lock = lockFolder(folder);
-  stack.push(() => lock.unlock());
+  stack.push("lock", () => lock.unlock());
   const stop = new AbortController();
-  stack.push(() => stop.abort());
+  stack.push("signal", () => stop.abort());
   const registry = await openSqliteRegistry(folder.registry);
-  stack.push(() => registry.close());
+  stack.push("registry", () => registry.close());
   const parties = options.isSimulated ? loadFleet() : nobody;
   const prepared = await prepare({ folder, registry, parties, nowUs: BigInt(Date.now()) * 1_000n });
   const { registry: metrics, onLogMessage } = openMetrics(version());
@@ -125,14 +130,14 @@ async function openBack(ground: Ground): Promise<Back> {
   const { options, folder, registry, log, metrics, stack, signal } = ground;
   const shared = { registry, log, metrics, clock: systemClock, signal };
   const settlement = await openSettlement({ ...shared, ledgerPath: folder.ledger });
-  stack.push(() => settlement.close());
+  stack.push("settlement", () => settlement.close());
   const control = await openControl({
     ...shared,
     geography: loadGeography(),
     replica: "control-1" as ReplicaId,
     journalFolder: folder.journal,
   });
-  stack.push(() => control.close());
+  stack.push("control", () => control.close());
   const isReady = (): boolean => control.isReady() && settlement.isReady();
   const server = await listening("rpc", options.ports.rpc, () =>
     serveRpc({
@@ -150,7 +155,7 @@ async function openBack(ground: Ground): Promise<Back> {
       log,
     }),
   );
-  stack.push(() => server.close());
+  stack.push("RPC server", () => server.close());
   return { rpcPort: server.port, control, settlement, isReady };
 }
 
@@ -166,7 +171,7 @@ async function openPools(ground: Ground, rpcPort: number): Promise<FleetThread> 
       logLevel: options.logLevel,
     }),
   );
-  stack.push(() => fleet.close());
+  stack.push("simulated fleet", () => fleet.close());
   return fleet;
 }
 
@@ -189,7 +194,7 @@ async function openFront(ground: Ground, rpcPort: number): Promise<number> {
       signal,
     }),
   );
-  stack.push(() => gateway.close());
+  stack.push("gateway", () => gateway.close());
   return gateway.port;
 }
 
@@ -201,7 +206,7 @@ async function openWindows(
   const { options, metrics, log, stack } = ground;
   const { host, ports } = options;
   const stop = new AbortController();
-  stack.push(() => stop.abort());
+  stack.push("console and metrics", () => stop.abort());
   const { signal } = stop;
   return [
     await listening("console", ports.console, () =>
@@ -224,25 +229,18 @@ function rpcUrl({ host }: DevOptions, port: number): string {
   return `http://${reachable(host)}:${port}`;
 }
 
+/** Asks again and again: it is over in a second, and leaves no stream behind. */
 async function poolsReporting(
   url: string,
   credential: string,
   expected: readonly string[],
 ): Promise<number> {
-  if (expected.length === 0) return 0;
-  const enough = new AbortController();
-  const pools = createClient(PoolService, rpcTransport({ url, credential }));
-  const timer = setTimeout(() => enough.abort(), reportWaitMs);
-  let reporting = 0;
-  try {
-    for await (const { pools: now } of pools.watch({ intervalMs: 50 }, { signal: enough.signal })) {
-      reporting = now.filter(({ health }) => health === PoolHealth.FRESH).length;
-      if (reporting >= expected.length) break;
-    }
-  } catch (error) {
-    if (!enough.signal.aborted) throw error;
-  } finally {
-    clearTimeout(timer);
+  const service = createClient(PoolService, rpcTransport({ url, credential }));
+  const giveUpAt = performance.now() + reportWaitMs;
+  for (;;) {
+    const { pools } = await service.list({});
+    const fresh = pools.filter(({ health }) => health === PoolHealth.FRESH).length;
+    if (fresh >= expected.length || performance.now() > giveUpAt) return fresh;
+    await setTimeout(reportAskMs);
   }
-  return reporting;
 }

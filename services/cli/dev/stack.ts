@@ -1,24 +1,34 @@
+type Close = () => Promise<void> | void;
+
 /** Closes in the opposite order of opening, all of it, also if something fails on the way. */
 export interface Stack {
-  push(close: () => Promise<void> | void): void;
+  push(name: string, close: Close): void;
+  /** What is being closed now; undefined before and after. */
+  readonly closing: string | undefined;
   close(): Promise<void>;
 }
 
 export function openStack(): Stack {
-  const closers: (() => Promise<void> | void)[] = [];
+  const parts: { readonly name: string; readonly close: Close }[] = [];
+  let closing: string | undefined;
   return {
-    push: (close) => {
-      closers.push(close);
+    push: (name, close) => {
+      parts.push({ name, close });
+    },
+    get closing() {
+      return closing;
     },
     close: async () => {
       const faults: unknown[] = [];
-      for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
+      for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+        closing = part.name;
         try {
-          await close();
+          await part.close();
         } catch (error) {
           faults.push(error);
         }
       }
+      closing = undefined;
       if (faults.length > 0) throw new AggregateError(faults, "not all parts closed well");
     },
   };
