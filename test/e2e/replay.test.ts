@@ -39,18 +39,17 @@ interface ReportJson {
 }
 
 interface UsageJson {
-  readonly usages: readonly {
-    readonly amountNano: string;
-    readonly record: {
-      readonly recordId: string;
-      readonly requestId: string;
-      readonly outcome: string;
-    };
-  }[];
+  readonly amountNano?: string;
+  readonly record: {
+    readonly recordId: string;
+    readonly requestId: string;
+    readonly outcome: string;
+  };
 }
 
 let folder: string;
 let dev: DevProcess;
+const stops: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "tokengrid-replay-"));
@@ -58,6 +57,7 @@ beforeAll(async () => {
 }, 60_000);
 
 afterAll(async () => {
+  for (const stop of stops) await stop();
   await dev.stop();
   rmSync(folder, { recursive: true });
 }, 60_000);
@@ -99,10 +99,21 @@ async function replayed(...words: string[]): Promise<ReportJson> {
   return JSON.parse(ended.stdout) as ReportJson;
 }
 
-async function ledger(): Promise<UsageJson> {
-  const words = ["usage", "query", "--limit", "100000", "-o", "json"];
-  const { stdout } = await tokengrid(...words, "--addr", dev.urls["RPC"] ?? "");
-  return JSON.parse(stdout) as UsageJson;
+/** Every attempt in the ledger, over Connect JSON. */
+async function ledger(): Promise<UsageJson[]> {
+  const usages: UsageJson[] = [];
+  let pageToken = "";
+  do {
+    const response = await fetch(`${dev.urls["RPC"]}/tokengrid.v1.UsageService/List`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ limit: 500, pageToken }),
+    });
+    const page = (await response.json()) as { usages?: UsageJson[]; nextPageToken?: string };
+    usages.push(...(page.usages ?? []));
+    pageToken = page.nextPageToken ?? "";
+  } while (pageToken !== "");
+  return usages;
 }
 
 /** The share of each side's tokens, 0 for one without any. */
@@ -144,38 +155,111 @@ test("replay that is told to stop still reports what it sent", async () => {
   expect(report.attempts.ledgered).toBeGreaterThanOrEqual(report.requests.ok);
 }, 120_000);
 
-test("kill -9 in the middle of a replay and a restart lose no finished attempt and double none", async () => {
-  const trace = thinned(300, { every: 1, outputMax: 60 });
-  const words = ["--trace", trace, "--speed", "4", "-o", "json", ...where()];
-  const before = await countLedgered();
-  const replay = started(["replay", ...words]);
-  await untilLedgered(before, 10);
-  dev.child.kill("SIGKILL");
-  await once(dev.child, "exit");
-  const ports = Object.entries({ gateway: "gateway", RPC: "rpc" }).flatMap(([name, port]) => [
-    `--${port}-port`,
-    new URL(dev.urls[name] ?? "").port,
-  ]);
-  dev = await startDev(join(folder, "data"), ...ports);
+/** What is killed in the middle of a replay and started again. */
+interface Victim {
+  readonly gatewayUrl: string;
+  kill(): Promise<void>;
+  restart(): Promise<void>;
+}
 
-  const { code, stdout, stderr } = await replay.ended;
-  // 0 says that every request answered in full is in the ledger.
-  expect([code, stderr]).toEqual([0, expect.stringContaining("answered")]);
-  const report = JSON.parse(stdout) as ReportJson;
-  expect(report.requests.byOutcome["connection econnrefused"]).toBeGreaterThan(0);
-  expect(report.attempts.byEnd["gateway-crash"]).toBeGreaterThan(0);
+const victims: Readonly<Record<string, () => Promise<Victim>>> = {
+  "the gateway alone": gatewayAlone,
+  "everything, in one process": () => Promise.resolve(everything()),
+};
 
-  const { usages } = await ledger();
+for (const [what, open] of Object.entries(victims)) {
+  test(`kill -9 of ${what} in the middle of a replay and a restart lose no finished attempt and double none`, async () => {
+    const victim = await open();
+    const trace = thinned(220, { every: 1, outputMax: 60 });
+    const words = ["--trace", trace, "--speed", "4", "-o", "json", ...where()];
+    const before = await countLedgered();
+    const replay = started(["replay", ...words, "--gateway", victim.gatewayUrl]);
+    await untilLedgered(before, 10);
+    await victim.kill();
+    await victim.restart();
+
+    const { code, stdout, stderr } = await replay.ended;
+    // 0 says that every request answered in full is in the ledger.
+    expect([code, stderr]).toEqual([0, expect.stringContaining("answered")]);
+    const report = JSON.parse(stdout) as ReportJson;
+    const { ok, byOutcome } = report.requests;
+    const { byEnd } = report.attempts;
+    expect(byOutcome["connection econnrefused"]).toBeGreaterThan(0);
+    expect(byEnd["gateway-crash"]).toBeGreaterThan(0);
+    expect((byEnd["complete"] ?? 0) + (byEnd["gateway-crash"] ?? 0)).toBeGreaterThanOrEqual(ok);
+    await expectNothingDoubled(report);
+  }, 180_000);
+}
+
+async function expectNothingDoubled({ statements }: ReportJson): Promise<void> {
+  const usages = await ledger();
   const records = usages.map(({ record }) => record.recordId);
   const completed = usages
     .filter(({ record }) => record.outcome === "ATTEMPT_END_COMPLETE")
     .map(({ record }) => record.requestId);
   expect(new Set(records).size).toBe(records.length);
   expect(new Set(completed).size).toBe(completed.length);
-  const owed = usages.reduce((sum, { amountNano }) => sum + BigInt(amountNano), 0n);
-  const stated = report.statements.reduce((sum, { amountNano }) => sum + BigInt(amountNano), 0n);
+  const owed = usages.reduce((sum, { amountNano = "0" }) => sum + BigInt(amountNano), 0n);
+  const stated = statements.reduce((sum, { amountNano }) => sum + BigInt(amountNano), 0n);
   expect(stated).toBe(owed);
-}, 180_000);
+}
+
+/** A gateway in a process of its own beside the rest, with a spool of its own. */
+async function gatewayAlone(): Promise<Victim> {
+  let gateway = await startGateway(0);
+  stops.push(() => kill(gateway.child, "SIGTERM"));
+  return {
+    gatewayUrl: `http://127.0.0.1:${gateway.port}`,
+    kill: () => kill(gateway.child, "SIGKILL"),
+    restart: async () => {
+      gateway = await startGateway(gateway.port);
+    },
+  };
+}
+
+async function startGateway(port: number): Promise<{ child: ChildProcess; port: number }> {
+  const config = join(folder, "gateway.json");
+  const rpcUrl = dev.urls["RPC"];
+  const settings = {
+    ...{ port, rpcUrl, settlementUrl: rpcUrl, metricsPort: 0, gatewayId: "gateway-2" },
+    registryPath: join(folder, "data", "registry.sqlite"),
+    spoolFolder: join(folder, "spool-2"),
+  };
+  writeFileSync(config, JSON.stringify(settings));
+  const words = ["services/cli/main.ts", "serve", "gateway", "--config", config];
+  const child = spawn(process.execPath, words);
+  const found = Promise.withResolvers<number>();
+  let log = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    log += chunk.toString();
+    const [, listening] = /"port":(\d+),"msg":"gateway listens"/.exec(log) ?? [];
+    if (listening !== undefined) found.resolve(Number(listening));
+  });
+  child.once("exit", () =>
+    found.reject(new Error(`expected a gateway that listens, found ${log}`)),
+  );
+  return { child, port: await found.promise };
+}
+
+function everything(): Victim {
+  return {
+    gatewayUrl: new URL(dev.urls["gateway"] ?? "").origin,
+    kill: () => kill(dev.child, "SIGKILL"),
+    restart: async () => {
+      const ports = Object.entries({ gateway: "gateway", RPC: "rpc" }).flatMap(([name, port]) => [
+        `--${port}-port`,
+        new URL(dev.urls[name] ?? "").port,
+      ]);
+      dev = await startDev(join(folder, "data"), ...ports);
+    },
+  };
+}
+
+async function kill(child: ChildProcess, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill(signal);
+  await exited;
+}
 
 test("replay of a file that is no trace is refused, and nothing is sent", async () => {
   const path = join(folder, "no-trace.csv");
@@ -206,7 +290,7 @@ function started(words: readonly string[]): Started {
 }
 
 async function countLedgered(): Promise<number> {
-  return (await ledger()).usages.length;
+  return (await ledger()).length;
 }
 
 /** Until so many more attempts are in the ledger. */

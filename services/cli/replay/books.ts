@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import type { Client } from "@connectrpc/connect";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { tokenClassNames, type TokenClass, type Tokens } from "../../core/settlement/usage.ts";
 import type { AttemptId, InstantUs, RequestId, VendorId } from "../../core/units.ts";
 import type { LedgeredAttempt, StatementSummary } from "../../core/report.ts";
@@ -39,18 +39,28 @@ export async function ledgered(options: {
 }): Promise<{ readonly attempts: readonly LedgeredUsage[]; readonly missing: readonly string[] }> {
   const { answered, patienceMs } = options;
   const giveUpAt = performance.now() + patienceMs;
-  let attempts: LedgeredUsage[] = [];
+  let attempts: readonly LedgeredUsage[] = [];
   let quiet = 0;
   for (;;) {
-    const found = await listed(options);
+    const isLast = performance.now() > giveUpAt;
+    const found = (await listed(options).catch(unlessUnavailable(isLast))) ?? attempts;
     quiet = found.length > attempts.length ? 0 : quiet + 1;
     attempts = found;
     const known = new Set<string>(attempts.filter(isFinished).map(({ request }) => request));
     const missing = [...answered].filter((request) => !known.has(request));
-    const isOver = (missing.length === 0 && quiet >= quietLooks) || performance.now() > giveUpAt;
-    if (isOver) return { attempts, missing };
+    const isOver = missing.length === 0 && quiet >= quietLooks;
+    if (isOver || isLast) return { attempts, missing };
     await setTimeout(betweenLooksMs);
   }
+}
+
+/** Settlement may be starting again: what it cannot tell now it tells at the next look. */
+function unlessUnavailable(isLast: boolean): (error: unknown) => undefined {
+  return (error) => {
+    const isAway = error instanceof ConnectError && error.code === Code.Unavailable;
+    if (!isAway || isLast) throw error;
+    return undefined;
+  };
 }
 
 /**
