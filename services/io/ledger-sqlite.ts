@@ -63,7 +63,13 @@ export function openSqliteLedger(path: string): SqliteLedger {
   const schema = readFileSync(new URL("./ledger.sql", import.meta.url), "utf8");
   // In one transaction: half a schema is none, and the disk is waited for once.
   database.exec(`BEGIN IMMEDIATE; ${schema} ${triggers.join("\n")} COMMIT;`);
-  return new SqliteLedger(database);
+  return new SqliteLedger(database, "writer");
+}
+
+/** Opens a ledger that is there to look at it, while another process may be writing: nothing can be committed. */
+export function readSqliteLedger(path: string): LedgerStore {
+  const options = { readBigInts: true, readOnly: true, timeout: busyTimeoutMs };
+  return new SqliteLedger(new DatabaseSync(path, options), "reader");
 }
 
 export class SqliteLedger implements LedgerStore {
@@ -77,10 +83,11 @@ export class SqliteLedger implements LedgerStore {
   /** Why nothing can be committed any more: a commit failed, and what is on disk is not known. */
   #broken: unknown;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, use: "writer" | "reader") {
     this.#database = database;
-    const taken = this.#inTransaction(() => this.#get(sql.takeOver));
-    this.#epoch = int(taken ?? {}, "epoch");
+    const held =
+      use === "writer" ? this.#inTransaction(() => this.#get(sql.takeOver)) : this.#get(sql.epoch);
+    this.#epoch = int(held ?? {}, "epoch");
     this.#recordSeq = int(this.#get(sql.lastRecord) ?? {}, "last");
     this.#entrySeq = int(this.#get(sql.lastEntry) ?? {}, "last");
     this.#statementSeq = int(this.#get(sql.lastStatement) ?? {}, "last");

@@ -194,6 +194,10 @@ export class Ingest {
     this.#totals.keep(changes);
     for (const { book, version } of versions) this.#chargedVersions.add(`${book}@${version}`);
     this.#metrics.onCommitted(outcomes, changes.entries);
+    // Two records under one id are a defect of a gateway, or worse: someone must look.
+    for (const { record, status, reason } of outcomes) {
+      if (status === "conflict") this.#log.error({ record, reason }, "a record conflicts");
+    }
     if (changes.waiting.length + changes.released.length > 0) {
       this.#metrics.onWaiting(await this.#store.waitingCount());
     }

@@ -199,7 +199,7 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
   });
 }
 
-const emptyBatch = {
+export const emptyBatch = {
   posted: [],
   waiting: [],
   released: [],
