@@ -101,7 +101,7 @@ export function placementService(replica: Replica): ServiceImpl<typeof Placement
       );
       let seen = Math.max(0, decisions.count - backlog);
       let atMost: number = backlog;
-      while (!signal.aborted) {
+      for (;;) {
         const fresh = decisions.from(seen, atMost);
         const skipped = BigInt(Math.max(0, decisions.count - seen - fresh.length));
         seen = decisions.count;

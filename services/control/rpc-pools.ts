@@ -90,7 +90,7 @@ function viewerCalls(replica: Replica): Calls<"watch" | "list" | "get"> {
     async *watch({ intervalMs }, { values, signal }) {
       const caller = callerOf(values);
       let told = -1;
-      while (!signal.aborted) {
+      for (;;) {
         if (dispatcher.revision !== told) {
           told = dispatcher.revision;
           const pools = visible(replica, caller).map((pool) => toMessage(replica, pool));
@@ -121,7 +121,7 @@ function operatorCalls(replica: Replica): Calls<"cordon" | "uncordon" | "drain" 
       const cutAt = clock.now() + (deadlineMs === 0 ? drainDeadlineMsDefault : deadlineMs);
       await mark(replica, { pool: poolId, status: "draining", cutAt, reason, caller });
       let told = "";
-      while (!signal.aborted) {
+      for (;;) {
         const { state, leasesLeft, leasesCut } = drains.progress(poolId as PoolId);
         const progress = { state: drainStates.fromWord(state), leasesLeft, leasesCut };
         if (JSON.stringify(progress) !== told) yield progress;

@@ -32,11 +32,12 @@ export function healthRoutes(options: {
     },
     async *watch({ service }, { signal }) {
       let told: Status | undefined;
-      while (!signal.aborted) {
+      for (;;) {
         const status = statusOf(service);
         if (status !== told) yield { status };
         told = status;
         await wait(watchPollMs, undefined, { ref: false });
+        signal.throwIfAborted();
       }
     },
   });

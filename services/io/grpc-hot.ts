@@ -171,7 +171,11 @@ class Lane {
   #end(error: ConnectError | undefined, last?: Buffer): void {
     if (this.#isOver || this.#stream.destroyed) return;
     this.#isOver = true;
-    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(trailersOf(error)));
+    this.#stream.once("wantTrailers", () => {
+      this.#stream.sendTrailers(trailersOf(error));
+      // A caller who goes on sending is told that nobody listens.
+      if (!this.#stream.readableEnded) setImmediate(() => this.#stream.close());
+    });
     if (last === undefined) this.#stream.end();
     else this.#stream.end(last);
     // What the caller still sends is thrown away.

@@ -161,10 +161,11 @@ function openHttp1(handler: Handler, limits: Limits): Http1Server {
       maxHeaderSize: limits.headerBytesMax,
       headersTimeout: limits.headersMsMax,
       requestTimeout: limits.requestMsMax,
+      connectionsCheckingInterval: limits.headersMsMax / 2,
     },
     handler,
   );
-  // From this event on Node keeps the list by which connections time out and idle ones are closed.
+  // It never listens by itself, but only a server that does looks after its time limits.
   server.emit("listening");
   return server;
 }
