@@ -1,4 +1,4 @@
-/** The curve between demand and supply. */
+/** The curve between demand and supply, and the marks at its ends. */
 
 /**
  * @typedef {readonly [number, number]} Point
@@ -63,4 +63,16 @@ export function ring(context, [x, y], { radius, colour, share, alpha }) {
   context.arc(x, y, radius, -Math.PI / 2, -Math.PI / 2 + 2 * Math.PI * Math.min(1, share));
   context.stroke();
   context.globalAlpha = before;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Point} at
+ * @param {{ radius: number, colour: string }} look
+ */
+export function disc(context, [x, y], { radius, colour }) {
+  context.fillStyle = colour;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
 }

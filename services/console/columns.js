@@ -34,7 +34,7 @@ export const columns = [
     key: "region",
     rank: ({ region }) => `${region.side} ${region.id}`,
     show(cell, { region }) {
-      const dot = part(cell, 0, `dot ${region.role === "supply-hub" ? "west" : "east"}`);
+      const dot = part(cell, 0, `dot ${region.side} ${region.role}`);
       setTitle(dot, say.word("role", region.role));
       setText(part(cell, 1, ""), say.shortName(region));
     },

@@ -3,7 +3,7 @@
  * review number, points and a graticule do not.
  */
 
-import { arcBetween, pointOn, ring, trace } from "./arcs.js";
+import { arcBetween, disc, pointOn, ring, trace } from "./arcs.js";
 import { overModels } from "./grid.js";
 import { drawGround, projectionOver } from "./ground.js";
 import { placeLabels } from "./labels.js";
@@ -126,9 +126,9 @@ export class FlowMap {
       const point = projection([longitude, latitude]);
       if (point !== null) this.#pointById.set(id, point);
     }
-    const lights = [...this.#grid.regions.values()].map(({ id, role }) => ({
+    const lights = [...this.#grid.regions.values()].map(({ id, side }) => ({
       at: this.#pointById.get(id) ?? [0, 0],
-      colour: this.#colours[role === "supply-hub" ? "west" : "east"] ?? "",
+      colour: this.#colours[side] ?? "",
     }));
     const { grid = "", muted = "" } = this.#colours;
     drawGround(this.#ground, { projection, size, lights, grid, muted });
@@ -168,7 +168,7 @@ export class FlowMap {
       const at = this.#hubNames.get(region.id) ?? this.#pointById.get(region.id);
       if (at === undefined) continue;
       const button = this.#buttonByRegion.get(region.id) ?? this.#hubButton(region.id);
-      button.classList.toggle("supply", region.role === "supply-hub");
+      button.classList.toggle("west", region.side === "west");
       button.textContent = shortName(region);
       button.style.left = `${at[0]}px`;
       button.style.top = `${at[1]}px`;
@@ -262,24 +262,28 @@ export class FlowMap {
     context.globalAlpha = 1;
   }
 
-  /** A ring per hub: how much of its slots is leased. @param {CanvasRenderingContext2D} context */
+  /**
+   * A ring per hub: how much of its slots is leased. Supply hubs are full inside, demand hubs hollow.
+   * @param {CanvasRenderingContext2D} context
+   */
   #drawHubs(context) {
     const loads = this.#loads();
     const most = Math.max(1, ...[...loads.values()].map(({ slots }) => slots));
-    for (const { id, role } of this.#grid.regions.values()) {
+    for (const { id, role, side } of this.#grid.regions.values()) {
       const point = this.#pointById.get(id);
       const load = loads.get(id);
       if (point === undefined || load === undefined) continue;
-      const colour = this.#colours[role === "supply-hub" ? "west" : "east"] ?? "";
+      const colour = this.#colours[side] ?? "";
       const radius = 7 + 6 * Math.sqrt(load.slots / most);
       context.globalAlpha = this.#isDimmed(id) ? 0.35 : 1;
+      disc(context, point, { radius: radius - 4, colour: this.#colours["panel"] ?? "" });
       ring(context, point, { radius, colour, share: 1, alpha: 0.28 });
-      if (load.slots > 0)
+      if (load.slots > 0) {
         ring(context, point, { radius, colour, share: load.leased / load.slots, alpha: 1 });
-      context.fillStyle = load.isUp ? colour : (this.#colours["poor"] ?? "");
-      context.beginPath();
-      context.arc(point[0], point[1], radius - 4, 0, 2 * Math.PI);
-      context.fill();
+      }
+      const inside = load.isUp ? colour : (this.#colours["poor"] ?? "");
+      if (role === "supply-hub") disc(context, point, { radius: radius - 4, colour: inside });
+      else ring(context, point, { radius: radius - 5.5, colour: inside, share: 1, alpha: 0.9 });
     }
     context.globalAlpha = 1;
   }
