@@ -35,7 +35,7 @@ function isNews(progress: DrainResponse, last: DrainResponse | undefined): boole
 
 function show(poolId: string, { state, leasesLeft }: DrainResponse): void {
   if (state !== DrainState.DRAINING) return;
-  const line = `pool ${poolId}: draining, ${leasesLeft} ${leasesLeft === 1 ? "lease" : "leases"} left`;
+  const line = `pool ${poolId}: draining, ${leases(leasesLeft)} left`;
   process.stdout.write(process.stdout.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
 }
 
@@ -52,7 +52,7 @@ function conclude(poolId: string, last: DrainResponse | undefined): ExitCode {
     return 0;
   }
   if (last?.state === DrainState.CUT) {
-    say(`pool ${poolId}: the deadline passed, ${last.leasesCut} leases were cut`);
+    say(`pool ${poolId}: the deadline passed, ${leases(last.leasesCut)} cut`);
     return 2;
   }
   if (last?.state === DrainState.CANCELLED) {
@@ -60,6 +60,10 @@ function conclude(poolId: string, last: DrainResponse | undefined): ExitCode {
     return 2;
   }
   throw new Error(`expected the end of the drain of ${poolId}, found the end of the answer`);
+}
+
+function leases(count: number): string {
+  return count === 1 ? "1 lease" : `${count} leases`;
 }
 
 function say(line: string): void {

@@ -23,6 +23,8 @@ export const defaultRoundTripTimings: RoundTripTimings = { probeMs: 10_000, wind
 const originsMax = 64;
 /** The first request on a new connection pays for opening it, the second shows the way alone. */
 const probesPerRound = 2;
+/** What a busy start adds to one round is not in all of them, so the first ones follow each other soon. */
+const early = { rounds: 5, pauseMs: 300 } as const;
 const probeTimeoutMs = 5_000;
 
 interface Sample {
@@ -81,7 +83,7 @@ export class RoundTrips {
     readonly signal: AbortSignal;
   }): Promise<void> {
     const { directory, client, log, signal } = options;
-    while (!signal.aborted) {
+    for (let round = 0; !signal.aborted;) {
       await Promise.all([...directory.pools.values()].map((pool) => this.#probe(pool, options)));
       try {
         for (const [originId, roundTripMsByPool] of this.figures()) {
@@ -93,8 +95,9 @@ export class RoundTrips {
       } catch (error) {
         log.debug({ error: String(error) }, "round trips not reported");
       }
-      const isEmpty = directory.pools.size === 0;
-      const pauseMs = isEmpty ? 200 : this.#timings.probeMs * (0.8 + 0.4 * Math.random());
+      if (directory.pools.size > 0) round++;
+      const isEarly = round <= early.rounds;
+      const pauseMs = isEarly ? early.pauseMs : this.#timings.probeMs * (0.8 + 0.4 * Math.random());
       await delay(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
   }

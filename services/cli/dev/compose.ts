@@ -37,7 +37,7 @@ export interface Dev {
   readonly isFirstStart: boolean;
   /** Ids of the simulated pools. */
   readonly pools: readonly string[];
-  /** Resolves to the number of simulated pools that report, as soon as all do or the wait is over. */
+  /** Resolves to the number of simulated pools that report, when all do and the rest is ready, or the wait is over. */
   poolsReporting(): Promise<number>;
   /** Rejects if a part dies that nobody told to stop. */
   readonly died: Promise<never>;
@@ -79,12 +79,13 @@ async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
   const { folder, prepared } = ground;
   const back = await openBack(ground);
   const fleet = options.isSimulated ? await openPools(ground, back.rpcPort) : undefined;
-  const gatewayPort = await openFront(ground, back.rpcPort);
-  const [consolePort, metricsPort] = await openWindows(ground, back);
+  const gateway = await openFront(ground, back.rpcPort);
+  const isReady = (): boolean => back.isReady() && gateway.isReady();
+  const [consolePort, metricsPort] = await openWindows(ground, back.control, isReady);
   const pools = fleet?.pools ?? [];
   return {
     ports: {
-      gateway: gatewayPort,
+      gateway: gateway.port,
       rpc: back.rpcPort,
       console: consolePort,
       metrics: metricsPort,
@@ -94,7 +95,11 @@ async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
     isFirstStart: prepared.isFirstStart,
     pools,
     poolsReporting: () =>
-      poolsReporting(rpcUrl(options, back.rpcPort), prepared.operatorKey, pools),
+      poolsReporting(rpcUrl(options, back.rpcPort), {
+        credential: prepared.operatorKey,
+        expected: pools.length,
+        isReady,
+      }),
     died: fleet?.died ?? new Promise<never>(() => undefined),
     close: () => stack.close(),
     closing: () => stack.closing,
@@ -175,7 +180,9 @@ async function openPools(ground: Ground, rpcPort: number): Promise<FleetThread> 
   return fleet;
 }
 
-async function openFront(ground: Ground, rpcPort: number): Promise<number> {
+type Gateway = Awaited<ReturnType<typeof openGateway>>;
+
+async function openFront(ground: Ground, rpcPort: number): Promise<Gateway> {
   const { options, folder, registry, prepared, log, metrics, stack, signal } = ground;
   const gateway = await listening("gateway", options.ports.gateway, () =>
     openGateway({
@@ -195,13 +202,14 @@ async function openFront(ground: Ground, rpcPort: number): Promise<number> {
     }),
   );
   stack.push("gateway", () => gateway.close());
-  return gateway.port;
+  return gateway;
 }
 
 /** What people and Prometheus look through. Closed before the rest, so that nobody watches it go. */
 async function openWindows(
   ground: Ground,
-  back: Back,
+  control: Back["control"],
+  isReady: () => boolean,
 ): Promise<[console: number, metrics: number]> {
   const { options, metrics, log, stack } = ground;
   const { host, ports } = options;
@@ -213,13 +221,13 @@ async function openWindows(
       serveConsole({
         host,
         port: ports.console,
-        routes: (router) => back.control.routes(router),
+        routes: (router) => control.routes(router),
         log,
         signal,
       }),
     ),
     await listening("metrics", ports.metrics, () =>
-      serveMetrics({ host, port: ports.metrics, registry: metrics, isReady: back.isReady, signal }),
+      serveMetrics({ host, port: ports.metrics, registry: metrics, isReady, signal }),
     ),
   ];
 }
@@ -232,15 +240,20 @@ function rpcUrl({ host }: DevOptions, port: number): string {
 /** Asks again and again: it is over in a second, and leaves no stream behind. */
 async function poolsReporting(
   url: string,
-  credential: string,
-  expected: readonly string[],
+  options: {
+    readonly credential: string;
+    readonly expected: number;
+    readonly isReady: () => boolean;
+  },
 ): Promise<number> {
+  const { credential, expected, isReady } = options;
   const service = createClient(PoolService, rpcTransport({ url, credential }));
   const giveUpAt = performance.now() + reportWaitMs;
   for (;;) {
     const { pools } = await service.list({});
     const fresh = pools.filter(({ health }) => health === PoolHealth.FRESH).length;
-    if (fresh >= expected.length || performance.now() > giveUpAt) return fresh;
+    const isAll = fresh >= expected && isReady();
+    if (isAll || performance.now() > giveUpAt) return Math.min(fresh, expected);
     await setTimeout(reportAskMs);
   }
 }
