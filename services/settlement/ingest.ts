@@ -30,7 +30,7 @@ import { Totals } from "./totals.ts";
 /** Records of one transaction; a caller's own are never divided. */
 const batchRecordsMax = 256;
 /** Records that wait for their turn. Beyond them callers are told to come again. */
-export const queueRecordsMax = 20_000;
+const queueRecordsMax = 20_000;
 /** Records in quarantine that are looked at again together. */
 const releaseRecordsMax = 256;
 
@@ -71,6 +71,7 @@ export class Ingest {
   readonly #log: Log;
   readonly #producers: Producers;
   readonly #totals: Totals;
+  readonly #queueRecordsMax: number;
   readonly #queue: Job[] = [];
   readonly #chargedVersions = new Set<string>();
   #queuedRecords = 0;
@@ -85,7 +86,9 @@ export class Ingest {
     readonly metrics: SettlementMetrics;
     readonly log: Log;
     readonly producers: Producers;
+    readonly queueRecordsMax?: number;
   }) {
+    this.#queueRecordsMax = options.queueRecordsMax ?? queueRecordsMax;
     this.#store = options.store;
     this.#books = options.books;
     this.#contractOf = options.contractOf;
@@ -102,8 +105,10 @@ export class Ingest {
   /** Resolves when all of them are durable: one outcome for each, in their order. */
   async record(records: readonly UsageRecord[]): Promise<PostOutcome[]> {
     for (const record of records) revOf(record);
-    if (this.#queuedRecords + records.length > queueRecordsMax) {
-      throw toConnectError("SHED", `expected at most ${queueRecordsMax} records in the queue`, {
+    if (this.#queuedRecords + records.length > this.#queueRecordsMax) {
+      const found = this.#queuedRecords + records.length;
+      const message = `expected at most ${this.#queueRecordsMax} records in the queue, found ${found}`;
+      throw toConnectError("SHED", message, {
         retryAfterMs,
       });
     }

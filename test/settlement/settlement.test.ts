@@ -12,6 +12,7 @@ import type { AttemptId, GatewayId, RequestId, VendorId } from "../../services/c
 import { systemClock } from "../../services/io/clock.ts";
 import { openIdentities } from "../../services/io/grpc-identity.ts";
 import { createKey } from "../../services/io/keys.ts";
+import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { openLog } from "../../services/io/log.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
@@ -338,6 +339,17 @@ test("bad input is refused as a whole and changes nothing", async () => {
   expect(await codeOf(usage.record({ records: [] }))).toBe(Code.InvalidArgument);
   expect(await codeOf(usage.list({ pageToken: "x" }))).toBe(Code.InvalidArgument);
   expect((await usage.list({})).usages).toEqual([]);
+});
+
+test("fenced off by another writer, settlement says so and posts nothing more", async () => {
+  await send(attempt("a1"));
+  const other = openSqliteLedger(join(folder, "ledger.sqlite"));
+  expect(settlement.isReady()).toBe(true);
+  expect(await codeOf(send(attempt("a2")))).toBe(Code.Unavailable);
+  expect(settlement.isReady()).toBe(false);
+  expect(await codeOf(send(attempt("a3")))).toBe(Code.Unavailable);
+  expect((await other.recordsAfter(undefined, 9)).map(({ record }) => record)).toEqual(["a1:0"]);
+  await other.close();
 });
 
 describe("who may", () => {

@@ -1,0 +1,72 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { Registry as Metrics } from "prom-client";
+import { expect, test } from "vitest";
+import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { AttemptId } from "../../services/core/units.ts";
+import { systemClock } from "../../services/io/clock.ts";
+import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
+import { openLog } from "../../services/io/log.ts";
+import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
+import { Books } from "../../services/settlement/books.ts";
+import { Ingest } from "../../services/settlement/ingest.ts";
+import { SettlementMetrics } from "../../services/settlement/metrics.ts";
+import { Producers } from "../../services/settlement/producers.ts";
+import { contract, usageRecord } from "../core/settlement/fixtures.ts";
+
+async function openIngest(queueRecordsMax: number) {
+  const log = openLog({ role: "test", level: "silent" });
+  const registry = await openSqliteRegistry(":memory:");
+  const store = openSqliteLedger(":memory:");
+  const ingest = new Ingest({
+    store,
+    books: new Books({ registry, calendarOf: () => undefined, log }),
+    contractOf: () => contract(),
+    metrics: new SettlementMetrics(new Metrics()),
+    log,
+    producers: new Producers({ states: [], clock: systemClock, onLost: () => undefined }),
+    queueRecordsMax,
+  });
+  const close = async (): Promise<void> => {
+    await store.close();
+    await registry.close();
+  };
+  return { ingest, store, close };
+}
+
+/** Owed nothing, so that no price book is wanted. */
+function refused(name: string, seq: bigint): UsageRecord {
+  const attempt = name as AttemptId;
+  return usageRecord({ attempt, id: `${name}:0`, producerSeq: seq, end: "not-dispatched" });
+}
+
+test("more records than the queue holds are told to come again, and those in it are posted", async () => {
+  const { ingest, store, close } = await openIngest(3);
+  const ends = await Promise.allSettled([
+    ingest.record([refused("a1", 1n), refused("a2", 2n)]),
+    ingest.record([refused("a3", 3n), refused("a4", 4n)]),
+    ingest.record([refused("a5", 5n)]),
+  ]);
+  expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  const [, second] = ends;
+  expect(second).toMatchObject({ reason: expect.any(ConnectError) });
+  expect(second).toMatchObject({
+    reason: {
+      code: Code.ResourceExhausted,
+      rawMessage: "expected at most 3 records in the queue, found 4",
+    },
+  });
+  const again = await ingest.record([refused("a3", 3n), refused("a4", 4n)]);
+  expect(again.map(({ status }) => status)).toEqual(["posted", "posted"]);
+  expect((await store.recordsAfter(undefined, 9)).length).toBe(5);
+  expect(await store.producers()).toMatchObject([{ nextSeq: 6n, ahead: "" }]);
+  await close();
+});
+
+test("drain() resolves when what was accepted is durable", async () => {
+  const { ingest, store, close } = await openIngest(100);
+  const posted = [1, 2, 3].map((each) => ingest.record([refused(`a${each}`, BigInt(each))]));
+  await ingest.drain();
+  expect((await store.recordsAfter(undefined, 9)).length).toBe(3);
+  await Promise.all(posted);
+  await close();
+});
