@@ -14,7 +14,10 @@ export class ConfigError extends Error {
 }
 
 /** Reads YAML or JSON and returns what the schema says, with nothing optional left. */
-export function readConfig<Schema extends z.ZodType>(path: string, schema: Schema): z.output<Schema> {
+export function readConfig<Schema extends z.ZodType>(
+  path: string,
+  schema: Schema,
+): z.output<Schema> {
   let data: unknown;
   try {
     data = parse(readFileSync(path, "utf8"));

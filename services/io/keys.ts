@@ -21,7 +21,11 @@ export const keyRecordSchema = z.strictObject({
 
 export type KeyRecord = z.output<typeof keyRecordSchema>;
 
-const marks: Readonly<Record<KeyKind, string>> = { tenant: "sk-tg", vendor: "vk-tg", operator: "ok-tg" };
+const marks: Readonly<Record<KeyKind, string>> = {
+  tenant: "sk-tg",
+  vendor: "vk-tg",
+  operator: "ok-tg",
+};
 
 /** `sk-tg-<prefix>-<secret>`: 256 random bits, so a plain hash is enough. The secret is shown once. */
 export function createKey(options: {
