@@ -12,7 +12,7 @@ const title =
     ? "console in a browser (skipped: no chromium on PATH, none in TOKENGRID_TEST_CHROMIUM)"
     : "console in a browser";
 
-describe.skipIf(executablePath === undefined)(title, { timeout: 30_000 }, () => {
+describe.skipIf(executablePath === undefined)(title, () => {
   const stop = new AbortController();
   const complaints: string[] = [];
   let browser: Browser;
@@ -37,7 +37,7 @@ describe.skipIf(executablePath === undefined)(title, { timeout: 30_000 }, () => 
     await page.goto(url);
     await page.locator("#pools tbody tr").nth(199).waitFor();
     await page.locator("#placements button").first().waitFor();
-  }, 30_000);
+  });
 
   afterAll(async () => {
     await browser.close();

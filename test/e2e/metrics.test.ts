@@ -11,7 +11,7 @@ const linesMax = 4_000;
 const answered =
   'tokengrid_gateway_requests_total{api="chat_completions",code="200",outcome="ok"} 1';
 
-describe("metrics of tokengrid dev", { timeout: 60_000 }, () => {
+describe("metrics of tokengrid dev", () => {
   const data = mkdtempSync(join(tmpdir(), "tokengrid-metrics-"));
   const secret = "a prompt that must be nowhere: 7f3a9c";
   let dev: DevProcess;
@@ -39,12 +39,12 @@ describe("metrics of tokengrid dev", { timeout: 60_000 }, () => {
       expect(scraped).toContain(answered);
       return scraped;
     }, 10_000);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await dev.stop();
     rmSync(data, { recursive: true });
-  }, 60_000);
+  });
 
   test("every metric of the dashboards is there", () => {
     const known = new Set([...text.matchAll(/^# TYPE (\w+)/gm)].map(([, name = ""]) => name));

@@ -51,7 +51,7 @@ const cases: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { source, env, line, isClosed }] of Object.entries(cases)) {
-  test(`Tally says "${line}" when ${name}`, { timeout: 30_000 }, async () => {
+  test(`Tally says "${line}" when ${name}`, async () => {
     const { code, text, tally } = await tallied(source, env);
     expect({ tally, isClosed: code !== 0, isPrinted: text.split("\n").includes(line) }).toEqual({
       tally: `${line}\n`,
