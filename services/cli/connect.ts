@@ -20,31 +20,31 @@ export interface OutputOptions {
 
 /** Every command that talks to a server has these, with the same names and the same environment. */
 export function withServer(command: Command): Command {
-  return command
-    .optionsGroup("Server:")
-    .option(
-      "--addr <url>",
-      "RPC address of a control replica (env TOKENGRID_ADDR)",
-      fromEnvironment("addr") ?? defaultAddress,
-    )
-    .addOption(credentialOption());
+  const { address, credential } = serverOptions();
+  return command.addOption(address).addOption(credential);
 }
 
 export function withOutput(command: Command): Command {
-  return command
-    .optionsGroup("Output:")
-    .addOption(
-      new Option("-o, --output <format>", "how to print").choices(formats).default("table"),
-    );
+  return command.addOption(
+    new Option("-o, --output <format>", "how to print")
+      .choices(formats)
+      .default("table")
+      .helpGroup("Output:"),
+  );
 }
 
-function credentialOption(): Option {
-  const option = new Option(
+function serverOptions(): { readonly address: Option; readonly credential: Option } {
+  const address = new Option(
+    "--addr <url>",
+    "RPC address of a control replica (env TOKENGRID_ADDR)",
+  ).default(fromEnvironment("addr") ?? defaultAddress);
+  const credential = new Option(
     "--token-file <path>",
     "file with the credential (env TOKENGRID_TOKEN_FILE); without it a server on loopback takes the caller for an operator",
   );
-  const fromEnv = fromEnvironment("token-file");
-  return fromEnv === undefined ? option : option.default(fromEnv);
+  const tokenFile = fromEnvironment("token-file");
+  if (tokenFile !== undefined) credential.default(tokenFile);
+  return { address: address.helpGroup("Server:"), credential: credential.helpGroup("Server:") };
 }
 
 export function client<Service extends DescService>(

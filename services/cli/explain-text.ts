@@ -10,6 +10,7 @@ import type {
 import { ServiceClass, UnplaceableReason } from "../wire/gen/tokengrid/v1/placement_pb.js";
 import { FigureSource } from "../wire/gen/tokengrid/v1/pool_pb.js";
 import {
+  bold,
   brief,
   type Column,
   enumWord,
@@ -127,7 +128,7 @@ function bill(candidate: Candidate): string {
     return [`  ${name}`, grouped(costNano), yuan(costNano), remark(name, candidate)];
   });
   const total = ["  total", grouped(candidate.costNano), yuan(candidate.costNano), ""];
-  const place = `${candidate.poolId}  ${candidate.regionId}, ${candidate.vendorId}`;
+  const place = `${bold(candidate.poolId)}  ${candidate.regionId}, ${candidate.vendorId}`;
   return [
     `${place}\n`,
     textTable(billColumns, [...items, total]),

@@ -118,10 +118,6 @@ export function bold(text: string): string {
   return styleText("bold", text, { stream: process.stdout });
 }
 
-export function faint(text: string): string {
-  return styleText("dim", text, { stream: process.stdout });
-}
-
 /** `REALTIME_INTERACTIVE` with prefix `SERVICE_CLASS_` → `realtime-interactive`. */
 export function enumWord(name: string | undefined): string {
   return (name ?? "unspecified").toLowerCase().replaceAll("_", "-");

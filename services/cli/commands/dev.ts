@@ -24,8 +24,8 @@ const stopGraceMs = 20_000;
 export function command(): Command {
   return new Command("dev")
     .description(
-      "Control, gateway, settlement, console, metrics and simulated pools with their agents, in one process on\n" +
-        "embedded stores. Needs no configuration. The first start makes keys, prices and a policy in the data\n" +
+      "Control, gateway, settlement, console, metrics and simulated pools with their agents, in one process on " +
+        "embedded stores. Needs no configuration. The first start makes keys, prices and a policy in the data " +
         "folder, later ones use them. Ctrl-C lets streams end and closes the books; twice ends it at once.",
     )
     .option(

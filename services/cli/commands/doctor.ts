@@ -15,7 +15,7 @@ type Options = OutputOptions &
 export function command(): Command {
   return withOutput(new Command("doctor"))
     .description(
-      "Looks at Node, the ports, the data folder, the registry and the ledger, and changes nothing.\n" +
+      "Looks at Node, the ports, the data folder, the registry and the ledger, and changes nothing. " +
         "Exits with 2 if something has to be put right.",
     )
     .option(

@@ -26,7 +26,7 @@ const kinds: readonly KeyKind[] = ["tenant", "vendor", "operator"];
 export function command(): Command {
   return new Command("key")
     .description(
-      "Keys of tenants, vendors and operators. Works on the registry in the data folder; a running\n" +
+      "Keys of tenants, vendors and operators. Works on the registry in the data folder; a running " +
         "program sees the change within a second.",
     )
     .addCommand(createCommand())

@@ -53,7 +53,7 @@ function planCommand(): Command {
   return withOutput(withServer(new Command("plan")))
     .summary("what would be chosen now; takes no lease")
     .description(
-      "Decides and explains, and grants nothing. The request comes from a file (a PlaceRequest in YAML or\n" +
+      "Decides and explains, and grants nothing. The request comes from a file (a PlaceRequest in YAML or " +
         "JSON), from the options, or both; options win. Exits with 2 if no pool fits.",
     )
     .optionsGroup("Request:")
@@ -71,7 +71,7 @@ function explainCommand(): Command {
   return withOutput(withServer(new Command("explain")))
     .summary("why that pool: the bill of a decision")
     .description(
-      "Prints the record of the decisions made for a request: the policy row, every candidate with its terms,\n" +
+      "Prints the record of the decisions made for a request: the policy row, every candidate with its terms, " +
         "the inputs with their ages, who was out and why. `-o wide` writes out every candidate's bill.",
     )
     .argument("[id]", "a request or an attempt, as in the answer's x-request-id")

@@ -93,7 +93,8 @@ function watchCommand(): Command {
 export function intervalOption(): Option {
   return new Option("--interval <time>", "least time between two lists")
     .argParser(durationMs)
-    .default(1_000, "1s");
+    .default(1_000, "1s")
+    .helpGroup("Output:");
 }
 
 function steerCommand(name: string, summary: string): Command {
@@ -104,8 +105,8 @@ function drainCommand(): Command {
   return withServer(new Command("drain"))
     .summary("cordon, let leases end, cut what is left at the deadline")
     .description(
-      "Cordons the pool, waits until its leases have ended and cuts what is left at the deadline.\n" +
-        "Blocks and shows progress. Ctrl-C leaves the drain running; `pool uncordon` cancels it.\n" +
+      "Cordons the pool, waits until its leases have ended and cuts what is left at the deadline. " +
+        "Blocks and shows progress. Ctrl-C leaves the drain running; `pool uncordon` cancels it. " +
         "Exits with 2 if work was cut.",
     )
     .argument("<pool>", "id of the pool")

@@ -62,7 +62,7 @@ function generateCommand(): Command {
   return withOutput(withServer(new Command("generate")))
     .summary("make the statements of a period")
     .description(
-      "Makes the statement of every vendor, or of one. The same period again gives the same bytes unless usage\n" +
+      "Makes the statement of every vendor, or of one. The same period again gives the same bytes unless usage " +
         "came in since: then a new revision. Days and months are those of Asia/Shanghai.",
     )
     .requiredOption("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
@@ -74,7 +74,7 @@ function exportCommand(): Command {
   return withServer(new Command("export"))
     .summary("statements as FOCUS rows or as the canonical JSON text")
     .description(
-      "Writes statements to standard output: `focus` is CSV with the columns of the FinOps specification,\n" +
+      "Writes statements to standard output: `focus` is CSV with the columns of the FinOps specification, " +
         "`json` the canonical text that the digest is of, one statement per line.",
     )
     .argument("[statement...]", "ids, as `statement list` prints them")
