@@ -1,7 +1,7 @@
 import type { Placement } from "../core/lease.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
 import type { AttemptEnd, AttemptRole, CancelCause } from "../core/settlement/usage.ts";
-import type { InstantUs } from "../core/units.ts";
+import type { Instant, InstantUs } from "../core/units.ts";
 import type { AnswerMeter } from "./meter.ts";
 import type { PoolEntry, PoolModel } from "./pools.ts";
 import type { UnnumberedRecord } from "./spool.ts";
@@ -14,15 +14,15 @@ export interface AttemptPlan {
   readonly pool: PoolEntry;
   readonly poolModel: PoolModel;
   readonly role: AttemptRole;
-  readonly openedUs: InstantUs;
+  readonly openedAt: Instant;
 }
 
 /** When things happened, on the gateway's clock. */
 export interface AttemptTimes {
-  dispatchedUs: InstantUs | undefined;
-  firstByteUs: InstantUs | undefined;
-  lastByteUs: InstantUs | undefined;
-  cancelUs: InstantUs | undefined;
+  dispatchedAt: Instant | undefined;
+  firstByteAt: Instant | undefined;
+  lastByteAt: Instant | undefined;
+  cancelledAt: Instant | undefined;
 }
 
 /** The gateway's clock is set by the host: this is what hosts that are looked after keep to. */
@@ -33,7 +33,8 @@ const emptyDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 
 /** The record that stands if nothing more is ever written of the attempt. */
 export function draftOf(plan: AttemptPlan): UnnumberedRecord {
-  const { request, placement, pool, poolModel, role, openedUs } = plan;
+  const { request, placement, pool, poolModel, role } = plan;
+  const openedUs = toUs(plan.openedAt);
   return {
     id: `${request.attempt}:0`,
     attempt: request.attempt,
@@ -100,20 +101,23 @@ export function closedRecord(
     readonly httpStatus: number | undefined;
     readonly isWinner: boolean;
     readonly times: Readonly<AttemptTimes>;
-    readonly closedUs: InstantUs;
+    readonly closedAt: Instant;
     readonly meter: AnswerMeter;
     readonly deliveredBytes: number;
   },
 ): UnnumberedRecord {
-  const { meter, times, end, cancelCause, httpStatus, isWinner, closedUs } = outcome;
+  const { meter, times, end, cancelCause, httpStatus, isWinner, closedAt } = outcome;
   return {
     ...draft,
-    ...times,
+    dispatchedUs: optionalUs(times.dispatchedAt),
+    firstByteUs: optionalUs(times.firstByteAt),
+    lastByteUs: optionalUs(times.lastByteAt),
+    cancelUs: optionalUs(times.cancelledAt),
     end,
     cancelCause,
     httpStatus,
     isWinner,
-    closedUs,
+    closedUs: toUs(closedAt),
     finishReason: meter.finishReason,
     engineCounts: meter.usage.counts,
     gatewayCounts: { ...draft.gatewayCounts, output: BigInt(meter.deltas) },
@@ -126,18 +130,18 @@ export function watermarkOf(
   draft: UnnumberedRecord,
   meter: AnswerMeter,
   options: {
-    readonly atUs: InstantUs;
+    readonly at: Instant;
     readonly times: Readonly<AttemptTimes>;
     readonly deliveredBytes: number;
   },
 ): Watermark {
   const { input, cacheRead, output, reasoning } = meter.usage.counts;
-  const { times, atUs, deliveredBytes } = options;
+  const { times, at, deliveredBytes } = options;
   return {
     attempt: draft.attempt,
-    atUs: String(atUs),
-    dispatchedUs: times.dispatchedUs?.toString(),
-    firstByteUs: times.firstByteUs?.toString(),
+    atUs: String(toUs(at)),
+    dispatchedUs: optionalUs(times.dispatchedAt)?.toString(),
+    firstByteUs: optionalUs(times.firstByteAt)?.toString(),
     input: input?.toString(),
     cacheRead: cacheRead?.toString(),
     output: output?.toString(),
@@ -147,4 +151,12 @@ export function watermarkOf(
     deliveredBytes,
     chunks: meter.chunks,
   };
+}
+
+function toUs(at: Instant): InstantUs {
+  return BigInt(Math.round(at * 1_000));
+}
+
+function optionalUs(at: Instant | undefined): InstantUs | undefined {
+  return at === undefined ? undefined : toUs(at);
 }

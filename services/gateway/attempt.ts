@@ -1,11 +1,9 @@
 import type { AttemptEnd } from "../core/settlement/usage.ts";
-import type { InstantUs } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Answer } from "./answer.ts";
 import {
   closedRecord,
-  draftOf,
   watermarkOf,
   type AttemptPlan,
   type AttemptTimes,
@@ -55,6 +53,8 @@ export interface AttemptLimits {
 /** What is sent to the pool, and with whom the answer goes. */
 export interface AttemptOrder {
   readonly plan: AttemptPlan;
+  /** What the spool has of it already. */
+  readonly draft: UnnumberedRecord;
   readonly limits: AttemptLimits;
   readonly body: Buffer;
   readonly headers: Readonly<Record<string, string>>;
@@ -90,17 +90,18 @@ const afterDoneMs = 1_000;
 export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   readonly #parts: AttemptParts;
   readonly #order: AttemptOrder;
-  readonly #draft: UnnumberedRecord;
   readonly #meter: AnswerMeter;
   readonly #reader: ChunkReader;
   readonly #lease: LeaseHolder;
   readonly #onEnded: (ending: AttemptEnding) => void;
   readonly #times: AttemptTimes = {
-    dispatchedUs: undefined,
-    firstByteUs: undefined,
-    lastByteUs: undefined,
-    cancelUs: undefined,
+    dispatchedAt: undefined,
+    firstByteAt: undefined,
+    lastByteAt: undefined,
+    cancelledAt: undefined,
   };
+  /** What came in this turn of the loop. */
+  #packets: Buffer[] = [];
   #call: UpstreamCall | undefined;
   #dispatchedAt = 0;
   #headersAt: number | undefined;
@@ -122,14 +123,9 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#order = order;
     this.#onEnded = onEnded;
     const { plan, answer } = order;
-    this.#draft = draftOf(plan);
     this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities);
     this.#reader = new ChunkReader(this, answer.rewrite);
     this.#lease = new LeaseHolder(parts.placement, plan.placement, parts.log);
-  }
-
-  get draft(): UnnumberedRecord {
-    return this.#draft;
   }
 
   /** Sends it. The attempt is durable in the spool already. */
@@ -138,7 +134,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#dispatchedAt = performance.now();
     this.#lastPacketAt = this.#dispatchedAt;
     this.#mark = { at: this.#dispatchedAt, deltas: 0 };
-    this.#times.dispatchedUs = this.#nowUs();
+    this.#times.dispatchedAt = this.#parts.clock.now();
     answer.onDrain = () => this.#resume();
     answer.onGone = (why) => this.#stop(clientGone[why]);
     this.#parts.sweeper.add(this);
@@ -167,19 +163,25 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     if (status !== 200 || !contentType.startsWith("text/event-stream")) this.#errorBody = [];
   }
 
+  /** Engines send many small packets, often several at once: those of one turn are looked at together. */
   packet(bytes: Buffer): void {
+    this.#packets.push(bytes);
+    if (this.#packets.length === 1) process.nextTick(() => this.#read());
+  }
+
+  #read(): void {
+    const [first, ...others] = this.#packets;
+    if (first === undefined || this.#isOver) return;
+    this.#packets = [];
+    const bytes = others.length === 0 ? first : Buffer.concat([first, ...others]);
     const now = performance.now();
     this.#lastPacketAt = now;
-    if (this.#errorBody !== undefined) {
-      const held = this.#errorBody.reduce((sum, { length }) => sum + length, 0);
-      if (held < errorBodyBytesMax) this.#errorBody.push(bytes);
-      return;
-    }
-    this.#times.lastByteUs = this.#nowUs();
-    this.#times.firstByteUs ??= this.#times.lastByteUs;
+    if (this.#errorBody !== undefined) return this.#keepError(bytes);
+    this.#times.lastByteAt = this.#parts.clock.now();
+    this.#times.firstByteAt ??= this.#times.lastByteAt;
     const shown = this.#reader.read(bytes);
     this.#meter.settle();
-    if (this.#doneAt !== undefined) return;
+    if (this.#doneAt !== undefined || this.#verdict !== undefined) return;
     if (this.#meter.deltas > 0) this.#firstTokenAt ??= now;
     this.#commit();
     if (this.#reader.problem !== undefined) this.#broken(shown);
@@ -187,7 +189,13 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     else if (!this.#order.answer.send(shown)) this.#pause();
   }
 
+  #keepError(bytes: Buffer): void {
+    const held = this.#errorBody?.reduce((sum, { length }) => sum + length, 0) ?? 0;
+    if (held < errorBodyBytesMax) this.#errorBody?.push(bytes);
+  }
+
   end(): void {
+    this.#read();
     if (this.#errorBody !== undefined) {
       const body = Buffer.concat(this.#errorBody);
       return this.#finish(this.#verdict ?? rejected(this.#status ?? 0, body));
@@ -203,6 +211,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   }
 
   failed(error: UpstreamError): void {
+    this.#read();
     const isWhole = this.#doneAt !== undefined || this.#meter.isFinished;
     if (this.#verdict === undefined && isWhole) return this.end();
     if (this.#verdict !== undefined) return this.#finish(this.#verdict);
@@ -295,7 +304,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     if (this.#verdict !== undefined || this.#isOver) return;
     this.#verdict = verdict;
     const isCancel = verdict.end === "client-cancel" || verdict.end === "gateway-cancel";
-    if (isCancel) this.#times.cancelUs = this.#nowUs();
+    if (isCancel) this.#times.cancelledAt = this.#parts.clock.now();
     this.#call?.abort();
   }
 
@@ -319,8 +328,8 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#mark = { at: now, deltas };
     const { deliveredBytes } = this.#order.answer;
     this.#parts.spool.watermark(
-      watermarkOf(this.#draft, this.#meter, {
-        atUs: this.#nowUs(),
+      watermarkOf(this.#order.draft, this.#meter, {
+        at: this.#parts.clock.now(),
         times: this.#times,
         deliveredBytes,
       }),
@@ -346,13 +355,13 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     });
     this.#onEnded({
       end: verdict.end,
-      record: closedRecord(this.#draft, {
+      record: closedRecord(this.#order.draft, {
         end: verdict.end,
         cancelCause: verdict.cause,
         httpStatus: this.#status,
         isWinner: this.#isCommitted,
         times: this.#times,
-        closedUs: this.#nowUs(),
+        closedAt: this.#parts.clock.now(),
         meter: this.#meter,
         deliveredBytes: this.#order.answer.deliveredBytes,
       }),
@@ -376,9 +385,5 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     const tokens = this.#meter.tokens.outputTokens ?? this.#meter.deltas;
     if (this.#firstTokenAt === undefined || tokens < 2) return undefined;
     return (this.#lastPacketAt - this.#firstTokenAt) / (tokens - 1);
-  }
-
-  #nowUs(): InstantUs {
-    return BigInt(Math.round(this.#parts.clock.now() * 1_000));
   }
 }

@@ -24,7 +24,9 @@ export function readJsonBody(request: IncomingMessage, bytesMax: number): Promis
     request.once("end", () =>
       resolve(parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)),
     );
-    request.once("close", () => reject(new Refusal("CLIENT_GONE", "the client left")));
+    request.once("close", () => {
+      if (!request.complete) reject(new Refusal("CLIENT_GONE", "the client left"));
+    });
   });
 }
 

@@ -124,8 +124,8 @@ class Router {
   /** Undefined: this pool cannot be used after all, ask for another. */
   async #place(): Promise<AttemptPlan | Refusal | undefined> {
     const { request, signal, answer } = this.#job;
-    const openedUs = BigInt(Math.round(this.#parts.clock.now() * 1_000));
-    const attempt = uuidV7(this.#parts.clock.now()) as AttemptId;
+    const openedAt = this.#parts.clock.now();
+    const attempt = uuidV7(openedAt) as AttemptId;
     const placing: PlacementRequest = { ...request, attempt, excluded: new Set(this.#excluded) };
     const startedAt = performance.now();
     const outcome = await this.#ask(placing, signal);
@@ -145,7 +145,7 @@ class Router {
       return undefined;
     }
     const role = this.#attempts === 0 ? "primary" : "retry";
-    return { request: placing, placement, pool, poolModel: model, role, openedUs };
+    return { request: placing, placement, pool, poolModel: model, role, openedAt };
   }
 
   async #ask(
@@ -193,7 +193,7 @@ class Router {
       this.#record({ ...draft, end: "not-dispatched", closedUs: draft.openedUs });
       return new Refusal("CLIENT_GONE", "the client left");
     }
-    return this.#dispatch(this.#order(plan, leftMs));
+    return this.#dispatch(this.#order(plan, draft, leftMs));
   }
 
   async #dispatch(order: AttemptOrder): Promise<AttemptEnding> {
@@ -220,11 +220,12 @@ class Router {
     return ending;
   }
 
-  #order(plan: AttemptPlan, leftMs: number): AttemptOrder {
+  #order(plan: AttemptPlan, draft: UnnumberedRecord, leftMs: number): AttemptOrder {
     const { chat, answer, limits, isDebug, request, traceparent } = this.#job;
     const { placement, pool, poolModel } = plan;
     return {
       plan,
+      draft,
       limits,
       answer,
       body: chat.upstreamBody({

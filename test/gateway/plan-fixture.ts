@@ -71,6 +71,6 @@ export function plan(attempt: AttemptId): AttemptPlan {
     },
     poolModel: { version: "r1", capabilities: new Set(["cache-report"]) },
     role: "primary",
-    openedUs: 1_000_000n,
+    openedAt: 1_000,
   };
 }

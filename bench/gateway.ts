@@ -1,0 +1,337 @@
+/**
+ * What the gateway costs beside proxies that do less: the same client and the same backend, every part a process of
+ * its own, rounds that take turns, medians. `node bench/gateway.ts [rounds] [ms per round] [results file]`.
+ */
+
+import { fork, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { GatewayId, OriginId } from "../services/core/units.ts";
+import { openGateway } from "../services/gateway/main.ts";
+import { systemClock } from "../services/io/clock.ts";
+import { openLog } from "../services/io/log.ts";
+import { Registry as Metrics } from "../services/io/metrics.ts";
+import { openSqliteRegistry } from "../services/io/registry-sqlite.ts";
+import { eventMs, eventsPerAnswer, serveBackend } from "./gateway-backend.ts";
+import { openBackground } from "./gateway-background.ts";
+import { load } from "./gateway-client.ts";
+import { appendResult, resultsPath } from "./report.ts";
+import { interleave, median, quantile } from "./rounds.ts";
+
+/** Somebody who passes requests on to the backend. */
+interface Contestant {
+  readonly name: string;
+  readonly pid: number;
+  readonly port: number;
+  readonly path: string;
+  readonly key: string;
+  readonly model: string;
+}
+
+const [role = "main", ...args] = process.argv.slice(2);
+const roles: Readonly<Record<string, () => Promise<void>>> = {
+  backend: async () => tell({ port: await serveBackend() }),
+  background: async () => {
+    const [folder = "", endpoint = ""] = args;
+    const { rpcUrl, registryPath, key, credential, alias } = await openBackground({
+      folder,
+      endpoints: [endpoint],
+    });
+    tell({ rpcUrl, registryPath, key, credential, alias });
+  },
+  gateway: async () => {
+    const [folder = "", rpcUrl = "", registryPath = "", credential = ""] = args;
+    const gateway = await openGateway({
+      host: "127.0.0.1",
+      port: 0,
+      gatewayId: "bench" as GatewayId,
+      origin: "shanghai" as OriginId,
+      rpcUrl,
+      settlementUrl: rpcUrl,
+      credential,
+      registry: await openSqliteRegistry(registryPath),
+      spoolFolder: join(folder, "spool"),
+      log: openLog({ role: "gateway", level: "info" }),
+      metrics: new Metrics(),
+      clock: systemClock,
+      signal: new AbortController().signal,
+    });
+    while (!gateway.isReady()) await new Promise((resolve) => setTimeout(resolve, 10));
+    tell({ port: gateway.port });
+  },
+};
+
+async function main(): Promise<void> {
+  const rounds = Number(role === "main" ? 5 : role);
+  const [durationText = "1000", results = resultsPath] = args;
+  const durationMs = Number(durationText);
+  const folder = mkdtempSync(join(tmpdir(), "bench-gateway-"));
+  const children: ChildProcess[] = [];
+  try {
+    const contestants = await openContestants(folder, children);
+    await compare(contestants, { rounds, durationMs, results });
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function openContestants(folder: string, children: ChildProcess[]): Promise<Contestant[]> {
+  const backend = await start("backend", [], children);
+  const endpoint = `http://127.0.0.1:${backend.told["port"]}`;
+  const behind = await start("background", [folder, endpoint], children);
+  const { rpcUrl = "", registryPath = "", credential = "", key = "", alias = "" } = behind.told;
+  const gateway = await start("gateway", [folder, rpcUrl, registryPath, credential], children);
+  const path = "/v1/chat/completions";
+  const contestants: Contestant[] = [
+    {
+      name: "tokengrid",
+      pid: gateway.pid,
+      port: Number(gateway.told["port"]),
+      path,
+      key,
+      model: alias,
+    },
+    {
+      name: "direct",
+      pid: backend.pid,
+      port: Number(backend.told["port"]),
+      path,
+      key: "none",
+      model: "bench-model",
+    },
+  ];
+  for (const open of [openHaproxy, openNginx, openPortkey]) {
+    const peer = await open(folder, Number(backend.told["port"]), children);
+    if (peer !== undefined) contestants.push({ ...peer, path, key: "none", model: "bench-model" });
+  }
+  return contestants;
+}
+
+/** The three ways a chat is asked for, and how many at once. */
+const cases = {
+  plain: { connections: 32, body: { stream: false } },
+  burst: { connections: 32, body: { stream: true } },
+  paced: { connections: 32, body: { stream: true, user: "paced" } },
+} as const;
+
+async function compare(
+  contestants: readonly Contestant[],
+  {
+    rounds,
+    durationMs,
+    results,
+  }: { readonly rounds: number; readonly durationMs: number; readonly results: string },
+): Promise<void> {
+  for (const [name, { connections, body }] of Object.entries(cases)) {
+    const firsts = new Map<string, number[]>(contestants.map((each) => [each.name, []]));
+    const costs = await interleave(
+      Object.fromEntries(
+        contestants.map((each) => [
+          each.name,
+          async () => {
+            const before = cpuMs(each.pid);
+            const messages = [{ role: "user", content: "Tell me about the grid. ".repeat(20) }];
+            const text = JSON.stringify({ model: each.model, messages, ...body });
+            const { requests, firstByteMs } = await load({
+              ...each,
+              connections,
+              durationMs,
+              body: text,
+            });
+            firsts.get(each.name)?.push(...firstByteMs);
+            return (cpuMs(each.pid) - before) / requests;
+          },
+        ]),
+      ),
+      { rounds },
+    );
+    const conditions = {
+      rounds,
+      connections,
+      events: eventsPerAnswer,
+      eventMs: name === "paced" ? eventMs : 0,
+    };
+    const base = median(firsts.get("direct") ?? [0]);
+    for (const { name: who } of contestants) {
+      const first = firsts.get(who) ?? [];
+      if (who !== "direct") {
+        const value = median(costs[who] ?? []);
+        appendResult(
+          {
+            name: `gateway/${name}/${who}/cpu`,
+            unit: "CPU-ms per request",
+            value,
+            conditions,
+          },
+          results,
+        );
+      }
+      const added = {
+        p50: median(first) - base,
+        p99: quantile(first, 0.99) - quantile(firsts.get("direct") ?? [0], 0.99),
+      };
+      if (who === "direct" || name !== "paced") continue;
+      appendResult(
+        {
+          name: `gateway/${name}/${who}/first-token-p50`,
+          unit: "ms added",
+          value: added.p50,
+          conditions,
+        },
+        results,
+      );
+      appendResult(
+        {
+          name: `gateway/${name}/${who}/first-token-p99`,
+          unit: "ms added",
+          value: added.p99,
+          conditions,
+        },
+        results,
+      );
+    }
+  }
+}
+
+/** User and system time of a process with all its threads, in ms. */
+function cpuMs(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+async function start(
+  name: string,
+  options: readonly string[],
+  children: ChildProcess[],
+): Promise<{ pid: number; told: Readonly<Record<string, string>> }> {
+  const child = fork(import.meta.filename, [name, ...options], {
+    stdio: ["ignore", "inherit", "ignore", "ipc"],
+  });
+  children.push(child);
+  const [told] = (await once(child, "message")) as [Record<string, string>];
+  return { pid: child.pid ?? 0, told };
+}
+
+function tell(what: Readonly<Record<string, string | number>>): void {
+  process.send?.(what);
+}
+
+type Peer = Pick<Contestant, "name" | "pid" | "port"> | undefined;
+
+async function openHaproxy(
+  folder: string,
+  backendPort: number,
+  children: ChildProcess[],
+): Promise<Peer> {
+  const port = await freePort();
+  const path = join(folder, "haproxy.cfg");
+  writeFileSync(
+    path,
+    `global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  option http-no-delay
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  http-reuse always
+frontend in
+  bind 127.0.0.1:${port}
+  default_backend pool
+backend pool
+  server pool 127.0.0.1:${backendPort}
+`,
+  );
+  return openPeer("haproxy", ["-v"], { args: ["-db", "-f", path], port, children });
+}
+
+async function openNginx(
+  folder: string,
+  backendPort: number,
+  children: ChildProcess[],
+): Promise<Peer> {
+  const port = await freePort();
+  const path = join(folder, "nginx.conf");
+  writeFileSync(
+    path,
+    `daemon off; master_process off; pid ${folder}/nginx.pid; error_log /dev/null;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  upstream pool { server 127.0.0.1:${backendPort}; keepalive 256; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass http://pool; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off;
+    }
+  }
+}
+`,
+  );
+  return openPeer("nginx", ["-v"], { args: ["-c", path, "-p", folder], port, children });
+}
+
+/** Undefined, and said so, where the program is not installed. */
+async function openPeer(
+  program: string,
+  probe: readonly string[],
+  options: {
+    readonly args: readonly string[];
+    readonly port: number;
+    readonly children: ChildProcess[];
+  },
+): Promise<Peer> {
+  if (spawnSync(program, probe).error !== undefined) {
+    console.log(`${program}: not installed, left out`);
+    return undefined;
+  }
+  const child = spawn(program, options.args, { stdio: "ignore" });
+  options.children.push(child);
+  await reachable(options.port);
+  return { name: program, pid: child.pid ?? 0, port: options.port };
+}
+
+async function openPortkey(
+  _folder: string,
+  _backendPort: number,
+  _children: ChildProcess[],
+): Promise<Peer> {
+  try {
+    import.meta.resolve("@portkey-ai/gateway");
+  } catch {
+    console.log("portkey: not installed, left out");
+    return undefined;
+  }
+  return undefined;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+async function reachable(port: number): Promise<void> {
+  for (;;) {
+    try {
+      await fetch(`http://127.0.0.1:${port}/health`);
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+await (roles[role] ?? main)();
