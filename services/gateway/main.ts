@@ -9,7 +9,6 @@ import type { Registry } from "../io/registry.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
 import { PoolService } from "../wire/gen/tokengrid/v1/pool_pb.js";
-import { UsageService } from "../wire/gen/tokengrid/v1/usage_pb.js";
 import { openTenancy } from "./auth.ts";
 import { Refusal } from "./errors.ts";
 import { IdempotencyKeys } from "./idempotency.ts";
@@ -20,10 +19,11 @@ import { PoolDirectory } from "./pools.ts";
 import { RetryBudget } from "./retry-budget.ts";
 import { defaultRoundTripTimings, RoundTrips, type RoundTripTimings } from "./round-trips.ts";
 import { GatewayServer } from "./server.ts";
-import { shipRest, shipUsage } from "./ship.ts";
+import { shipRest, shipUsage, type Shipping } from "./ship.ts";
 import { defaultSpoolLimits, openSpool, type SpoolLimits } from "./spool.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Upstreams } from "./upstream.ts";
+import { recordSender } from "./usage-sender.ts";
 
 export interface GatewayOptions {
   readonly host: string;
@@ -96,7 +96,6 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     onFsync: (ms) => metrics.fsync.observe(ms / 1_000),
   });
   const pools = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
-  const usage = createClient(UsageService, rpcTransport({ url: settlementUrl, credential }));
   const directory = new PoolDirectory({
     client: pools,
     log,
@@ -121,7 +120,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     origin: options.origin,
     limits: { ...defaultRequestLimits, ...options.limits },
   };
-  const shipping = { spool, client: usage, log, signal: stop.signal };
+  const send = recordSender({ url: settlementUrl, credential });
+  const shipping = { spool, send, log, signal: stop.signal };
   const tasks = [
     shipUsage(shipping),
     directory.watch(stop.signal),
@@ -165,7 +165,7 @@ async function drain(server: GatewayServer, { live }: OpenAiParts, drainMs: numb
 }
 
 /** What cannot be shipped now stays in the spool for the next start. */
-async function shipLast(shipping: Parameters<typeof shipRest>[0]): Promise<void> {
+async function shipLast(shipping: Shipping): Promise<void> {
   try {
     await Promise.race([shipRest(shipping), delay(shipRestMs, undefined, { ref: false })]);
   } catch (error) {

@@ -1,31 +1,29 @@
-import { Code, ConnectError, type Client } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../io/log.ts";
-import {
-  RecordStatus,
-  type RecordResult,
-  type UsageRecord,
-  type UsageService,
-} from "../wire/gen/tokengrid/v1/usage_pb.js";
-import type { Batch, Spool } from "./spool.ts";
+import { RecordStatus, type RecordResult } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import type { Batch, Spool, SpooledRecord } from "./spool.ts";
+import type { SendRecords } from "./usage-sender.ts";
+
+/** What shipping works with. */
+export interface Shipping {
+  readonly spool: Spool;
+  readonly send: SendRecords;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
 
 const recordsPerBatchMax = 1_000;
 /** Records that close within it travel together. */
-const gatherMs = 20;
+const gatherMs = 50;
 const backoffMsMin = 100;
 const backoffMsMax = 10_000;
-const timeoutMs = 30_000;
 
 /**
  * Sends what the spool holds to settlement until the signal says stop. A record leaves the spool only when the
  * ledger said what became of it; no answer, or one that is none, means sending it again.
  */
-export async function shipUsage(options: {
-  readonly spool: Spool;
-  readonly client: Client<typeof UsageService>;
-  readonly log: Log;
-  readonly signal: AbortSignal;
-}): Promise<void> {
+export async function shipUsage(options: Shipping): Promise<void> {
   const { spool, signal, log } = options;
   let backoffMs = backoffMsMin;
   signal.addEventListener("abort", () => spool.wake());
@@ -52,7 +50,7 @@ export async function shipUsage(options: {
 }
 
 /** One try at what is left, for a gateway that is closing. */
-export async function shipRest(options: Parameters<typeof shipUsage>[0]): Promise<void> {
+export async function shipRest(options: Shipping): Promise<void> {
   for (;;) {
     const batch = await options.spool.nextBatch(recordsPerBatchMax);
     if (batch.records.length === 0) return;
@@ -60,11 +58,11 @@ export async function shipRest(options: Parameters<typeof shipUsage>[0]): Promis
   }
 }
 
-async function ship(batch: Batch, options: Parameters<typeof shipUsage>[0]): Promise<void> {
-  const { spool, client, log } = options;
+async function ship(batch: Batch, options: Shipping): Promise<void> {
+  const { spool, send, log } = options;
   try {
-    const { results } = await client.record({ records: [...batch.records] }, { timeoutMs });
-    confirm(batch.records, results, log);
+    const bytes = batch.records.map((record) => record.bytes);
+    confirm(batch.records, await send(bytes), log);
   } catch (error) {
     if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
     await shipOneByOne(batch.records, options);
@@ -74,16 +72,15 @@ async function ship(batch: Batch, options: Parameters<typeof shipUsage>[0]): Pro
 
 /** One record that settlement cannot read must not hold up the others. */
 async function shipOneByOne(
-  records: readonly UsageRecord[],
-  { spool, client, log }: Parameters<typeof shipUsage>[0],
+  records: readonly SpooledRecord[],
+  { spool, send, log }: Shipping,
 ): Promise<void> {
   for (const record of records) {
     try {
-      const { results } = await client.record({ records: [record] }, { timeoutMs });
-      confirm([record], results, log);
+      confirm([record], await send([record.bytes]), log);
     } catch (error) {
       if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
-      log.error({ record: record.recordId, error: error.rawMessage }, "usage record set aside");
+      log.error({ record: record.id, error: error.rawMessage }, "usage record set aside");
       await spool.setAside(record);
     }
   }
@@ -91,25 +88,25 @@ async function shipOneByOne(
 
 /** Throws unless the ledger said what became of every record. */
 function confirm(
-  records: readonly UsageRecord[],
+  records: readonly SpooledRecord[],
   results: readonly RecordResult[],
   log: Log,
 ): void {
   const statusById = new Map(results.map(({ recordId, status }) => [recordId, status]));
-  for (const { recordId } of records) {
-    switch (statusById.get(recordId)) {
+  for (const { id } of records) {
+    switch (statusById.get(id)) {
       case RecordStatus.POSTED:
       case RecordStatus.EXISTS:
         break;
       case RecordStatus.QUARANTINED:
-        log.warn({ record: recordId }, "usage record in quarantine");
+        log.warn({ record: id }, "usage record in quarantine");
         break;
       case RecordStatus.CONFLICT:
-        log.error({ record: recordId }, "another usage record has this id, ours was not posted");
+        log.error({ record: id }, "another usage record has this id, ours was not posted");
         break;
       case RecordStatus.UNSPECIFIED:
       case undefined:
-        throw new Error(`settlement said nothing of the record ${recordId}`);
+        throw new Error(`settlement said nothing of the record ${id}`);
     }
   }
 }

@@ -7,10 +7,7 @@ import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Position } from "../io/segment-records.ts";
 import { openSegments, SegmentsError, type Segments } from "../io/segments.ts";
-import {
-  UsageRecordSchema,
-  type UsageRecord as WireUsageRecord,
-} from "../wire/gen/tokengrid/v1/usage_pb.js";
+import { UsageRecordSchema } from "../wire/gen/tokengrid/v1/usage_pb.js";
 import { fromUsageRecord, toUsageRecord } from "../wire/usage.ts";
 import { crashed, recover } from "./spool-recovery.ts";
 import { toSpooled, spooledKinds, type Watermark } from "./spooled.ts";
@@ -23,9 +20,15 @@ export class MeteringError extends Error {
 /** A record as the attempt's owner knows it: the spool numbers it. */
 export type UnnumberedRecord = Omit<UsageRecord, "gateway" | "epoch" | "producerSeq">;
 
+/** A closed record as bytes of its message, ready to be sent. */
+export interface SpooledRecord {
+  readonly id: string;
+  readonly bytes: Uint8Array;
+}
+
 /** Closed records that the ledger has not confirmed yet, in the order of the spool. */
 export interface Batch {
-  readonly records: readonly WireUsageRecord[];
+  readonly records: readonly SpooledRecord[];
   /** Behind the last one. */
   readonly next: Position;
   readonly bytes: number;
@@ -119,18 +122,21 @@ export class Spool {
 
   /** The oldest records that are not confirmed, at most so many. Empty if all are. */
   async nextBatch(recordsMax: number): Promise<Batch> {
-    const records: WireUsageRecord[] = [];
+    const records: SpooledRecord[] = [];
     let next = this.#acknowledged;
     let bytes = 0;
     for await (const spooled of this.#segments.read(this.#acknowledged)) {
       next = spooled.next;
       if (spooledKinds.get(spooled.bytes[0]) !== "closed") continue;
-      records.push(fromBinary(UsageRecordSchema, spooled.bytes.subarray(1)));
+      const body = spooled.bytes.subarray(1);
+      records.push({ id: idIn(body), bytes: body });
       bytes += spooled.bytes.length - 1;
       if (records.length >= recordsMax) break;
     }
     const [oldest] = records;
-    if (oldest !== undefined) this.#unacknowledged.oldestUs = oldest.closedUs;
+    if (oldest !== undefined) {
+      this.#unacknowledged.oldestUs = fromBinary(UsageRecordSchema, oldest.bytes).closedUs;
+    }
     return { records, next, bytes };
   }
 
@@ -144,12 +150,9 @@ export class Spool {
   }
 
   /** A record that settlement cannot read is kept for people, and does not hold up the others. */
-  async setAside(record: WireUsageRecord): Promise<void> {
-    const path = join(
-      this.#options.folder,
-      `refused-${record.recordId.replaceAll(/[^\w.-]/g, "_")}.bin`,
-    );
-    await writeFile(path, toBinary(UsageRecordSchema, record), { flush: true });
+  async setAside({ id, bytes }: SpooledRecord): Promise<void> {
+    const path = join(this.#options.folder, `refused-${id.replaceAll(/[^\w.-]/g, "_")}.bin`);
+    await writeFile(path, bytes, { flush: true });
   }
 
   /** Resolves when a record was closed, or on `wake`. For one waiter. */
@@ -233,4 +236,11 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const spool = new Spool(options, segments, { epoch, acknowledged: found.acknowledged });
   await spool.resume(found);
   return spool;
+}
+
+/** Field 1 stands first: its tag, its length in one byte, as ids are short, and its text. */
+function idIn(bytes: Buffer): string {
+  const [tag, length = 0] = bytes;
+  if (tag === 0x0a && length < 0x80) return bytes.toString("utf8", 2, 2 + length);
+  return fromBinary(UsageRecordSchema, bytes).recordId;
 }

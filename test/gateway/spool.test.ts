@@ -1,4 +1,5 @@
-import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import { fromBinary, create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,10 +14,13 @@ import {
   type UnnumberedRecord,
 } from "../../services/gateway/spool.ts";
 import {
+  RecordRequestSchema,
+  RecordResultSchema,
   RecordStatus,
-  UsageService,
+  UsageRecordSchema,
   type UsageRecord,
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { recordRequest, type SendRecords } from "../../services/gateway/usage-sender.ts";
 import { log } from "./control-fixture.ts";
 import { plan } from "./plan-fixture.ts";
 
@@ -50,29 +54,24 @@ function complete(attempt: string): UnnumberedRecord {
 function ledger(answer: (record: UsageRecord) => RecordStatus = () => RecordStatus.POSTED) {
   const posted = new Map<string, UsageRecord>();
   const calls: number[] = [];
-  const transport = createRouterTransport(({ service }) => {
-    service(UsageService, {
-      record: ({ records }) => {
-        calls.push(records.length);
-        return {
-          results: records.map((record) => {
-            const status = answer(record);
-            if (status === RecordStatus.POSTED) posted.set(record.recordId, record);
-            return { recordId: record.recordId, status };
-          }),
-        };
-      },
+  const send: SendRecords = async (sent) => {
+    const { records } = fromBinary(RecordRequestSchema, recordRequest(sent));
+    calls.push(records.length);
+    return records.map((record) => {
+      const status = answer(record);
+      if (status === RecordStatus.POSTED) posted.set(record.recordId, record);
+      return create(RecordResultSchema, { recordId: record.recordId, status });
     });
-  });
-  return { posted, calls, client: createClient(UsageService, transport) };
+  };
+  return { posted, calls, send };
 }
 
-function ship(spool: Spool, client: ReturnType<typeof ledger>["client"]): Promise<void> {
-  return shipRest({ spool, client, log, signal: new AbortController().signal });
+function ship(spool: Spool, send: SendRecords): Promise<void> {
+  return shipRest({ spool, send, log, signal: new AbortController().signal });
 }
 
 async function ids(spool: Spool): Promise<string[]> {
-  return (await spool.nextBatch(1_000)).records.map(({ recordId }) => recordId);
+  return (await spool.nextBatch(1_000)).records.map(({ id }) => id);
 }
 
 test("an attempt that was open when the gateway died is a record of its crash after the restart", async () => {
@@ -94,7 +93,8 @@ test("an attempt that was open when the gateway died is a record of its crash af
   await first.close(complete("a3"));
   await first.closeFiles();
   const second = await open();
-  const { records } = await second.nextBatch(10);
+  const batch = await second.nextBatch(10);
+  const records = batch.records.map(({ bytes }) => fromBinary(UsageRecordSchema, bytes));
   expect(
     records.map(({ recordId, outcome, engOutput, gwOutput, winner, outBytes, lastByteUs }) => [
       recordId,
@@ -134,8 +134,8 @@ test("what the ledger has is not sent again, also not after a restart", async ()
     await first.open(draft(attempt));
     await first.close(complete(attempt));
   }
-  const { posted, client } = ledger();
-  await ship(first, client);
+  const { posted, send } = ledger();
+  await ship(first, send);
   await first.open(draft("a3"));
   await first.close(complete("a3"));
   await first.closeFiles();
@@ -154,10 +154,10 @@ test("the spool shrinks when the ledger has the records, and not while an attemp
     await spool.close(complete(`a${number}`));
   }
   const full = await segments();
-  await ship(spool, ledger().client);
+  await ship(spool, ledger().send);
   expect(await segments()).toBeGreaterThanOrEqual(full);
   await spool.close(complete("long"));
-  await ship(spool, ledger().client);
+  await ship(spool, ledger().send);
   expect(await segments()).toBe(1);
   expect(spool.unacknowledged).toEqual({ records: 0, bytes: 0, oldestUs: 0n });
   await spool.closeFiles();
@@ -178,7 +178,7 @@ for (const [name, leaves] of Object.entries(answers)) {
     await spool.open(draft("a1"));
     await spool.close(complete("a1"));
     const status = RecordStatus[name as keyof typeof RecordStatus];
-    const shipped = await ship(spool, ledger(() => status).client).then(
+    const shipped = await ship(spool, ledger(() => status).send).then(
       () => true,
       () => false,
     );
@@ -198,11 +198,11 @@ test("a record that settlement cannot read is set aside, and the others go", asy
     await spool.open(draft(attempt));
     await spool.close(complete(attempt));
   }
-  const { posted, client } = ledger(({ attemptId }) => {
+  const { posted, send } = ledger(({ attemptId }) => {
     if (attemptId === "bad") throw new ConnectError("no", Code.InvalidArgument);
     return RecordStatus.POSTED;
   });
-  await ship(spool, client);
+  await ship(spool, send);
   expect([[...posted.keys()], await ids(spool)]).toEqual([["a1:0", "a2:0"], []]);
   expect(await readdir(folder)).toContain("refused-bad_0.bin");
   await spool.closeFiles();
@@ -212,8 +212,8 @@ test("batches have at most a thousand records", async () => {
   const spool = await open();
   const attempts = Array.from({ length: 1_100 }, (_, index) => `a${index}`);
   await Promise.all(attempts.map((attempt) => spool.close(complete(attempt))));
-  const { posted, calls, client } = ledger();
-  await ship(spool, client);
+  const { posted, calls, send } = ledger();
+  await ship(spool, send);
   expect([posted.size, calls]).toEqual([1_100, [1_000, 100]]);
   await spool.closeFiles();
 });
