@@ -152,8 +152,12 @@ function formats(digits) {
   let format = formatByDigits.get(digits);
   if (format === undefined) {
     // Both languages group by three and write a point, so one format serves both.
-    const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-    format = new Intl.NumberFormat("en-US", options);
+    format = new Intl.NumberFormat("en-US", {
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+      // No minus before what rounds to 0.
+      signDisplay: "negative",
+    });
     formatByDigits.set(digits, format);
   }
   return format;
