@@ -13,8 +13,9 @@ export function readMessage<Desc extends DescMessage>(
   path: string,
   schema: Desc,
 ): MessageShape<Desc> {
+  const text = readText(path);
   try {
-    return toMessage(readText(path), schema);
+    return toMessage(text, schema);
   } catch (cause) {
     throw new ConfigError(path, [cause instanceof Error ? cause.message : String(cause)]);
   }

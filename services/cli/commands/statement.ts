@@ -104,7 +104,9 @@ async function generate(options: GenerateOptions): Promise<ExitCode> {
 function generated(statements: readonly Statement[], isWide: boolean): string {
   const netNano = statements.reduce((sum, { totals }) => sum + (totals?.netNano ?? 0n), 0n);
   const attempts = statements.reduce((sum, { totals }) => sum + (totals?.attempts ?? 0n), 0n);
-  const total = textCard([["total", `${attempts} attempts, ${yuan(netNano)} CNY net`]]);
+  const total = textCard([
+    ["total", `${attempts} ${attempts === 1n ? "attempt" : "attempts"}, ${yuan(netNano)} CNY net`],
+  ]);
   return `${statementList(statements, isWide)}\n${total}`;
 }
 
