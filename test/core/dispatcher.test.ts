@@ -344,6 +344,12 @@ describe("leases", () => {
     expect(run.served().slotsLeased).toBe(0);
   });
 
+  test("leases of the same instant have fences of their own", () => {
+    const run = ready("a");
+    const fences = Array.from({ length: 5 }, (_, index) => run.lease(attempt(`r${index}/1`)).fence);
+    expect(fences).toEqual([1, 2, 3, 4, 5]);
+  });
+
   test("fences start from the clock, so that a replica that starts again goes on above", () => {
     const [before, after] = [ready("a"), ready("a")];
     before.now = after.now = 1_000;

@@ -1,15 +1,35 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Chooser } from "../../../services/core/placement/chooser.ts";
-import { decide, type Decision } from "../../../services/core/placement/decide.ts";
+import { candidateOf, decide, type Decision } from "../../../services/core/placement/decide.ts";
+import { floorOf } from "../../../services/core/placement/floor.ts";
+import { Prospect, toAsk } from "../../../services/core/placement/prospect.ts";
+import { standingOf } from "../../../services/core/placement/standing.ts";
+import type {
+  PolicyRow,
+  PoolCondition,
+  RowReason,
+} from "../../../services/core/placement/policy.ts";
 import type { PlacementRequest } from "../../../services/core/placement/request.ts";
 import { serviceClasses } from "../../../services/core/placement/request.ts";
 import type { Pool } from "../../../services/core/pool.ts";
-import type { AttemptId, OriginId, PoolId, TenantId } from "../../../services/core/units.ts";
+import type { AttemptId, OriginId, PoolId, RowId, TenantId } from "../../../services/core/units.ts";
 import { parsePolicy, defaultPolicyYaml } from "../../../services/io/policy-file.ts";
 import { loadGeography } from "../../../services/io/preset.ts";
 import { anyPool } from "./any-pool.ts";
-import { request } from "../fixtures.ts";
+import {
+  chat,
+  engineProfile,
+  figure,
+  modelReport,
+  policy,
+  pool,
+  poolServing,
+  price,
+  request,
+  shanghai,
+  snapshot,
+} from "../fixtures.ts";
 
 const geography = loadGeography();
 const parsed = parsePolicy(defaultPolicyYaml(), 1);
@@ -18,16 +38,16 @@ const shipped = "policy" in parsed ? parsed.policy : expect.unreachable();
 const anyRequest = fc
   .record({
     attempt: fc.integer({ min: 0, max: 9 }),
-    class: fc.constantFrom(...serviceClasses),
-    origin: fc.constantFrom("shanghai", "beijing", "urumqi", "nowhere"),
+    class: fc.constantFrom(...serviceClasses, "llm-interactive", "batch-offline"),
+    origin: fc.constantFrom("shanghai", "beijing", "nowhere"),
     tenant: fc.constantFrom("acme", "other"),
-    dataClass: fc.constantFrom("general", "personal", "core"),
-    inputTokens: fc.integer({ min: 1, max: 40_000 }),
+    dataClass: fc.constantFrom("general", "general", "personal", "core"),
+    inputTokens: fc.constantFrom(1, 500, 9_000, 30_000),
     outputTokensExpected: fc.option(fc.integer({ min: 1, max: 2_000 }), { nil: undefined }),
-    outputTokensMax: fc.option(fc.integer({ min: 1, max: 4_000 }), { nil: undefined }),
+    outputTokensMax: fc.constantFrom(undefined, undefined, 20, 2_000),
     deadlineMs: fc.option(fc.integer({ min: 1, max: 60_000 }), { nil: undefined }),
-    priceNanoMax: fc.option(fc.integer({ min: 0, max: 50_000_000 }), { nil: undefined }),
-    cached: fc.option(fc.integer({ min: 0, max: 40_000 }), { nil: undefined }),
+    priceNanoMax: fc.constantFrom(undefined, undefined, 20_000_000),
+    cached: fc.constantFrom(undefined, undefined, 400, 20_000),
     excluded: fc.boolean(),
   })
   .map(({ attempt, origin, tenant, cached, excluded, ...rest }): PlacementRequest =>
@@ -42,7 +62,8 @@ const anyRequest = fc
     }),
   );
 
-const pools = fc.array(anyPool(geography), { minLength: 1, maxLength: 10 });
+/** Not in all regions of the country: the more pools fit, the more there is to choose. */
+const pools = fc.array(anyPool(geography), { minLength: 4, maxLength: 16 });
 
 /** A run of one chooser: requests, and between them pools that become other values, and time. */
 const run = fc.array(
@@ -66,12 +87,118 @@ test("Chooser makes the decisions of decide(), whatever it was asked before", ()
         const place = step.place % current.length;
         current = current.with(place, named(step.becomes, place));
         const snapshot = { revision: 1, now, geography, pools: current };
-        const quick = chooser.choose(step.request, snapshot, shipped);
-        expect(plain(quick)).toEqual(plain(decide(step.request, snapshot, shipped)));
+        const quick = chooser.choose(step.request, snapshot, policyThatMinds);
+        expect(plain(quick)).toEqual(plain(decide(step.request, snapshot, policyThatMinds)));
       }
     }),
     { numRuns: 300 },
   );
+});
+
+test("a floor is never above the cost, for any pool and request", () => {
+  fc.assert(
+    fc.property(anyPool(geography), anyRequest, (pool, asked) => {
+      const served = pool.served.get(asked.model) ?? expect.unreachable();
+      const ask = toAsk(asked, policyThatMinds, { now: 0, geography });
+      const at = new Prospect(standingOf(pool, served, ask), ask);
+      const floor = floorOf(at, ask);
+      const { costNano } = candidateOf(at, ask);
+      fc.pre(ask.inputTokens + ask.outputTokensMax <= floor.kvTokensEachMax);
+      const perInput = asked.cachedTokensAt.size > 0 ? floor.perCachedToken : floor.perInputToken;
+      const floorNano =
+        floor.base + perInput * ask.inputTokens + floor.perOutputToken * ask.outputTokens;
+      expect(floorNano).toBeLessThanOrEqual(costNano + 4);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("Chooser works out the cost of few pools: floors are close to costs", () => {
+  const [one, ...others] = fc.sample(anyPool(geography), { numRuns: 200, seed: 7 });
+  const gaps = [one, ...others].flatMap((pool) => {
+    const asked = request({ class: "batch-offline" });
+    const served = pool?.served.get(asked.model);
+    if (pool === undefined || served === undefined || served.report?.waitingRequests?.value)
+      return [];
+    const ask = toAsk(asked, shipped, { now: 0, geography });
+    const at = new Prospect(standingOf(pool, served, ask), ask);
+    const floor = floorOf(at, ask);
+    const floorNano =
+      floor.base + floor.perInputToken * ask.inputTokens + floor.perOutputToken * ask.outputTokens;
+    return [candidateOf(at, ask).costNano - floorNano];
+  });
+  const middle = gaps.toSorted((a, b) => a - b)[Math.floor(gaps.length / 2)];
+  expect(middle).toBeLessThan(100_000);
+});
+
+test("Chooser draws among equal costs as decide() does", () => {
+  const pools = ["a", "b", "c", "d", "e"].map((id) => pool(id));
+  const chooser = new Chooser();
+  for (let index = 0; index < 40; index++) {
+    const asked = request({ attempt: `r${index}/1` as AttemptId });
+    const at = snapshot(index % 2 === 0 ? pools : pools.toReversed());
+    expect(plain(chooser.choose(asked, at, policy()))).toEqual(plain(decide(asked, at, policy())));
+  }
+});
+
+test("Chooser sees that a path has become too long, or a pool full, or its figures old", () => {
+  const long = new Map([[shanghai, figure(46)]]);
+  const dear = price({ outputPicoPerToken: 20_000_000 });
+  const changes: Partial<Pool>[] = [
+    { roundTripMsFrom: long },
+    { status: "cordoned" },
+    { reportedAt: -10_000 },
+    { share: 0 },
+    { pue: figure(1) },
+    { mlpsLevel: 1 },
+    { tags: new Set(["other"]) },
+    { dataClasses: new Set() },
+  ];
+  const strict = {
+    ...shipped,
+    rows: [
+      ...shipped.rows,
+      requirement("latency-circle", { pueAbove: 1, tags: new Set(["good"]) }),
+    ],
+  };
+  const asked = request({ mlpsLevelMin: 2, dataClass: "personal" });
+  const chooser = new Chooser();
+  for (const change of changes) {
+    // Whichever changes is the cheaper one. All else of it stays the same value.
+    const tags = new Set(["good"]);
+    const cheap = pool("a", { tags });
+    const fit = [cheap, poolServing("b", { price: dear }, { tags })];
+    const changed = fit.with(0, { ...cheap, ...change });
+    expect(decide(asked, snapshot(fit), strict)).toMatchObject({ pool: "a" });
+    expect(decide(asked, snapshot(changed), strict)).toMatchObject({ pool: "b" });
+    for (const pools of [fit, changed, fit]) {
+      expect(plain(chooser.choose(asked, snapshot(pools), strict))).toEqual(
+        plain(decide(asked, snapshot(pools), strict)),
+      );
+    }
+  }
+});
+
+test("Chooser looks at a pool whose KV cache is too small for its floor to hold", () => {
+  const heavy = { ...engineProfile, stepBaseMs: 1, stepMsPerSequence: 10, kvTokensTotal: 4_000 };
+  const report = modelReport({ runningRequests: figure(100) });
+  const full = poolServing("full", { engineProfile: heavy, report, slotsTotal: 400 });
+  const minds = policy({ carbonNanoPerGram: 80_000 });
+  const asked = request({ inputTokens: 1_800, outputTokensMax: 200 });
+  const ask = toAsk(asked, minds, { now: 0, geography });
+  const at = new Prospect(standingOf(full, at0(full), ask), ask);
+  const floor = floorOf(at, ask);
+  const floorNano =
+    floor.base + floor.perInputToken * ask.inputTokens + floor.perOutputToken * ask.outputTokens;
+  const { costNano } = candidateOf(at, ask);
+  expect(floorNano).toBeGreaterThan(costNano + 1_000);
+  const between = Math.round((floorNano + costNano) / 2);
+  const plainly = decide(asked, snapshot([pool("other")]), minds);
+  const outputPico = 8_000_000 + ((between - costOf(plainly)) * 1_000) / 200;
+  const other = poolServing("other", { price: price({ outputPicoPerToken: outputPico }) });
+  const both = snapshot([other, full]);
+  expect(decide(asked, both, minds)).toMatchObject({ pool: "full" });
+  expect(new Chooser().choose(asked, both, minds)).toMatchObject({ pool: "full" });
 });
 
 test("Chooser keeps the bills of a decision when the pools have become others", () => {
@@ -102,6 +229,31 @@ test("Chooser forgets what it kept when the policy changes", () => {
     );
   }
 });
+
+/** All terms at once. */
+const policyThatMinds = { ...shipped, powerShare: 0.5 };
+
+function costOf(decision: Decision): number {
+  return decision.kind === "placed" ? decision.costNano : expect.unreachable();
+}
+
+function at0(each: Pool) {
+  return each.served.get(chat) ?? expect.unreachable();
+}
+
+function requirement(reason: RowReason, condition: PoolCondition): PolicyRow {
+  return {
+    kind: "require",
+    id: "X1" as RowId,
+    textEn: "",
+    textZh: "",
+    basis: "house default",
+    sources: [],
+    when: {},
+    reason,
+    pool: condition,
+  };
+}
 
 function named(pool: Pool, place: number): Pool {
   return { ...pool, id: `pool-${place}` as PoolId };
