@@ -28,7 +28,8 @@ import { ControlMetrics } from "./metrics.ts";
 import { openPoolGauges } from "./pool-gauges.ts";
 import { openRegistryFeed, policyKey, policyRecordSchema } from "./registry-feed.ts";
 import type { Replica } from "./replica.ts";
-import { hotMethods, routes } from "./rpc.ts";
+import { hotMethods } from "./rpc-hot.ts";
+import { routes } from "./rpc.ts";
 import { inheritedUntil, markNoLeases, shareOfOnlyReplica } from "./shares.ts";
 
 export { configSchema } from "./config.ts";

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
-import type { Lease, PlaceOutcome } from "../core/lease.ts";
+import type { PlaceOutcome } from "../core/lease.ts";
 import type { Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
 import type { LeaseId } from "../core/units.ts";
@@ -21,6 +21,7 @@ import {
   type RenewRequest,
   type RenewResponseSchema,
 } from "../wire/gen/tokengrid/v1/placement_pb.js";
+import type { HeldLease, Hold, ReleasedHold } from "../wire/place-codec.ts";
 import { fromPlaceOutcome, toAttemptOutcome, toPlacementRequest } from "../wire/placement.ts";
 import { requireOperator } from "./caller.ts";
 import { outcomeOf, type Decisions } from "./decisions.ts";
@@ -44,19 +45,28 @@ export function place(replica: Replica, request: PlacementRequest): PlaceOutcome
 }
 
 /** Undefined: the lease expired, was released, or the fence is too old. */
-export function renew(replica: Replica, lease: LeaseId, fence: number): Lease | undefined {
-  const effects = replica.step({ kind: "lease-renewed", at: replica.clock.now(), lease, fence });
-  return effects.find((effect) => effect.kind === "renewed")?.lease;
+export function renew({ clock, step }: Replica, { lease, fence }: Hold): HeldLease | undefined {
+  const at = clock.now();
+  const effects = step({ kind: "lease-renewed", at, lease, fence });
+  const renewed = effects.find((effect) => effect.kind === "renewed")?.lease;
+  if (renewed === undefined) return undefined;
+  const { id, pool, expiresAt } = renewed;
+  return { lease: id, pool, fence: renewed.fence, ttlMs: Math.max(0, Math.floor(expiresAt - at)) };
 }
 
 /** Releasing a lease that is gone changes nothing. */
-export function release(replica: Replica, message: ReleaseRequest): void {
+export function release(replica: Replica, { lease, fence, outcome }: ReleasedHold): void {
   const { clock, step, metrics } = replica;
-  const lease = message.leaseId as LeaseId;
-  const fence = Number(message.fence);
-  const outcome = message.outcome === undefined ? undefined : toAttemptOutcome(message.outcome);
   step({ kind: "lease-released", at: clock.now(), lease, fence, outcome });
   metrics.countRelease(lease, outcome);
+}
+
+function toHold({ leaseId, fence, outcome }: ReleaseRequest): ReleasedHold {
+  return {
+    lease: leaseId as LeaseId,
+    fence: Number(fence),
+    outcome: outcome === undefined ? undefined : toAttemptOutcome(outcome),
+  };
 }
 
 export function placementService(replica: Replica): ServiceImpl<typeof PlacementService> {
@@ -76,7 +86,7 @@ export function placementService(replica: Replica): ServiceImpl<typeof Placement
     },
     release: (message, { values }) => {
       requireOperator(values);
-      release(replica, message);
+      release(replica, toHold(message));
       return {};
     },
     plan: ({ request }, { values }) => {
@@ -122,7 +132,7 @@ export function placeBatch(
   message: PlaceStreamRequest,
 ): MessageInitShape<typeof PlaceStreamResponseSchema> {
   // First what frees slots, then what keeps them, then what takes them.
-  for (const each of message.releases) release(replica, each);
+  for (const each of message.releases) release(replica, toHold(each));
   return {
     renewals: message.renewals.map((each) => toRenewResponse(replica, each)),
     places: message.places.map((each) => placeOne(replica, each)),
@@ -148,14 +158,10 @@ function toRenewResponse(
   replica: Replica,
   { leaseId, fence }: RenewRequest,
 ): MessageInitShape<typeof RenewResponseSchema> {
-  const lease = renew(replica, leaseId as LeaseId, Number(fence));
-  if (lease === undefined) return { outcome: { case: "gone", value: { leaseId } } };
-  const value = {
-    leaseId: lease.id,
-    poolId: lease.pool,
-    fence: BigInt(lease.fence),
-    ttlMs: Math.max(0, Math.floor(lease.expiresAt - replica.clock.now())),
-  };
+  const held = renew(replica, { lease: leaseId as LeaseId, fence: Number(fence) });
+  if (held === undefined) return { outcome: { case: "gone", value: { leaseId } } };
+  const { lease, pool, ttlMs } = held;
+  const value = { leaseId: lease, poolId: pool, fence: BigInt(held.fence), ttlMs };
   return { outcome: { case: "lease", value } };
 }
 

@@ -7,7 +7,7 @@ import type { Identity } from "./grpc-identity.ts";
 /** One call of a hot method. Throws a `ConnectError` to end the call with it. */
 export interface HotCall {
   /** Bytes of a message in, bytes of its answer out. */
-  answer(message: Uint8Array): Uint8Array;
+  answer(message: Buffer): Uint8Array;
 }
 
 /**

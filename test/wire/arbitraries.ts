@@ -171,7 +171,10 @@ export const outcome: fc.Arbitrary<PlaceOutcome> = fc.oneof(
       "context-too-long",
     ),
     poolsByFilter: fc
-      .uniqueArray(fc.tuple(id<string>(), count), { selector: ([key]) => key, maxLength: 4 })
+      .uniqueArray(fc.tuple(id<string>(), fc.integer({ min: 1, max: 200 })), {
+        selector: ([key]) => key,
+        maxLength: 4,
+      })
       .map((pairs) => new Map(pairs)),
     retryAfterMs: count,
     policyRow: maybe(id<never>()),
