@@ -7,7 +7,7 @@ import type { Arrival } from "../../services/core/workload.ts";
 import { loadGeography } from "../../services/io/preset.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
 import { cityOf } from "../../services/sim/demand.ts";
-import { loadFleet } from "../../services/sim/fleet.ts";
+import { loadFleet, type Fleet } from "../../services/sim/fleet.ts";
 import {
   runWorld,
   type WorldFault,
@@ -21,7 +21,7 @@ const seeds = process.env.SEED
   : Array.from({ length: 25 }, (_, index) => index + 1);
 
 const startAt = Date.parse("2026-11-20T10:00:00+08:00");
-const fleet = loadFleet(undefined, startAt);
+const fleet = small(loadFleet(undefined, startAt));
 const geography = loadGeography();
 const azure = "bench/traces/azure-llm-2023/AzureLLMInferenceTrace_conv.csv";
 const mooncake = "bench/traces/mooncake-fast25/synthetic_trace.jsonl";
@@ -40,6 +40,27 @@ function options(seed: number, changes: Partial<WorldOptions> = {}): WorldOption
     onAnswer: () => undefined,
     ...changes,
   };
+}
+
+/** A quarter of the slots, so that a few hundred requests can fill it. */
+function small(whole: Fleet): Fleet {
+  const quarter = (slots: number): number => Math.ceil(slots / 4);
+  const pools = whole.pools.map(({ registration, engines }) => ({
+    registration: {
+      ...registration,
+      models: registration.models.map((model) => ({
+        ...model,
+        slotsTotal: quarter(model.slotsTotal),
+      })),
+    },
+    engines: new Map(
+      [...engines].map(([model, { profile, ...engine }]) => [
+        model,
+        { ...engine, profile: { ...profile, sequencesMax: quarter(profile.sequencesMax) } },
+      ]),
+    ),
+  }));
+  return { ...whole, pools };
 }
 
 /** Two minutes of requests, sometimes more than the fleet can hold. */
