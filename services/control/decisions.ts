@@ -10,6 +10,8 @@ export const decisionLimits = {
   /** Candidates and rejections of all decisions together: they are what takes memory. */
   billsMax: 200_000,
   ageMsMax: 3_600_000,
+  /** The newest of one request: attempts are few, and an id that is used for all is a mistake. */
+  perRequestMax: 64,
 } as const;
 
 /** How often the bounds are looked at: taking one off the front moves all the others. */
@@ -36,7 +38,7 @@ export class Decisions {
     this.#bills += billsOf(decision);
     const ofRequest = this.#byRequest.get(decision.request.request);
     if (ofRequest === undefined) this.#byRequest.set(decision.request.request, [decision]);
-    else ofRequest.push(decision);
+    else if (ofRequest.push(decision) > this.#limits.perRequestMax) ofRequest.shift();
     if (this.count % notesPerForgetting === 0) this.#forget(decision.decidedAt);
   }
 
@@ -85,9 +87,10 @@ export class Decisions {
 
   #unlist(decision: Decision): void {
     const { request } = decision.request;
-    const others = this.#byRequest.get(request)?.filter((each) => each !== decision) ?? [];
-    if (others.length === 0) this.#byRequest.delete(request);
-    else this.#byRequest.set(request, others);
+    const ofRequest = this.#byRequest.get(request);
+    // Forgotten in order: if it is still there, it is the oldest.
+    if (ofRequest?.[0] === decision) ofRequest.shift();
+    if (ofRequest?.length === 0) this.#byRequest.delete(request);
   }
 }
 

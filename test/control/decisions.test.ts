@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { Decisions } from "../../services/control/decisions.ts";
+import { decide } from "../../services/core/placement/decide.ts";
+import type { AttemptId, RequestId } from "../../services/core/units.ts";
+import { policy, pool, request, snapshot } from "../core/fixtures.ts";
+
+function decision(
+  number: number,
+  changes: { readonly request?: string; readonly at?: number } = {},
+) {
+  const { request: id = `r${number}`, at = 0 } = changes;
+  const wanted = request({ request: id as RequestId, attempt: `${number}` as AttemptId });
+  return decide(wanted, snapshot([pool("a"), pool("b")], { now: at }), policy());
+}
+
+function noted(limits: ConstructorParameters<typeof Decisions>[0], count: number) {
+  const decisions = new Decisions(limits);
+  for (let number = 0; number < count; number++) decisions.note(decision(number));
+  return decisions;
+}
+
+test("the newest decisions are kept, and each is found by its request and attempt", () => {
+  const decisions = noted({ decisionsMax: 300 }, 1_024);
+  expect(decisions.count).toBe(1_024);
+  expect(decisions.last?.attempt).toBe("1023");
+  expect(decisions.ofRequest("r1023")).toHaveLength(1);
+  expect(decisions.ofAttempt("1000")).toHaveLength(1);
+  expect(decisions.ofRequest("r0")).toEqual([]);
+  expect(decisions.from(0, 10_000)).toHaveLength(300);
+});
+
+test("decisions with many pools take the place of more", () => {
+  // One for the decision and one for each of its two pools.
+  expect(noted({ billsMax: 300 }, 1_024).from(0, 10_000)).toHaveLength(100);
+});
+
+test("decisions are forgotten by age", () => {
+  const decisions = new Decisions({ ageMsMax: 1_000 });
+  for (let number = 0; number < 255; number++) decisions.note(decision(number));
+  decisions.note(decision(255, { at: 5_000 }));
+  expect(decisions.from(0, 10_000).map(({ attempt }) => attempt)).toEqual(["255"]);
+});
+
+test("from() begins at the number asked for, or later if that is forgotten or too many", () => {
+  const decisions = noted({ decisionsMax: 300 }, 1_024);
+  expect(decisions.from(1_020, 10).map(({ attempt }) => attempt)).toEqual([
+    ...["1020", "1021", "1022", "1023"],
+  ]);
+  expect(decisions.from(1_020, 2).map(({ attempt }) => attempt)).toEqual(["1022", "1023"]);
+  expect(decisions.from(1_024, 10)).toEqual([]);
+});
+
+test("a request id that is used for everything keeps its newest alone", () => {
+  const decisions = new Decisions({ perRequestMax: 3 });
+  for (let number = 0; number < 1_000; number++) {
+    decisions.note(decision(number, { request: "same" }));
+  }
+  expect(decisions.ofRequest("same").map(({ attempt }) => attempt)).toEqual(["997", "998", "999"]);
+});
