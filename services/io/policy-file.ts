@@ -177,7 +177,7 @@ const outlineSchema = z
           .object({
             id: z.string().optional().catch(undefined),
             sources: z.array(z.unknown()).catch([]),
-            require: z.unknown(),
+            require: z.unknown().optional(),
             exempt: z.object({ of: z.string() }).optional().catch(undefined),
           })
           .catch({ id: undefined, sources: [], require: undefined, exempt: undefined }),
