@@ -7,8 +7,8 @@ import { poolsByFilter } from "../wire/decision.ts";
 /** How much is remembered: whichever bound is reached first. */
 export const decisionLimits = {
   decisionsMax: 100_000,
-  /** Candidates and rejections of all decisions together: they are what takes memory. */
-  billsMax: 200_000,
+  /** Pools of all decisions together, as a decision holds them as they were; a rejection weighs more. */
+  poolsMax: 2_000_000,
   ageMsMax: 3_600_000,
   /** The newest of one request: attempts are few, and an id that is used for all is a mistake. */
   perRequestMax: 64,
@@ -20,22 +20,32 @@ const notesPerForgetting = 256;
 /** When to ask again while no pool is eligible: after the next reports. */
 const retryAfterMs = 1_000;
 
+/** A rejection is kept in words, a pool only by reference. */
+const rejectionWeight = 8;
+
+interface Kept {
+  readonly decision: Decision;
+  readonly weight: number;
+}
+
 /** The newest decisions in memory, to be explained and watched. All of them are in the journal. */
 export class Decisions {
   readonly #limits: Readonly<Record<keyof typeof decisionLimits, number>>;
   /** In order; a decision's number is its place from the first ever. */
-  #kept: Decision[] = [];
+  #kept: Kept[] = [];
   #forgotten = 0;
-  #bills = 0;
+  #pools = 0;
   readonly #byRequest = new Map<string, Decision[]>();
 
   constructor(limits: Partial<Record<keyof typeof decisionLimits, number>> = {}) {
     this.#limits = { ...decisionLimits, ...limits };
   }
 
-  note(decision: Decision): void {
-    this.#kept.push(decision);
-    this.#bills += billsOf(decision);
+  /** `pools` is how many it was made among. Nothing of the decision is read that would have to be made first. */
+  note(decision: Decision, pools: number): void {
+    const weight = 1 + pools * (decision.kind === "placed" ? 1 : rejectionWeight);
+    this.#kept.push({ decision, weight });
+    this.#pools += weight;
     const ofRequest = this.#byRequest.get(decision.request.request);
     if (ofRequest === undefined) this.#byRequest.set(decision.request.request, [decision]);
     else if (ofRequest.push(decision) > this.#limits.perRequestMax) ofRequest.shift();
@@ -48,7 +58,7 @@ export class Decisions {
   }
 
   get last(): Decision | undefined {
-    return this.#kept.at(-1);
+    return this.#kept.at(-1)?.decision;
   }
 
   /** Oldest first. */
@@ -57,32 +67,34 @@ export class Decisions {
   }
 
   ofAttempt(attempt: string): readonly Decision[] {
-    return this.#kept.filter((each) => each.attempt === attempt);
+    return this.#kept
+      .map(({ decision }) => decision)
+      .filter((decision) => decision.attempt === attempt);
   }
 
   /** Those from this number on that are still here, at most the newest so many. Oldest first. */
   from(number: number, atMost: number): readonly Decision[] {
     const start = Math.max(number - this.#forgotten, this.#kept.length - atMost, 0);
-    return this.#kept.slice(start);
+    return this.#kept.slice(start).map(({ decision }) => decision);
   }
 
   #forget(now: Instant): void {
-    const { decisionsMax, billsMax, ageMsMax } = this.#limits;
+    const { decisionsMax, poolsMax, ageMsMax } = this.#limits;
     let end = 0;
-    let bills = this.#bills;
-    for (const decision of this.#kept) {
+    let pools = this.#pools;
+    for (const { decision, weight } of this.#kept) {
       const isKept =
         this.#kept.length - end <= decisionsMax &&
-        bills <= billsMax &&
+        pools <= poolsMax &&
         now - decision.decidedAt <= ageMsMax;
       if (isKept) break;
-      bills -= billsOf(decision);
+      pools -= weight;
       end += 1;
     }
-    for (const decision of this.#kept.slice(0, end)) this.#unlist(decision);
+    for (const { decision } of this.#kept.slice(0, end)) this.#unlist(decision);
     this.#kept = this.#kept.slice(end);
     this.#forgotten += end;
-    this.#bills = bills;
+    this.#pools = pools;
   }
 
   #unlist(decision: Decision): void {
@@ -92,10 +104,6 @@ export class Decisions {
     if (ofRequest?.[0] === decision) ofRequest.shift();
     if (ofRequest?.length === 0) this.#byRequest.delete(request);
   }
-}
-
-function billsOf(decision: Decision): number {
-  return 1 + decision.candidates.length + decision.rejections.length;
 }
 
 /** The answer of the core as a gateway gets it. */

@@ -124,7 +124,7 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
   };
   const perform = (effect: Effect, event: Event): void => {
     metrics.count(effect, event);
-    if (effect.kind === "answer") decisions.note(effect.decision);
+    if (effect.kind === "answer") decisions.note(effect.decision, dispatcher.pools.length);
   };
   const step = fatal(loop({ dispatcher, journal: { note }, perform }), log);
   openPoolGauges({ registry: options.metrics, dispatcher, geography, now: () => clock.now() });

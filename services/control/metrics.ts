@@ -6,7 +6,7 @@ import { criticalities, type Criticality } from "../core/placement/request.ts";
 import { terms, type TermName } from "../core/placement/terms.ts";
 import { entries, keys } from "../core/table.ts";
 import type { Decision } from "../core/placement/decide.ts";
-import type { LeaseId, PoolId } from "../core/units.ts";
+import type { Instant, LeaseId, PoolId } from "../core/units.ts";
 
 type Result = "placed" | "no_eligible_pool" | "unsatisfiable" | "shed" | "stale_state" | "deadline";
 
@@ -44,6 +44,9 @@ const unregistered = "unregistered";
 
 const nanoPerCny = 1_000_000_000;
 
+/** Filters and candidates are counted from at most a hundred decisions per second. */
+const sampleEveryMs = 10;
+
 /**
  * What the replica counts. Decisions come by the ten thousand per second, so they are added up in plain numbers and
  * handed over when somebody scrapes.
@@ -56,6 +59,9 @@ export class ControlMetrics {
   readonly #selected = new Map<PoolId, number>();
   readonly #regionByPool = new Map<PoolId, string>();
   readonly #poolByLease = new Map<LeaseId, PoolId>();
+  /** When a decision was last read in full, and how many were made since. */
+  #sampledAt: Instant = -Infinity;
+  #unsampled = 0;
   readonly #reports: Counter<"pool" | "result">;
   readonly #attempts: Counter<"pool" | "result">;
   readonly #ttft: Histogram<"region">;
@@ -80,7 +86,7 @@ export class ControlMetrics {
     });
     this.#candidates = new Histogram({
       name: "tokengrid_placement_candidates",
-      help: "Pools that the rules allowed, per decision",
+      help: "Pools that the rules allowed, per decision, of at most 100 decisions/s",
       buckets: [0, 1, 2, 4, 8, 16, 32, 64, 128, 256],
       registers,
     });
@@ -188,16 +194,25 @@ export class ControlMetrics {
     const result = decision.kind === "placed" ? "placed" : resultOf[decision.reason];
     add(this.#decisions.get(result), decision.request.criticality, 1);
     add(this.#rows, decision.policyRow?.id ?? noRow, 1);
-    this.#candidates.observe(decision.candidates.length);
-    if (decision.poolsElsewhere > 0) {
-      add(this.#filtered, "model-not-served", decision.poolsElsewhere);
-    }
-    for (const { reason } of decision.rejections) add(this.#filtered, reason, 1);
+    this.#unsampled += 1;
+    if (decision.decidedAt >= this.#sampledAt + sampleEveryMs) this.#sample(decision);
     if (decision.kind === "unplaceable") return;
     add(this.#selected, decision.pool, 1);
     // A counter only grows, so a bonus is left out: it is in the decision record.
-    for (const [term, nano] of entries(decision.chosen.terms))
+    for (const [term, nano] of entries(decision.chosen.terms)) {
       add(this.#costNano, term, Math.max(0, nano));
+    }
+  }
+
+  /** To read what happened to each pool makes the whole decision again, so one stands for those before it. */
+  #sample(decision: Decision): void {
+    this.#candidates.observe(decision.candidates.length);
+    if (decision.poolsElsewhere > 0) {
+      add(this.#filtered, "model-not-served", decision.poolsElsewhere * this.#unsampled);
+    }
+    for (const { reason } of decision.rejections) add(this.#filtered, reason, this.#unsampled);
+    this.#sampledAt = decision.decidedAt;
+    this.#unsampled = 0;
   }
 
   /** Counters whose values are made when they are asked for. */
@@ -216,7 +231,7 @@ export class ControlMetrics {
     });
     handOver(registry, {
       name: "tokengrid_placement_filtered_total",
-      help: "Pools taken out of decisions, by the filter that did it",
+      help: "Pools taken out of decisions, by the filter that did it; above 100 decisions/s from samples",
       labels: ["reason"],
       rows: () => [...this.#filtered].map(([reason, count]): Row => [{ reason }, count]),
     });

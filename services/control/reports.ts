@@ -13,14 +13,6 @@ import {
 import { poolStatuses, reportResults, toPoolReport } from "../wire/pool.ts";
 import { poolOf, type Replica } from "./replica.ts";
 
-/** What each answer says to the agent. */
-const details: Readonly<Record<Exclude<ReportResult, "rejected-schema">, string>> = {
-  accepted: "",
-  "rejected-identity": "expected a pool that is registered by the vendor of this key",
-  "out-of-order": "expected a sequence above the last one",
-  "stale-generation": "expected the newest generation: another agent has taken over",
-};
-
 /** A pool is only believed from its own vendor: not even an operator reports for it. */
 export function admitAgent(caller: Identity): VendorId {
   if (caller.kind === "vendor") return caller.subject as VendorId;
@@ -50,7 +42,7 @@ export function report(
     throw new Error("expected an answer to a report, found none");
   if (result.result === "rejected-identity")
     log.warn({ pool, vendor }, "a report for another's pool");
-  return answer(replica, message, { result: result.result, detail: detailOf(result.result) });
+  return answer(replica, message, result);
 }
 
 function answer(
@@ -68,10 +60,6 @@ function answer(
       ? {}
       : { status: poolStatuses.fromWord(pool.status) }),
   };
-}
-
-function detailOf(result: ReportResult): string {
-  return result === "rejected-schema" ? "" : details[result];
 }
 
 function mistakeIn(message: ReportRequest): string | undefined {

@@ -53,7 +53,7 @@ export function fromDecision(
 /** One line about a decision. */
 export function fromDecisionToSummary(decision: Decision, now: Instant): gen.DecisionSummary {
   const { request } = decision;
-  const chosen = decision.candidates.find(({ pool }) => pool === chosenPool(decision));
+  const chosen = decision.kind === "placed" ? decision.chosen : undefined;
   return create(gen.DecisionSummarySchema, {
     requestId: request.request,
     attemptId: decision.attempt,

@@ -15,7 +15,7 @@ function decision(
 
 function noted(limits: ConstructorParameters<typeof Decisions>[0], count: number) {
   const decisions = new Decisions(limits);
-  for (let number = 0; number < count; number++) decisions.note(decision(number));
+  for (let number = 0; number < count; number++) decisions.note(decision(number), 2);
   return decisions;
 }
 
@@ -31,13 +31,13 @@ test("the newest decisions are kept, and each is found by its request and attemp
 
 test("decisions with many pools take the place of more", () => {
   // One for the decision and one for each of its two pools.
-  expect(noted({ billsMax: 300 }, 1_024).from(0, 10_000)).toHaveLength(100);
+  expect(noted({ poolsMax: 300 }, 1_024).from(0, 10_000)).toHaveLength(100);
 });
 
 test("decisions are forgotten by age", () => {
   const decisions = new Decisions({ ageMsMax: 1_000 });
-  for (let number = 0; number < 255; number++) decisions.note(decision(number));
-  decisions.note(decision(255, { at: 5_000 }));
+  for (let number = 0; number < 255; number++) decisions.note(decision(number), 2);
+  decisions.note(decision(255, { at: 5_000 }), 2);
   expect(decisions.from(0, 10_000).map(({ attempt }) => attempt)).toEqual(["255"]);
 });
 
@@ -53,7 +53,7 @@ test("from() begins at the number asked for, or later if that is forgotten or to
 test("a request id that is used for everything keeps its newest alone", () => {
   const decisions = new Decisions({ perRequestMax: 3 });
   for (let number = 0; number < 1_000; number++) {
-    decisions.note(decision(number, { request: "same" }));
+    decisions.note(decision(number, { request: "same" }), 2);
   }
   expect(decisions.ofRequest("same").map(({ attempt }) => attempt)).toEqual(["997", "998", "999"]);
 });

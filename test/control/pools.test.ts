@@ -112,7 +112,7 @@ test("a report for somebody else's pool is refused, counted, and changes nothing
     {
       result: ReportResult.REJECTED_IDENTITY,
       status: PoolStatus.UNSPECIFIED,
-      detail: "expected a pool that is registered by the vendor of this key",
+      detail: "pool a belongs to another vendor",
     },
   ]);
   expect(await countOf("tokengrid_pool_reports_total", labels)).toBe(1);
