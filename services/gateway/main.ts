@@ -1,4 +1,5 @@
 import { createClient } from "@connectrpc/connect";
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import type { GatewayId, OriginId } from "../core/units.ts";
@@ -70,6 +71,8 @@ export const configSchema = z.strictObject({
   spoolFolder: z.string().min(1).default(".tokengrid/spool"),
   metricsHost: z.string().default("127.0.0.1"),
   metricsPort: z.int().min(0).max(65_535).default(9464),
+  /** File with an operator's key, where control or settlement is not on loopback. Empty: none. */
+  credentialPath: z.string().default(""),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
@@ -80,64 +83,27 @@ const shipRestMs = 2_000;
 
 /** Makes each thing once, hands it on, and listens. Resolves when requests are taken. */
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
-  const { log, clock, registry, rpcUrl, settlementUrl, credential, signal } = options;
+  const { log, settlementUrl, credential, signal } = options;
   const stop = new AbortController();
-  const budget = new RetryBudget();
-  const metrics = openGatewayMetrics(options.metrics, {
-    unacknowledged: () => spool.unacknowledged,
-    retryTokens: () => budget.tokens,
-  });
-  const spool = await openSpool({
-    folder: options.spoolFolder,
-    gatewayId: options.gatewayId,
-    limits: options.spoolLimits ?? defaultSpoolLimits,
-    clock,
-    log,
-    onFsync: (ms) => metrics.fsync.observe(ms / 1_000),
-  });
-  const pools = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
-  const directory = new PoolDirectory({
-    client: pools,
-    log,
-    onPool: (id) => startPool(metrics, id),
-  });
-  const tenancy = await openTenancy({ registry, log, signal: stop.signal });
-  const placement = await openPlacementClient({ rpcUrl, credential, log, signal: stop.signal });
-  const parts: OpenAiParts = {
-    upstreams: new Upstreams(),
-    placement,
-    spool,
-    sweeper: new Sweeper(),
-    metrics,
-    clock,
-    log,
-    directory,
-    budget,
-    roundTrips: new RoundTrips(options.roundTrips ?? defaultRoundTripTimings),
-    live: new Set(),
-    tenancy,
-    idempotency: new IdempotencyKeys(),
-    origin: options.origin,
-    limits: { ...defaultRequestLimits, ...options.limits },
-  };
+  const { parts, pools, watching } = await openParts(options, stop.signal);
+  const { spool, directory } = parts;
   const send = recordSender({ url: settlementUrl, credential });
   const shipping = { spool, send, log, signal: stop.signal };
   const tasks = [
     shipUsage(shipping),
     directory.watch(stop.signal),
     parts.roundTrips.watch({ ...parts, client: pools, signal: stop.signal }),
-    tenancy.watching,
+    watching,
   ];
   let isDraining = false;
   const server = new GatewayServer(parts, () =>
     isDraining ? new Refusal("DRAINING", "the gateway is stopping") : undefined,
   );
-  const port = await server.listen(options.host, options.port);
   const leave = async (): Promise<void> => {
     isDraining = true;
     await drain(server, parts, options.drainMs ?? drainMsDefault);
     stop.abort();
-    await placement.close();
+    await parts.placement.close();
     await Promise.all(tasks);
     await shipLast(shipping);
     parts.sweeper.stop();
@@ -147,11 +113,53 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   let leaving: Promise<void> | undefined;
   const close = (): Promise<void> => (leaving ??= leave());
   signal.addEventListener("abort", () => {
-    close().catch((error: unknown) =>
-      log.error({ error: String(error) }, "the gateway did not close well"),
-    );
+    close().catch((error: unknown) => log.error({ error: String(error) }, "not closed well"));
   });
-  return { port, isReady: () => !isDraining && directory.isKnown && spool.isWritable, close };
+  try {
+    const port = await server.listen(options.host, options.port);
+    return { port, isReady: () => !isDraining && directory.isKnown && spool.isWritable, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** All that requests are served with, and what keeps it up until the signal says stop. */
+async function openParts(options: GatewayOptions, signal: AbortSignal) {
+  const { log, clock, registry, rpcUrl, credential } = options;
+  const budget = new RetryBudget();
+  const metrics = openGatewayMetrics(options.metrics, {
+    unacknowledged: () => spool.unacknowledged,
+    retryTokens: () => budget.tokens,
+  });
+  const tenancy = await openTenancy({ registry, log, signal });
+  const spool = await openSpool({
+    folder: options.spoolFolder,
+    gatewayId: options.gatewayId,
+    limits: options.spoolLimits ?? defaultSpoolLimits,
+    clock,
+    log,
+    onFsync: (ms) => metrics.fsync.observe(ms / 1_000),
+  });
+  const pools = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
+  const parts: OpenAiParts = {
+    upstreams: new Upstreams(),
+    placement: await openPlacementClient({ rpcUrl, credential, log, signal }),
+    spool,
+    sweeper: new Sweeper(),
+    metrics,
+    clock,
+    log,
+    directory: new PoolDirectory({ client: pools, log, onPool: (id) => startPool(metrics, id) }),
+    budget,
+    roundTrips: new RoundTrips(options.roundTrips ?? defaultRoundTripTimings),
+    live: new Set(),
+    tenancy,
+    idempotency: new IdempotencyKeys(),
+    origin: options.origin,
+    limits: { ...defaultRequestLimits, ...options.limits },
+  };
+  return { parts, pools, watching: tenancy.watching };
 }
 
 /** Streams may end by themselves for a while; then they are told that they are cut. */
@@ -178,8 +186,12 @@ export async function start(config: GatewayConfig, signal: AbortSignal): Promise
   const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
   const log = openLog({ role: "gateway", level: config.logLevel, onMessage: onLogMessage });
   const registry = await openSqliteRegistry(config.registryPath);
+  const { credentialPath } = config;
+  const credential =
+    credentialPath === "" ? undefined : (await readFile(credentialPath, "utf8")).trim();
   const gateway = await openGateway({
     ...config,
+    credential,
     gatewayId: config.gatewayId as GatewayId,
     origin: config.origin as OriginId,
     registry,

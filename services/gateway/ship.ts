@@ -29,20 +29,16 @@ export async function shipUsage(options: Shipping): Promise<void> {
   signal.addEventListener("abort", () => spool.wake());
   while (!signal.aborted) {
     const changed = spool.changed();
-    const batch = await spool.nextBatch(recordsPerBatchMax);
-    if (batch.records.length === 0) {
-      await changed;
-      await delay(gatherMs, undefined, { ref: false });
-      continue;
-    }
     try {
-      await ship(batch, options);
+      const batch = await spool.nextBatch(recordsPerBatchMax);
+      if (batch.records.length > 0) await ship(batch, options);
+      else {
+        await changed;
+        await delay(gatherMs, undefined, { ref: false });
+      }
       backoffMs = backoffMsMin;
     } catch (error) {
-      log.warn(
-        { error: String(error), records: batch.records.length, backoffMs },
-        "usage not shipped",
-      );
+      log.warn({ error: String(error), backoffMs }, "usage not shipped");
       await delay(backoffMs, undefined, { signal, ref: false }).catch(ignoreAbort);
       backoffMs = Math.min(backoffMs * 2, backoffMsMax);
     }
