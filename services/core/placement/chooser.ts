@@ -11,13 +11,14 @@ import {
   type Placed,
   type Rejection,
   type Snapshot,
+  type Tally,
 } from "./decide.ts";
-import { contextTokens, isAdmitted } from "./filters.ts";
+import { contextTokens, reasonOfScope } from "./filters.ts";
 import type { Policy, PolicyRow } from "./policy.ts";
 import { askWith, type Ask, type Prospect } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor } from "./rules.ts";
-import { Seats, type Seat } from "./seats.ts";
+import { hasOwnLimits, Seats, type Seat } from "./seats.ts";
 import { standingOf, type Standing } from "./standing.ts";
 import { seedFromText } from "../random.ts";
 import { terms } from "./terms.ts";
@@ -51,7 +52,7 @@ export class Chooser {
     const seed = seedFromText(request.attempt);
     const best = cheapest(seats, ask, { end: snapshot.pools.length, seed });
     if (best === undefined) return decide(request, snapshot, policy);
-    return new Chosen(best, { ask, snapshot, seed });
+    return new Chosen(best, { ask, snapshot, seed, tally: seats.tallyFor(ask) });
   }
 
   /** Shared by all kinds of request for the model. */
@@ -116,9 +117,13 @@ class Chosen implements Placed {
   readonly #snapshot: Snapshot;
   #chosen: Candidate | undefined;
   #full: Decision | undefined;
+  readonly #tally: Tally | undefined;
 
-  constructor(best: Best, options: { ask: Ask; snapshot: Snapshot; seed: number }) {
-    const { ask, snapshot, seed } = options;
+  constructor(
+    best: Best,
+    options: { ask: Ask; snapshot: Snapshot; seed: number; tally: Tally | undefined },
+  ) {
+    const { ask, snapshot, seed, tally } = options;
     const { request, policy, rules } = ask;
     this.pool = best.at.pool.id;
     this.costNano = best.costNano;
@@ -134,6 +139,15 @@ class Chosen implements Placed {
     this.#at = best.at;
     this.#ask = ask;
     this.#snapshot = snapshot;
+    this.#tally = tally;
+  }
+
+  get evaluated(): number {
+    return this.#snapshot.pools.length;
+  }
+
+  get tally(): Tally {
+    return this.#tally ?? this.#decided.tally;
   }
 
   get chosen(): Candidate {
@@ -174,10 +188,10 @@ function cheapest(
 
 /** Undefined: a filter rejects the pool. */
 function offerAt(seat: Seat | undefined, ask: Ask, isPicky: boolean): Best | undefined {
-  if (seat === undefined || !seat.isFit) return undefined;
+  if (seat === undefined || seat.reason !== undefined) return undefined;
   const { at } = seat;
   if (contextTokens(ask) > at.served.contextTokensMax) return undefined;
-  if (isPicky && !isAdmitted("request", at, ask)) return undefined;
+  if (isPicky && reasonOfScope("request", at, ask) !== undefined) return undefined;
   return { at, costNano: costNanoOf(at, ask) };
 }
 
@@ -197,15 +211,6 @@ function costNanoOf(at: Prospect, ask: Ask): number {
     Math.round(terms.preference(at, ask));
   assert(Number.isSafeInteger(nano), "a cost is a whole number of nano");
   return nano;
-}
-
-function hasOwnLimits({ request, objectives }: Ask): boolean {
-  return (
-    request.excluded.size > 0 ||
-    request.priceNanoMax !== undefined ||
-    request.budgetNanoLeft !== undefined ||
-    objectives.gramsCo2Max !== undefined
-  );
 }
 
 /** A line break is in no id. Tenants make kinds of their own only where a row names one. */

@@ -60,6 +60,16 @@ export interface Evidence {
   readonly rejections: readonly Rejection[];
   /** Pools that do not serve the model and are not listed above. */
   readonly poolsElsewhere: number;
+  /** Pools that were looked at: candidates and rejections together. */
+  readonly evaluated: number;
+  /** The same in numbers. Cheap, where the lists may have to be made first. */
+  readonly tally: Tally;
+}
+
+export interface Tally {
+  readonly candidates: number;
+  /** By the filter that rejected them; those that were not looked at are not in it. */
+  readonly poolsByReason: ReadonlyMap<RejectReason, number>;
 }
 
 export interface Placed extends Evidence {
@@ -108,6 +118,8 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     candidates,
     rejections,
     poolsElsewhere: snapshot.poolsElsewhere ?? 0,
+    evaluated: snapshot.pools.length,
+    tally: { candidates: candidates.length, poolsByReason: countsOf(rejections) },
   };
   const best = pick(candidates, evidence.seed);
   if (best === undefined) return { kind: "unplaceable", reason: reasonOf(rejections), ...evidence };
@@ -160,6 +172,12 @@ export function isBefore(a: Candidate, b: Candidate, seed: number): boolean {
 export function isDrawnFirst(a: Pool, b: Pool, seed: number): boolean {
   const [drawA, drawB] = [seedFromText(a.id, seed), seedFromText(b.id, seed)];
   return drawA !== drawB ? drawA < drawB : a.id < b.id;
+}
+
+function countsOf(rejections: readonly Rejection[]): ReadonlyMap<RejectReason, number> {
+  const counts = new Map<RejectReason, number>();
+  for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  return counts;
 }
 
 /** What the caller can do about it: ask for something else, or wait. */

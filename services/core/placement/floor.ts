@@ -68,11 +68,15 @@ interface LeastPico {
 
 /** Over all brackets. Without a price the pool is out, and its floor is never asked. */
 function leastPico(price: PriceEstimate | undefined): LeastPico {
-  if (price === undefined) return { uncachedInput: 0, cacheRead: 0, output: 0 };
-  const all = [price, ...(price.brackets ?? [])];
-  return {
-    uncachedInput: Math.min(...all.map((each) => each.uncachedInputPicoPerToken)),
-    cacheRead: Math.min(...all.map((each) => each.cacheReadPicoPerToken)),
-    output: Math.min(...all.map((each) => each.outputPicoPerToken)),
-  };
+  let [uncachedInput, cacheRead, output] = [
+    price?.uncachedInputPicoPerToken ?? 0,
+    price?.cacheReadPicoPerToken ?? 0,
+    price?.outputPicoPerToken ?? 0,
+  ];
+  for (const bracket of price?.brackets ?? []) {
+    uncachedInput = Math.min(uncachedInput, bracket.uncachedInputPicoPerToken);
+    cacheRead = Math.min(cacheRead, bracket.cacheReadPicoPerToken);
+    output = Math.min(output, bracket.outputPicoPerToken);
+  }
+  return { uncachedInput, cacheRead, output };
 }

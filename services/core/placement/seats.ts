@@ -1,7 +1,8 @@
-import type { Pool } from "../pool.ts";
+import type { Pool, Served } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
-import { isAdmitted } from "./filters.ts";
+import type { Tally } from "./decide.ts";
+import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
 import { floorOf } from "./floor.ts";
 import { Prospect, type Ask } from "./prospect.ts";
 import type { Rules } from "./rules.ts";
@@ -11,10 +12,11 @@ import type { Standing } from "./standing.ts";
 export interface Seat {
   readonly pool: Pool;
   readonly until: Instant;
-  readonly isFit: boolean;
   readonly at: Prospect;
-  /** Of the filters that depend on the kind: as long as the pool's facts are these. */
-  readonly isAllowed: boolean;
+  /** Why it is out for every request of the kind. Undefined: it is fit. */
+  readonly reason: RejectReason | undefined;
+  /** The same by the filters of the kind alone: as long as the pool's facts are these. */
+  readonly kindReason: RejectReason | undefined;
 }
 
 /** Rounding of six terms, and of the last bits of their sums. */
@@ -31,6 +33,8 @@ export class Seats {
   readonly #seats: Seat[] = [];
   #pools: readonly Pool[] = [];
   #until: Instant = Infinity;
+  #contextTokensMin = Infinity;
+  #tally: Tally | undefined;
   #base = new Float64Array(0);
   #perInputToken = new Float64Array(0);
   #perCachedToken = new Float64Array(0);
@@ -44,6 +48,13 @@ export class Seats {
 
   at(place: number): Seat | undefined {
     return this.#seats[place];
+  }
+
+  /** Undefined: filters that depend on the request itself may reject more pools. */
+  tallyFor(ask: Ask): Tally | undefined {
+    if (hasOwnLimits(ask) || contextTokens(ask) > this.#contextTokensMin) return undefined;
+    this.#tally ??= this.#count();
+    return this.#tally;
   }
 
   /** Makes the seats again whose pools have changed or whose time is over. */
@@ -64,6 +75,7 @@ export class Seats {
         this.#set(place, seatOf(standingAt(pool, place), ask, seat), ask);
       } else if (isOver) this.#until = Math.min(this.#until, seat.until);
     }
+    if (this.#seats.length > pools.length) this.#cut(pools.length);
     this.#pools = pools;
   }
 
@@ -87,15 +99,34 @@ export class Seats {
     return end;
   }
 
+  #cut(length: number): void {
+    this.#seats.length = length;
+    this.#tally = undefined;
+  }
+
+  #count(): Tally {
+    const poolsByReason = new Map<RejectReason, number>();
+    let candidates = 0;
+    for (const { reason } of this.#seats) {
+      if (reason === undefined) candidates += 1;
+      else poolsByReason.set(reason, (poolsByReason.get(reason) ?? 0) + 1);
+    }
+    return { candidates, poolsByReason };
+  }
+
   #set(place: number, seat: Seat, ask: Ask): void {
+    const before = this.#seats[place];
+    if (before === undefined || before.reason !== seat.reason) this.#tally = undefined;
     this.#seats[place] = seat;
+    this.#contextTokensMin = Math.min(this.#contextTokensMin, seat.at.served.contextTokensMax);
     this.#until = Math.min(this.#until, seat.until);
     const floor = floorOf(seat.at, ask);
-    this.#base[place] = seat.isFit ? floor.base : Infinity;
+    const isFit = seat.reason === undefined;
+    this.#base[place] = isFit ? floor.base : Infinity;
     this.#perInputToken[place] = floor.perInputToken;
     this.#perCachedToken[place] = floor.perCachedToken;
     this.#perOutputToken[place] = floor.perOutputToken;
-    this.#kvTokensEachMax[place] = seat.isFit ? floor.kvTokensEachMax : Infinity;
+    this.#kvTokensEachMax[place] = isFit ? floor.kvTokensEachMax : Infinity;
   }
 
   #grow(length: number): void {
@@ -117,12 +148,27 @@ function grown(values: Float64Array<ArrayBuffer>, capacity: number): Float64Arra
 function seatOf(standing: Standing, ask: Ask, before: Seat | undefined): Seat {
   const { pool, served, until } = standing;
   const at = new Prospect(standing, ask);
-  const isAllowed =
+  const kindReason =
     before !== undefined && hasSameFacts(before.pool, pool)
-      ? before.isAllowed
-      : isAdmitted("kind", at, ask);
-  const isFit = isAllowed && served.price !== undefined && isAdmitted("pool", at, ask);
-  return { pool, until, isFit, at, isAllowed };
+      ? before.kindReason
+      : reasonOfScope("kind", at, ask);
+  const reason = kindReason ?? reasonOfScope("pool", at, ask) ?? priceReason(served);
+  return { pool, until, at, reason, kindReason };
+}
+
+/** Without a price no request of any kind can be served. */
+function priceReason({ price }: Served): RejectReason | undefined {
+  return price === undefined ? "price-cap" : undefined;
+}
+
+/** A request with limits of its own looks at each pool that could be the cheapest. */
+export function hasOwnLimits({ request, objectives }: Ask): boolean {
+  return (
+    request.excluded.size > 0 ||
+    request.priceNanoMax !== undefined ||
+    request.budgetNanoLeft !== undefined ||
+    objectives.gramsCo2Max !== undefined
+  );
 }
 
 /** All that a filter of a kind or a row of the policy looks at, besides the pool's id. */

@@ -7,7 +7,7 @@ import {
   pueOf,
   replicaWatts,
 } from "../energy.ts";
-import type { Pool, PowerModel, Served } from "../pool.ts";
+import type { EngineProfile, Pool, PowerModel, Served } from "../pool.ts";
 import type { Geography } from "../region.ts";
 import type { Instant } from "../units.ts";
 import { shadowNanoPerKvTokenMs, shadowNanoPerSlotMs } from "./congestion.ts";
@@ -93,6 +93,17 @@ export function standingOf(pool: Pool, served: Served, context: StandingContext)
   };
 }
 
+/** A step of 1 ms while nothing is prefilled. */
+const UNIT_STEP: EngineProfile = {
+  stepBaseMs: 1,
+  stepMsPerSequence: 0,
+  stepMsPerKvToken: 0,
+  prefillMsPerToken: 0,
+  prefillChunkTokens: 1,
+  kvTokensTotal: 1,
+  sequencesMax: 1,
+};
+
 function timesOf(
   served: Served,
   load: Load,
@@ -101,7 +112,6 @@ function timesOf(
   const { replicas } = served;
   const prefillShare = prefillShareOf(served, profile.prefillMsPerToken);
   const idle: EngineLoad = { batch: 0, kvTokens: 0, prefillShare };
-  const unitStep = { ...profile, stepBaseMs: 1, stepMsPerSequence: 0, stepMsPerKvToken: 0 };
   return {
     replicas,
     sequencesMax: profile.sequencesMax,
@@ -117,7 +127,7 @@ function timesOf(
     stepBaseMs: profile.stepBaseMs * tpotRatio,
     stepMsPerSequence: profile.stepMsPerSequence * tpotRatio,
     stepMsPerKvToken: profile.stepMsPerKvToken * tpotRatio,
-    stretch: tpotMs(unitStep, idle),
+    stretch: tpotMs(UNIT_STEP, idle),
   };
 }
 

@@ -27,6 +27,7 @@ import {
   poolServing,
   price,
   request,
+  served,
   shanghai,
   snapshot,
 } from "../fixtures.ts";
@@ -147,6 +148,8 @@ test("Chooser sees that a path has become too long, or a pool full, or its figur
   const changes: Partial<Pool>[] = [
     { roundTripMsFrom: long },
     { status: "cordoned" },
+    { served: new Map([[chat, served({ price: undefined })]]) },
+    { served: new Map([[chat, served({ contextTokensMax: 10 })]]) },
     { reportedAt: -10_000 },
     { share: 0 },
     { pue: figure(1) },
@@ -261,10 +264,31 @@ function named(pool: Pool, place: number): Pool {
 
 /** All that a decision says, whether it says it at once or when it is read. */
 function plain(decision: Decision): unknown {
-  const { candidates, rejections, attempt, seed, policyRow, policyRevision, decidedAt } = decision;
+  const {
+    tally,
+    evaluated,
+    candidates,
+    rejections,
+    attempt,
+    seed,
+    policyRow,
+    policyRevision,
+    decidedAt,
+  } = decision;
   const outcome =
     decision.kind === "placed"
       ? [decision.pool, decision.costNano, decision.chosen]
       : [decision.reason];
-  return [outcome, candidates, rejections, attempt, seed, policyRow, policyRevision, decidedAt];
+  const counts = [evaluated, tally.candidates, [...tally.poolsByReason].toSorted()];
+  return [
+    outcome,
+    counts,
+    candidates,
+    rejections,
+    attempt,
+    seed,
+    policyRow,
+    policyRevision,
+    decidedAt,
+  ];
 }
