@@ -279,7 +279,7 @@ function plain(decision: Decision): unknown {
     decision.kind === "placed"
       ? [decision.pool, decision.costNano, decision.chosen]
       : [decision.reason];
-  const counts = [evaluated, tally.candidates, [...tally.poolsByReason].toSorted()];
+  const counts = [evaluated, tally.candidates, tally.poolsByReason];
   return [
     outcome,
     counts,
