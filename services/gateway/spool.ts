@@ -1,4 +1,4 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { UsageRecord } from "../core/settlement/usage.ts";
@@ -8,7 +8,8 @@ import type { Log } from "../io/log.ts";
 import type { Position } from "../io/segment-records.ts";
 import { openSegments, SegmentsError, type Segments } from "../io/segments.ts";
 import { UsageRecordSchema } from "../wire/gen/tokengrid/v1/usage_pb.js";
-import { fromUsageRecord, toUsageRecord } from "../wire/usage.ts";
+import { encodeUsageRecord } from "../wire/usage-codec.ts";
+import { toUsageRecord } from "../wire/usage.ts";
 import { crashed, recover } from "./spool-recovery.ts";
 import { toSpooled, spooledKinds, type Watermark } from "./spooled.ts";
 
@@ -182,7 +183,7 @@ export class Spool {
   #encoded(record: UnnumberedRecord, producerSeq: bigint): Uint8Array {
     const { gatewayId } = this.#options;
     const numbered = { ...record, gateway: gatewayId, epoch: this.#epoch, producerSeq };
-    return toBinary(UsageRecordSchema, fromUsageRecord(numbered));
+    return encodeUsageRecord(numbered);
   }
 
   /** A full disk may have room again later; after a failed fsync only a new start helps. */

@@ -126,6 +126,23 @@ export class BytesWriter {
     this.#varint(value);
   }
 
+  /** A field that says whether it is there: also a 0 is written, undefined is not. */
+  optionalUint(field: number, value: number | undefined): void {
+    if (value === undefined) return;
+    this.#reserve(20);
+    this.#varint(field * 8 + varint);
+    this.#varint(value);
+  }
+
+  /** A list of enums or counts; an empty one is left out. */
+  packed(field: number, values: readonly number[]): void {
+    if (values.length === 0) return;
+    this.#reserve(20 + values.length * 10);
+    this.inside(field, () => {
+      for (const value of values) this.#varint(value);
+    });
+  }
+
   /** May be negative; 0 is left out. */
   int(field: number, value: number): void {
     if (value >= 0) {

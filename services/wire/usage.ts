@@ -34,7 +34,7 @@ import {
 } from "./gen/tokengrid/v1/usage_pb.js";
 import { engineCapabilities, engineKinds } from "./pool.ts";
 
-const roles = words<AttemptRole, WireRole>({
+export const attemptRoles = words<AttemptRole, WireRole>({
   primary: WireRole.PRIMARY,
   retry: WireRole.RETRY,
   hedge: WireRole.HEDGE,
@@ -42,7 +42,7 @@ const roles = words<AttemptRole, WireRole>({
   canary: WireRole.CANARY,
 });
 
-const ends = words<AttemptEnd, WireEnd>({
+export const attemptEnds = words<AttemptEnd, WireEnd>({
   complete: WireEnd.COMPLETE,
   "client-cancel": WireEnd.CLIENT_CANCEL,
   "gateway-cancel": WireEnd.GATEWAY_CANCEL,
@@ -52,7 +52,7 @@ const ends = words<AttemptEnd, WireEnd>({
   "not-dispatched": WireEnd.NOT_DISPATCHED,
 });
 
-const causes = words<CancelCause, WireCause>({
+export const cancelCauses = words<CancelCause, WireCause>({
   "hedge-lost": WireCause.HEDGE_LOST,
   quota: WireCause.QUOTA,
   deadline: WireCause.DEADLINE,
@@ -60,7 +60,7 @@ const causes = words<CancelCause, WireCause>({
   "slow-reader": WireCause.SLOW_READER,
 });
 
-const engineSources = words<EngineCounts["source"], WireEngineSource>({
+export const engineSources = words<EngineCounts["source"], WireEngineSource>({
   final: WireEngineSource.FINAL,
   continuous: WireEngineSource.CONTINUOUS,
   "non-stream": WireEngineSource.NON_STREAM,
@@ -68,13 +68,13 @@ const engineSources = words<EngineCounts["source"], WireEngineSource>({
   none: WireEngineSource.NONE,
 });
 
-const gatewaySources = words<GatewayCounts["source"], WireGatewaySource>({
+export const gatewaySources = words<GatewayCounts["source"], WireGatewaySource>({
   tokenizer: WireGatewaySource.TOKENIZER,
   heuristic: WireGatewaySource.HEURISTIC,
   none: WireGatewaySource.NONE,
 });
 
-const flags: Readonly<Record<UsageFlag, string>> = {
+export const usageFlags: Readonly<Record<UsageFlag, string>> = {
   "usage-decreased": "usage_decreased",
   "double-final": "double_final",
   "total-mismatch": "total_mismatch",
@@ -82,7 +82,7 @@ const flags: Readonly<Record<UsageFlag, string>> = {
   "reasoning-unknown": "reasoning_unknown",
 };
 
-const flagByName = new Map(entries(flags).map(([flag, name]) => [name, flag]));
+const flagByName = new Map(entries(usageFlags).map(([flag, name]) => [name, flag]));
 const endpoints: ReadonlySet<string> = new Set([
   "chat",
   "completions",
@@ -97,10 +97,11 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
   return {
     ...partiesOf(message),
     ...instantsOf(message),
-    role: roles.toWord("role", message.role),
+    role: attemptRoles.toWord("role", message.role),
     isWinner: message.winner,
-    end: ends.toWord("outcome", outcome),
-    cancelCause: cancelCause === undefined ? undefined : causes.toWord("cancel_cause", cancelCause),
+    end: attemptEnds.toWord("outcome", outcome),
+    cancelCause:
+      cancelCause === undefined ? undefined : cancelCauses.toWord("cancel_cause", cancelCause),
     httpStatus: message.httpStatus,
     finishReason: message.finishReason,
     outputTokensMax: count("max_output", message.maxOutput),
@@ -207,11 +208,12 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     gatewayId: record.gateway,
     epoch: record.epoch,
     producerSeq: record.producerSeq,
-    role: roles.fromWord(record.role),
+    role: attemptRoles.fromWord(record.role),
     winner: record.isWinner,
     ...instantsOf(record),
-    outcome: ends.fromWord(record.end),
-    cancelCause: record.cancelCause === undefined ? undefined : causes.fromWord(record.cancelCause),
+    outcome: attemptEnds.fromWord(record.end),
+    cancelCause:
+      record.cancelCause === undefined ? undefined : cancelCauses.fromWord(record.cancelCause),
     httpStatus: record.httpStatus,
     finishReason: record.finishReason,
     maxOutput: record.outputTokensMax,
@@ -227,7 +229,7 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     gwOutput: gatewayCounts.output,
     gwSource: gatewaySources.fromWord(gatewayCounts.source),
     ...evidence,
-    flags: record.flags.map((flag) => flags[flag]),
+    flags: record.flags.map((flag) => usageFlags[flag]),
     priceBookId: record.priceBook,
     priceVersion: record.priceVersion,
     originId: record.origin,

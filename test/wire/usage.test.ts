@@ -14,79 +14,97 @@ import {
   UsageRecordSchema,
   type UsageRecord as WireUsageRecord,
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { encodeUsageRecord } from "../../services/wire/usage-codec.ts";
 import { fromUsageRecord, toUsageRecord } from "../../services/wire/usage.ts";
 import { plan } from "../gateway/plan-fixture.ts";
 
-const count = fc.bigInt({ min: 0n, max: 2n ** 62n });
+const anyCount = fc.bigInt({ min: 0n, max: 2n ** 62n });
+const usualCount = fc.bigInt({ min: 0n, max: 2n ** 40n });
 const unknownOr = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined });
 
-const records = fc
-  .record({
-    gateway: fc.constant("gateway-1" as GatewayId),
-    epoch: count,
-    producerSeq: count,
-    end: fc.constantFrom<UsageRecord["end"][]>(
-      "complete",
-      "client-cancel",
-      "gateway-cancel",
-      "upstream-error",
-      "upstream-cut",
-      "gateway-crash",
-      "not-dispatched",
-    ),
-    role: fc.constantFrom<UsageRecord["role"][]>("primary", "retry", "hedge", "audit", "canary"),
-    cancelCause: unknownOr(
-      fc.constantFrom<CancelCause[]>(
-        "hedge-lost",
-        "quota",
-        "deadline",
-        "drain-limit",
-        "slow-reader",
+function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
+  return fc
+    .record({
+      gateway: fc.constant("gateway-1" as GatewayId),
+      epoch: count,
+      producerSeq: count,
+      end: fc.constantFrom<UsageRecord["end"][]>(
+        "complete",
+        "client-cancel",
+        "gateway-cancel",
+        "upstream-error",
+        "upstream-cut",
+        "gateway-crash",
+        "not-dispatched",
       ),
-    ),
-    dispatchedUs: unknownOr(count),
-    firstByteUs: unknownOr(count),
-    lastByteUs: unknownOr(count),
-    cancelUs: unknownOr(count),
-    httpStatus: unknownOr(fc.nat(599)),
-    finishReason: unknownOr(fc.constantFrom("stop", "length")),
-    outputTokensMax: unknownOr(count),
-    idsOutput: unknownOr(count),
-    engineCounts: fc.record({
-      source: fc.constantFrom<EngineCounts["source"][]>(
-        "final",
-        "continuous",
-        "non-stream",
-        "query",
-        "none",
+      role: fc.constantFrom<UsageRecord["role"][]>("primary", "retry", "hedge", "audit", "canary"),
+      cancelCause: unknownOr(
+        fc.constantFrom<CancelCause[]>(
+          "hedge-lost",
+          "quota",
+          "deadline",
+          "drain-limit",
+          "slow-reader",
+        ),
       ),
-      input: unknownOr(count),
-      cacheRead: unknownOr(count),
-      cacheWrite: unknownOr(count),
-      output: unknownOr(count),
-      reasoning: unknownOr(count),
-    }),
-    gatewayCounts: fc.record({
-      source: fc.constantFrom<GatewayCounts["source"][]>("tokenizer", "heuristic", "none"),
-      input: unknownOr(count),
-      output: unknownOr(count),
-    }),
-    flags: fc.subarray<UsageFlag>([
-      "cache-unknown",
-      "double-final",
-      "reasoning-unknown",
-      "total-mismatch",
-      "usage-decreased",
-    ]),
-    joulesExpected: fc.double({ noNaN: true, min: 0 }),
-  })
-  .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId)), ...parts }));
+      dispatchedUs: unknownOr(count),
+      firstByteUs: unknownOr(count),
+      lastByteUs: unknownOr(count),
+      cancelUs: unknownOr(count),
+      httpStatus: unknownOr(fc.nat(599)),
+      finishReason: unknownOr(fc.constantFrom("stop", "length", "", "é".repeat(100))),
+      outputTokensMax: unknownOr(count),
+      idsOutput: unknownOr(count),
+      engineCounts: fc.record({
+        source: fc.constantFrom<EngineCounts["source"][]>(
+          "final",
+          "continuous",
+          "non-stream",
+          "query",
+          "none",
+        ),
+        input: unknownOr(count),
+        cacheRead: unknownOr(count),
+        cacheWrite: unknownOr(count),
+        output: unknownOr(count),
+        reasoning: unknownOr(count),
+      }),
+      gatewayCounts: fc.record({
+        source: fc.constantFrom<GatewayCounts["source"][]>("tokenizer", "heuristic", "none"),
+        input: unknownOr(count),
+        output: unknownOr(count),
+      }),
+      flags: fc.subarray<UsageFlag>([
+        "cache-unknown",
+        "double-final",
+        "reasoning-unknown",
+        "total-mismatch",
+        "usage-decreased",
+      ]),
+      joulesExpected: fc.double({ noNaN: true, min: 0 }),
+    })
+    .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId)), ...parts }));
+}
+
+const records = recordsOf(anyCount);
+const usualRecords = recordsOf(usualCount);
 
 test("a usage record goes over the wire and comes back the same: unknown stays unknown, 0 stays 0", () => {
   fc.assert(
     fc.property(records, (record) => {
       const bytes = toBinary(UsageRecordSchema, fromUsageRecord(record));
       expect(toUsageRecord(fromBinary(UsageRecordSchema, bytes))).toEqual(record);
+    }),
+  );
+});
+
+test("encodeUsageRecord() writes what the generated code writes, byte for byte", () => {
+  fc.assert(
+    fc.property(fc.oneof(records, usualRecords), (record) => {
+      const bytes = toBinary(UsageRecordSchema, fromUsageRecord(record));
+      expect(Buffer.from(encodeUsageRecord(record)).toString("hex")).toBe(
+        Buffer.from(bytes).toString("hex"),
+      );
     }),
   );
 });
