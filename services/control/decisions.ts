@@ -12,10 +12,14 @@ export const decisionLimits = {
   ageMsMax: 3_600_000,
   /** The newest of one request: attempts are few, and an id that is used for all is a mistake. */
   perRequestMax: 64,
+  /** Above it a part of each tenth of a second is left out here, so that the rest reaches further back. */
+  perSecondMax: 1_000,
 } as const;
 
 /** How often the bounds are looked at: taking one off the front moves all the others. */
 const notesPerForgetting = 256;
+
+const windowMs = 100;
 
 /** When to ask again while no pool is eligible: after the next reports. */
 const retryAfterMs = 1_000;
@@ -24,6 +28,7 @@ const retryAfterMs = 1_000;
 const rejectionWeight = 8;
 
 interface Kept {
+  readonly number: number;
   readonly decision: Decision;
   readonly weight: number;
 }
@@ -31,10 +36,12 @@ interface Kept {
 /** The newest decisions in memory, to be explained and watched. All of them are in the journal. */
 export class Decisions {
   readonly #limits: Readonly<Record<keyof typeof decisionLimits, number>>;
-  /** In order; a decision's number is its place from the first ever. */
+  /** In order. */
   #kept: Kept[] = [];
-  #forgotten = 0;
+  #count = 0;
   #pools = 0;
+  #windowUntil: Instant = -Infinity;
+  #leftInWindow = 0;
   readonly #byRequest = new Map<string, Decision[]>();
 
   constructor(limits: Partial<Record<keyof typeof decisionLimits, number>> = {}) {
@@ -43,18 +50,20 @@ export class Decisions {
 
   /** `pools` is how many it was made among. Nothing of the decision is read that would have to be made first. */
   note(decision: Decision, pools: number): void {
+    this.#count += 1;
+    if (!this.#isRoomAt(decision.decidedAt)) return;
     const weight = 1 + pools * (decision.kind === "placed" ? 1 : rejectionWeight);
-    this.#kept.push({ decision, weight });
+    this.#kept.push({ number: this.#count - 1, decision, weight });
     this.#pools += weight;
     const ofRequest = this.#byRequest.get(decision.request.request);
     if (ofRequest === undefined) this.#byRequest.set(decision.request.request, [decision]);
     else if (ofRequest.push(decision) > this.#limits.perRequestMax) ofRequest.shift();
-    if (this.count % notesPerForgetting === 0) this.#forget(decision.decidedAt);
+    if (this.#kept.length % notesPerForgetting === 0) this.#forget(decision.decidedAt);
   }
 
   /** How many there ever were: the number that the next one gets. */
   get count(): number {
-    return this.#forgotten + this.#kept.length;
+    return this.#count;
   }
 
   get last(): Decision | undefined {
@@ -74,8 +83,17 @@ export class Decisions {
 
   /** Those from this number on that are still here, at most the newest so many. Oldest first. */
   from(number: number, atMost: number): readonly Decision[] {
-    const start = Math.max(number - this.#forgotten, this.#kept.length - atMost, 0);
-    return this.#kept.slice(start).map(({ decision }) => decision);
+    const newest = this.#kept.slice(Math.max(0, this.#kept.length - atMost));
+    return newest.filter((each) => each.number >= number).map(({ decision }) => decision);
+  }
+
+  #isRoomAt(now: Instant): boolean {
+    if (now >= this.#windowUntil) {
+      this.#windowUntil = now + windowMs;
+      this.#leftInWindow = Math.ceil((this.#limits.perSecondMax * windowMs) / 1_000);
+    }
+    this.#leftInWindow -= 1;
+    return this.#leftInWindow >= 0;
   }
 
   #forget(now: Instant): void {
@@ -93,7 +111,6 @@ export class Decisions {
     }
     for (const { decision } of this.#kept.slice(0, end)) this.#unlist(decision);
     this.#kept = this.#kept.slice(end);
-    this.#forgotten += end;
     this.#pools = pools;
   }
 

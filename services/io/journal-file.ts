@@ -1,5 +1,5 @@
 import type { Event } from "../core/events.ts";
-import { fromText, toText } from "./journal-text.ts";
+import { eventToText, fromText, toText } from "./journal-text.ts";
 import type { Journal, JournalRecord } from "./journal.ts";
 import type { Log } from "./log.ts";
 import { openSegments, type Segments } from "./segments.ts";
@@ -117,27 +117,27 @@ class SegmentedJournal implements JournalFile {
 
   #writeImage(): void {
     this.#bytesSinceImage = 0;
-    this.#write([...this.#gap(), { kind: "image", image: this.#options.image() }], 0, true);
+    const image = toText({ kind: "image", image: this.#options.image() });
+    this.#write([...this.#gap(), image], 0, true);
   }
 
   #encode(): void {
     this.#timer = undefined;
     const events = this.#events.splice(0, this.#limits.batchEventsMax);
     if (events.length === 0) return;
-    const records = events.map((event): JournalRecord => ({ kind: "event", event }));
-    this.#write(records, events.length, false);
+    this.#write(events.map(eventToText), events.length, false);
     if (this.#events.length > 0) this.#timer = setTimeout(() => this.#encode(), 0);
   }
 
-  #gap(): JournalRecord[] {
+  #gap(): string[] {
     if (this.#droppedUntold === 0) return [];
     const dropped = this.#droppedUntold;
     this.#droppedUntold = 0;
-    return [{ kind: "gap", dropped }];
+    return [toText({ kind: "gap", dropped })];
   }
 
-  #write(records: readonly JournalRecord[], events: number, isImage: boolean): void {
-    const bytes = Buffer.from(records.map(toText).join("\n"));
+  #write(lines: readonly string[], events: number, isImage: boolean): void {
+    const bytes = Buffer.from(lines.join("\n"));
     this.#bytesSinceImage += bytes.length;
     this.#batchesWaiting += 1;
     const before = this.#writing;

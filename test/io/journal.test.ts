@@ -4,11 +4,13 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import type { Event } from "../../services/core/events.ts";
+import type { PoolId } from "../../services/core/units.ts";
 import { openJournalFile, type JournalFileOptions } from "../../services/io/journal-file.ts";
-import { fromText, toText } from "../../services/io/journal-text.ts";
+import { eventToText, fromText, toText } from "../../services/io/journal-text.ts";
 import type { Journal, JournalRecord } from "../../services/io/journal.ts";
 import { openLog } from "../../services/io/log.ts";
 import { collected } from "../collected.ts";
+import { request } from "../wire/arbitraries.ts";
 
 const root = mkdtempSync(join(tmpdir(), "tokengrid-journal-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -116,6 +118,20 @@ test("journal text keeps bigints, sets, maps and numbers that JSON has no word f
     fc.property(value, (image) => {
       const record = { kind: "image", image } as const;
       expect(withoutMinusZero(fromText(toText(record)))).toEqual(withoutMinusZero(record));
+    }),
+  );
+});
+
+test("a request is the same in the text that is spelt out for it", () => {
+  fc.assert(
+    fc.property(request, fc.double({ min: 0, max: 2e12, noNaN: true }), (each, at) => {
+      const cachedTokensAt = new Map([["a" as PoolId, 7]]);
+      const event = {
+        kind: "placement-requested",
+        at,
+        request: { ...each, cachedTokensAt },
+      } as const;
+      expect(fromText(eventToText(event))).toEqual({ kind: "event", event });
     }),
   );
 });
