@@ -152,15 +152,25 @@ export class Ingest {
     // Callers of the same turn of the event loop share the first transaction too.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      const jobs = this.#takeJobs();
-      try {
-        const outcomes = await this.#post(jobs);
-        for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
-      } catch (error) {
-        this.#fail(error, jobs);
-      }
+      await this.#settle(this.#takeJobs());
     }
     this.#running = undefined;
+  }
+
+  async #settle(jobs: readonly Job[]): Promise<void> {
+    try {
+      const outcomes = await this.#post(jobs);
+      for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
+    } catch (error) {
+      this.#fail(error);
+      if (jobs.length > 1 && this.#failure === undefined) {
+        // What the ledger cannot take from one caller is no reason to refuse the others.
+        for (const job of jobs) await this.#settle([job]);
+      } else {
+        const refusal = toConnectError("METERING_UNAVAILABLE", "the ledger cannot be written");
+        for (const job of jobs) job.reject(refusal);
+      }
+    }
   }
 
   #takeJobs(): Job[] {
@@ -254,13 +264,11 @@ export class Ingest {
   }
 
   /** Whoever asked may ask again; but after a failed commit, or with another writer, the answer stays. */
-  #fail(error: unknown, jobs: readonly Job[]): void {
+  #fail(error: unknown): void {
     const isFinal = error instanceof LedgerStoppedError || error instanceof LedgerFencedError;
     if (this.#failure === undefined) this.#log.error({ error, isFinal }, "records were not posted");
     if (isFinal) this.#failure = error;
     this.#totals.forget();
-    const refusal = toConnectError("METERING_UNAVAILABLE", "the ledger cannot be written");
-    for (const job of jobs) job.reject(refusal);
   }
 }
 

@@ -91,12 +91,15 @@ const endpoints: ReadonlySet<string> = new Set([
   "embeddings",
 ]);
 
+/** 2100-01-01: an instant from there on was given in another unit. */
+const instantUsEnd = 4_102_444_800_000_000n;
+
 /** Checks what the constraints of single fields cannot, and names what is wrong. Throws `ConnectError`. */
 export function toUsageRecord(message: WireUsageRecord): UsageRecord {
   const { outcome, cancelCause } = message;
   return {
     ...partiesOf(message),
-    ...instantsOf(message),
+    ...checkedInstants(message),
     role: attemptRoles.toWord("role", message.role),
     isWinner: message.winner,
     end: attemptEnds.toWord("outcome", outcome),
@@ -116,11 +119,11 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
     },
     flags: message.flags.map(flagOf).toSorted(),
     priceBook: message.priceBookId as BookId,
-    priceVersion: message.priceVersion,
+    priceVersion: stored("price_version", message.priceVersion),
     origin: message.originId as OriginId,
     serviceClass: message.serviceClass,
-    joulesExpected: message.joulesExpected,
-    gramsCo2Expected: message.gramsCo2Expected,
+    joulesExpected: quantity("joules_expected", message.joulesExpected),
+    gramsCo2Expected: quantity("grams_co2_expected", message.gramsCo2Expected),
   };
 }
 
@@ -141,8 +144,8 @@ function partiesOf(message: WireUsageRecord) {
     ),
     endpoint: endpointOf(message.endpoint),
     gateway: message.gatewayId as GatewayId,
-    epoch: message.epoch,
-    producerSeq: message.producerSeq,
+    epoch: stored("epoch", message.epoch),
+    producerSeq: stored("producer_seq", message.producerSeq),
   };
 }
 
@@ -168,6 +171,19 @@ function instantsOf(from: Instants | WireUsageRecord): Instants {
     closedUs: from.closedUs,
     clockErrUs: from.clockErrUs,
   };
+}
+
+/** Throws for what no clock says. The order of the instants is for settlement to judge. */
+function checkedInstants(message: WireUsageRecord): Instants {
+  const { openedUs, dispatchedUs, firstByteUs, lastByteUs, cancelUs, closedUs } = message;
+  instant("opened_us", openedUs);
+  instant("closed_us", closedUs);
+  if (dispatchedUs !== undefined) instant("dispatched_us", dispatchedUs);
+  if (firstByteUs !== undefined) instant("first_byte_us", firstByteUs);
+  if (lastByteUs !== undefined) instant("last_byte_us", lastByteUs);
+  if (cancelUs !== undefined) instant("cancel_us", cancelUs);
+  size("clock_err_us", message.clockErrUs);
+  return instantsOf(message);
 }
 
 function countsOf(message: WireUsageRecord) {
@@ -268,4 +284,20 @@ function count(field: string, value: bigint | undefined): bigint | undefined {
 function size(field: string, value: bigint): bigint {
   if (value >= 0n) return value;
   throw toConnectError("BAD_REQUEST", `${field}: expected 0 or more, found ${value}`);
+}
+
+function instant(field: string, us: bigint): void {
+  if (us >= 0n && us < instantUsEnd) return;
+  throw toConnectError("BAD_REQUEST", `${field}: expected an instant before 2100, found ${us}`);
+}
+
+/** Numbers that the ledger keeps in 64 bits with a sign. */
+function stored(field: string, value: bigint): bigint {
+  if (value < 2n ** 63n) return value;
+  throw toConnectError("BAD_REQUEST", `${field}: expected less than 2^63, found ${value}`);
+}
+
+function quantity(field: string, value: number): number {
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw toConnectError("BAD_REQUEST", `${field}: expected a number from 0 on, found ${value}`);
 }

@@ -70,3 +70,22 @@ test("drain() resolves when what was accepted is durable", async () => {
   await Promise.all(posted);
   await close();
 });
+
+test("what the ledger cannot take from one caller is refused to that caller alone", async () => {
+  const { ingest, store, close } = await openIngest(100);
+  const ends = await Promise.allSettled([
+    ingest.record([refused("a1", 1n)]),
+    ingest.record([{ ...refused("a2", 2n), openedUs: 2n ** 70n }]),
+    ingest.record([refused("a3", 3n)]),
+  ]);
+  expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect(ends[1]).toMatchObject({
+    reason: { code: Code.Unavailable, rawMessage: "the ledger cannot be written" },
+  });
+  expect((await store.recordsAfter(undefined, 9)).map(({ attempt }) => attempt)).toEqual([
+    "a1",
+    "a3",
+  ]);
+  expect(ingest.isReady).toBe(true);
+  await close();
+});

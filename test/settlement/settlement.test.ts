@@ -165,6 +165,15 @@ test("callers at the same time share transactions and get their own answers", as
   expect(statement?.totals?.netNano).toBe(90n * 527_980n);
 });
 
+test("a vendor's engine that counts beyond reason is not paid, and holds nobody up", async () => {
+  const absurd = engineCounts({ input: BigInt(Number.MAX_SAFE_INTEGER), cacheRead: 0n });
+  const results = await send(attempt("a1", { engineCounts: absurd }), attempt("a2"));
+  expect(results.map(({ status }) => status)).toEqual([QUARANTINED, POSTED]);
+  expect(results[0]?.reason).toBe(
+    "count-over-limit: expected at most 100000000 tokens of an attempt's input, found 9007199254740991",
+  );
+});
+
 test("a record is found by its request with what settlement made of it", async () => {
   const record = attempt("a1", { request: "r7" as RequestId });
   await send(record, attempt("a2"), attempt("a3", { priceVersion: 9n }));

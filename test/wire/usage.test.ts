@@ -20,6 +20,7 @@ import { plan } from "../gateway/plan-fixture.ts";
 
 const anyCount = fc.bigInt({ min: 0n, max: 2n ** 62n });
 const usualCount = fc.bigInt({ min: 0n, max: 2n ** 40n });
+const instant = fc.bigInt({ min: 0n, max: 4_102_444_799_999_999n });
 const unknownOr = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined });
 
 function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
@@ -47,10 +48,10 @@ function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
           "slow-reader",
         ),
       ),
-      dispatchedUs: unknownOr(count),
-      firstByteUs: unknownOr(count),
-      lastByteUs: unknownOr(count),
-      cancelUs: unknownOr(count),
+      dispatchedUs: unknownOr(instant),
+      firstByteUs: unknownOr(instant),
+      lastByteUs: unknownOr(instant),
+      cancelUs: unknownOr(instant),
       httpStatus: unknownOr(fc.nat(599)),
       finishReason: unknownOr(fc.constantFrom("stop", "length", "", "é".repeat(100))),
       outputTokensMax: unknownOr(count),
@@ -121,6 +122,15 @@ const bad: readonly [Partial<WireUsageRecord>, string][] = [
   [{ outBytes: -5n }, "out_bytes: expected 0 or more, found -5"],
   [{ endpoint: "video" }, "endpoint: expected one of chat, completions"],
   [{ flags: ["odd"] }, "flags: expected one of usage_decreased"],
+  [{ epoch: 2n ** 63n }, "epoch: expected less than 2^63, found 9223372036854775808"],
+  [{ producerSeq: 2n ** 64n - 1n }, "producer_seq: expected less than 2^63"],
+  [{ priceVersion: 2n ** 63n }, "price_version: expected less than 2^63"],
+  [{ openedUs: -1n }, "opened_us: expected an instant before 2100, found -1"],
+  [{ closedUs: 9_000_000_000_000_000_000n }, "closed_us: expected an instant before 2100"],
+  [{ firstByteUs: -2n }, "first_byte_us: expected an instant before 2100, found -2"],
+  [{ clockErrUs: -1n }, "clock_err_us: expected 0 or more, found -1"],
+  [{ joulesExpected: NaN }, "joules_expected: expected a number from 0 on, found NaN"],
+  [{ gramsCo2Expected: -1 }, "grams_co2_expected: expected a number from 0 on, found -1"],
   [{ outcome: 0 }, "outcome: expected one of complete"],
 ];
 

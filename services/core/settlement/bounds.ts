@@ -33,6 +33,10 @@ export const bounds = {
     const negative = countNames.find((name) => counts[name] < 0n);
     return negative && `expected 0 or more, found ${negative} ${counts[negative]}`;
   },
+  "count-over-limit": (_record, counts, { attemptTokensMax }) => {
+    const large = countNames.find((name) => counts[name] > attemptTokensMax);
+    return large && excess("tokens", counts[large], attemptTokensMax, `of an attempt's ${large}`);
+  },
   "cached-over-prompt": (_record, { input, cacheRead, cacheWrite }) =>
     excess("cached tokens", cacheRead + cacheWrite, input, "of the prompt"),
   "reasoning-over-output": (_record, { output, reasoning }) =>

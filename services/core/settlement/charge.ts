@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { BookId, InstantUs, PoolId, RegionId, VendorId } from "../units.ts";
+import type { BookId, InstantUs, Nano, PoolId, RegionId, VendorId } from "../units.ts";
 import { slotAt } from "./calendar.ts";
 import type { Contract } from "./contract.ts";
 import type { Usage } from "./count-rule.ts";
@@ -16,7 +16,11 @@ export interface PricedLine {
 }
 
 export type PriceReason =
-  "price-book-unknown" | "vendor-mismatch" | "price-not-in-force" | "model-not-priced";
+  | "price-book-unknown"
+  | "vendor-mismatch"
+  | "price-not-in-force"
+  | "model-not-priced"
+  | "amount-over-limit";
 
 export type Pricing =
   | { readonly kind: "priced"; readonly slot: string; readonly lines: readonly PricedLine[] }
@@ -66,7 +70,26 @@ export function priceUsage(usage: Usage, book: PriceBook | undefined, contract: 
     return doubt("model-not-priced", `${priceBook}@${priceVersion} has no line for ${model}`);
   }
   const slot = cheapest(slotsInForce(record, book, contract), usage, book);
-  return { kind: "priced", slot, lines: linesIn(slot, usage, book) };
+  const lines = linesIn(slot, usage, book);
+  const most = nanoMost(lines);
+  if (most > contract.attemptNanoMax) {
+    return doubt(
+      "amount-over-limit",
+      `expected at most ${contract.attemptNanoMax} nano for an attempt, found up to ${most}`,
+    );
+  }
+  return { kind: "priced", slot, lines };
+}
+
+/** What the lines can cost at most, whatever was used before: each at the dearest of its tiers. */
+function nanoMost(lines: readonly PricedLine[]): Nano {
+  const pico = lines.reduce((sum, { line, tokens }) => {
+    const dearest = line.tiers.reduce((most, { pricePicoPerToken: each }) => {
+      return each > most ? each : most;
+    }, 0n);
+    return sum + tokens * dearest;
+  }, 0n);
+  return pico / 1_000n;
 }
 
 export function hourKey(

@@ -1,3 +1,4 @@
+import type { Nano } from "../units.ts";
 import type { TimeZone } from "./period.ts";
 import type { UsageRecord } from "./usage.ts";
 
@@ -50,6 +51,10 @@ export interface Contract {
   readonly tolerancePpm: bigint;
   /** Of one stream. Undefined: the contract sets no bound. */
   readonly rateTokensPerSecondMax: bigint | undefined;
+  /** Of one attempt, input or output. More is a defect, and would not fit where totals are kept. */
+  readonly attemptTokensMax: bigint;
+  /** Owed for one attempt. More is a defect of a price or a count. */
+  readonly attemptNanoMax: Nano;
   /** The period over which tiers and rounding run. */
   readonly period: "daily" | "monthly";
   readonly timeZone: TimeZone;
@@ -107,6 +112,9 @@ export const defaultContract: Contract = {
   toleranceTokens: 3n,
   tolerancePpm: 5_000n,
   rateTokensPerSecondMax: undefined,
+  attemptTokensMax: 100_000_000n,
+  // 10,000 CNY.
+  attemptNanoMax: 10_000_000_000_000n,
   period: "daily",
   timeZone: "Asia/Shanghai",
 };

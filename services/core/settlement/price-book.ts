@@ -82,11 +82,27 @@ export function checkPriceBook(
   previous?: PriceBook,
   publishedUs?: InstantUs,
 ): PriceBookMistake[] {
-  return [...succession(book, previous, publishedUs), ...checkPrices(book)];
+  return firstOf([...succession(book, previous, publishedUs), ...pricesMistakes(book)]);
 }
 
 /** All that is wrong with a version by itself. */
 export function checkPrices(book: PriceBook): PriceBookMistake[] {
+  return firstOf(pricesMistakes(book));
+}
+
+/** Mistakes that are told. A book with more is told how many more. */
+export const mistakesMax = 20;
+
+/** Lines that one class of one model may have in one slot: each is compared with each length of the others. */
+export const bracketsMax = 64;
+
+function firstOf(mistakes: PriceBookMistake[]): PriceBookMistake[] {
+  if (mistakes.length <= mistakesMax) return mistakes;
+  const rest = { path: "", message: `and ${mistakes.length - mistakesMax} more mistakes` };
+  return [...mistakes.slice(0, mistakesMax), rest];
+}
+
+function pricesMistakes(book: PriceBook): PriceBookMistake[] {
   return [
     ...slotMistakes(book.slots),
     ...book.lines.flatMap((line, index) => lineMistakes(line, index, book)),
@@ -218,16 +234,37 @@ function coverageMistakes(book: PriceBook): PriceBookMistake[] {
 /** Every pair of input and output lengths must be in exactly one line's bracket. */
 function tilingMistakes(lines: readonly PriceLine[], what: string): PriceBookMistake[] {
   if (lines.length === 0) return [{ path: "lines", message: `gap: ${what} has no line` }];
-  const mistakes: PriceBookMistake[] = [];
-  for (const input of cuts(lines.map((line) => line.input))) {
-    for (const output of cuts(lines.map((line) => line.output))) {
-      const fit = lines.filter((line) => holds(line.input, input) && holds(line.output, output));
-      const where = `${what} from ${input} input and ${output} output tokens on`;
-      const ids = fit.map(({ id }) => id).join(" and ");
-      if (fit.length === 0) mistakes.push({ path: "lines", message: `gap: ${where} has no line` });
-      if (fit.length > 1) mistakes.push({ path: "lines", message: `overlap: ${where} has ${ids}` });
-    }
+  if (lines.length > bracketsMax) {
+    const message = `${what}: expected at most ${bracketsMax} lines, found ${lines.length}`;
+    return [{ path: "lines", message }];
   }
+  const inOrder = lines.toSorted((a, b) => Number(a.output.from - b.output.from));
+  return cuts(lines.map((line) => line.input)).flatMap((input) => {
+    const fit = inOrder.filter((line) => holds(line.input, input));
+    return outputMistakes(fit, `${what} from ${input} input`);
+  });
+}
+
+/** The same for the output lengths of one input length; the lines are in the order of their starts. */
+function outputMistakes(lines: readonly PriceLine[], what: string): PriceBookMistake[] {
+  const mistakes: PriceBookMistake[] = [];
+  const add = (kind: string, output: bigint, has: string): void => {
+    const message = `${kind}: ${what} and ${output} output tokens on has ${has}`;
+    mistakes.push({ path: "lines", message });
+  };
+  /** The first length that no line before holds; undefined is none. */
+  let next: bigint | undefined = 0n;
+  let last: PriceLine | undefined;
+  for (const line of lines) {
+    const { from, to } = line.output;
+    if (last !== undefined && (next === undefined || from < next)) {
+      add("overlap", from, `${last.id} and ${line.id}`);
+    } else if (next !== undefined && from > next) add("gap", next, "no line");
+    const end = to === undefined ? undefined : to + 1n;
+    const isFurther = next !== undefined && (end === undefined || end > next);
+    if (isFurther || last === undefined) [next, last] = [end, line];
+  }
+  if (next !== undefined) add("gap", next, "no line");
   return mistakes;
 }
 

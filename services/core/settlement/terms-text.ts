@@ -60,6 +60,8 @@ export function contractText(contract: Contract): string {
     abs_tol: contract.toleranceTokens,
     ppm_tol: contract.tolerancePpm,
     max_rate_tok_s: contract.rateTokensPerSecondMax ?? null,
+    attempt_tokens_max: contract.attemptTokensMax,
+    attempt_nano_max: contract.attemptNanoMax,
     period: contract.period,
     tz: contract.timeZone,
   });

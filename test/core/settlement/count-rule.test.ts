@@ -284,6 +284,7 @@ describe("an attempt that broke", () => {
 /** Breaks each bound alone. */
 const broken: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contract>]>> = {
   "count-negative": [{ engineCounts: engineCounts({ output: -1n }) }, {}],
+  "count-over-limit": [{ engineCounts: engineCounts({ input: 100_000_001n }) }, {}],
   "cached-over-prompt": [{ engineCounts: engineCounts({ input: 100n, cacheRead: 101n }) }, {}],
   "reasoning-over-output": [{ engineCounts: engineCounts({ output: 50n, reasoning: 51n }) }, {}],
   "output-over-bytes": [{ engineCounts: engineCounts({ output: 233n }) }, {}],
@@ -298,6 +299,7 @@ const broken: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contra
 /** The same, at the last value that is allowed. */
 const kept: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contract>]>> = {
   "count-negative": [{ engineCounts: engineCounts({ output: 18n }) }, {}],
+  "count-over-limit": [{ engineCounts: engineCounts({ input: 100_000_000n }) }, {}],
   "cached-over-prompt": [{ engineCounts: engineCounts({ input: 100n, cacheRead: 100n }) }, {}],
   "reasoning-over-output": [{ engineCounts: engineCounts({ output: 50n, reasoning: 50n }) }, {}],
   "output-over-bytes": [{ engineCounts: engineCounts({ output: 232n }) }, {}],

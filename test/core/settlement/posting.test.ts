@@ -235,6 +235,26 @@ describe("quarantine", () => {
     "output-over-max": { outputTokensMax: 1n },
     "price-book-unknown ": { priceBook: "" as BookId },
   };
+  test("keeps a record whose price is absurd, whatever the count", () => {
+    const dear = priceBook({
+      lines: priceBook().lines.map((line) => ({
+        ...line,
+        tiers: [
+          { fromTokens: 0n, pricePicoPerToken: 0n },
+          { fromTokens: 1_000n, pricePicoPerToken: 2n ** 63n - 1n },
+        ],
+      })),
+    });
+    const books = new MemoryBooks([dear]);
+    expect(books.post([usageRecord()])).toMatchObject([
+      {
+        status: "quarantined",
+        reason: expect.stringMatching(/^amount-over-limit: expected at most/),
+      },
+    ]);
+    expect(books.entries).toEqual([]);
+  });
+
   for (const [reason, changes] of Object.entries(reasons)) {
     test(`keeps a record that is ${reason}, and pays nothing for it`, () => {
       const books = new MemoryBooks([priceBook()]);

@@ -2,9 +2,11 @@ import { fromJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  bracketsMax,
   checkPriceBook,
   checkPrices,
   dayKinds,
+  mistakesMax,
   type DayKind,
   type PriceBook,
   type PriceLine,
@@ -139,6 +141,30 @@ test("brackets and slots cover each length and minute once, or checkPrices() say
       expect(checkPrices(priceBook({ lines: twice })).length).toBeGreaterThan(0);
     }),
   );
+});
+
+describe("a book made to keep its reader busy", () => {
+  const diagonal = Array.from({ length: 800 }, (_, index) => {
+    const range = { from: BigInt(index * 10), to: BigInt(index * 10 + 9) };
+    return priceLine("response", 1n, { id: `line ${index}`, input: range, output: range });
+  });
+
+  test("is refused for its number of brackets, before they are compared", () => {
+    const found = checkPrices(priceBook({ lines: diagonal }));
+    expect(found.map(({ message }) => message)).toContain(
+      `qwen3-32b response in slot any: expected at most ${bracketsMax} lines, found 800`,
+    );
+  });
+
+  test("is told its first mistakes, and how many more there are", () => {
+    const lines = diagonal.slice(0, bracketsMax);
+    const found = checkPrices(priceBook({ lines }));
+    expect(found.length).toBe(mistakesMax + 1);
+    expect(found.at(-1)).toEqual({
+      path: "",
+      message: expect.stringMatching(/^and \d+ more mistakes$/),
+    });
+  });
 });
 
 test("a model is priced for itself", () => {
