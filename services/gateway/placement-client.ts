@@ -91,7 +91,7 @@ class StreamedPlacementClient implements PlacementClient {
   #places: WaitingPlace[] = [];
   #renewals: WaitingRenewal[] = [];
   #releases: Release[] = [];
-  #releasesForgotten = 0;
+  #isForgetting = false;
   /** Sent, oldest first. */
   #sent: Batch[] = [];
   #waiting = 0;
@@ -171,7 +171,9 @@ class StreamedPlacementClient implements PlacementClient {
     this.#releases.push(release);
     if (this.#releases.length > placementClientLimits.releasesMax) {
       this.#releases.shift();
-      this.#releasesForgotten += 1;
+      if (!this.#isForgetting)
+        this.#options.log.warn("releases are forgotten: leases expire instead");
+      this.#isForgetting = true;
     }
     this.#planFlush();
   }
@@ -272,6 +274,7 @@ class StreamedPlacementClient implements PlacementClient {
     clearTimeout(this.#timer);
     if (this.#failures > 0) this.#options.log.info("control answers again");
     this.#failures = 0;
+    this.#isForgetting = false;
     this.#state = "open";
     this.#flush();
   }
