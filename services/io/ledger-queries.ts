@@ -47,8 +47,7 @@ export const sql = {
   waitingAfter: `SELECT * FROM quarantine WHERE state = 'waiting'
     AND (attempt_id > ? OR (attempt_id = ? AND rev > ?)) ORDER BY attempt_id, rev LIMIT ?`,
   waitingCount: "SELECT COUNT(*) AS count FROM quarantine WHERE state = 'waiting'",
-  hasVendor: `SELECT vendor_id FROM usage_record WHERE vendor_id = ?
-    UNION ALL SELECT vendor_id FROM quarantine WHERE vendor_id = ? LIMIT 1`,
+  vendors: `${distinct("usage_record")} UNION ${distinct("quarantine")}`,
 
   hoursOf: `SELECT * FROM usage_hour WHERE vendor_id = ? AND hour_us >= ? AND hour_us < ?`,
   attemptsIn: `SELECT COUNT(DISTINCT attempt_id) AS count FROM usage_record
@@ -73,6 +72,17 @@ export const sql = {
   cumulatives: "SELECT * FROM cumulative",
   hours: "SELECT * FROM usage_hour",
 } as const;
+
+/** Vendors of a table, each found by one step in its index, however many records there are. */
+function distinct(table: "usage_record" | "quarantine"): string {
+  const least = `SELECT MIN(vendor_id) AS vendor_id FROM ${table}`;
+  return `SELECT vendor_id FROM (
+    WITH RECURSIVE each_vendor AS (
+      ${least} UNION ALL
+      SELECT (${least} WHERE vendor_id > each_vendor.vendor_id)
+        FROM each_vendor WHERE each_vendor.vendor_id IS NOT NULL
+    ) SELECT vendor_id FROM each_vendor) AS found WHERE vendor_id IS NOT NULL`;
+}
 
 /** One page of a table, newest first. */
 export function usageQuery(

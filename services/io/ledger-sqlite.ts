@@ -164,8 +164,8 @@ export class SqliteLedger implements LedgerStore {
     return found.toSorted(newestFirst).slice(0, page.limit);
   }
 
-  async hasVendor(vendor: VendorId) {
-    return this.#get(sql.hasVendor, vendor, vendor) !== undefined;
+  async vendors() {
+    return this.#all(sql.vendors).map((row) => text(row, "vendor_id") as VendorId);
   }
 
   async account(vendor: VendorId, { fromUs, toUs }: Period): Promise<VendorAccount> {

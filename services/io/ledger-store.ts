@@ -106,7 +106,8 @@ export interface LedgerStore {
     filter: UsageFilter,
     page: { readonly after: UsagePlace | undefined; readonly limit: number },
   ): Promise<StoredUsage[]>;
-  hasVendor(vendor: VendorId): Promise<boolean>;
+  /** Who has a record, settled or waiting. */
+  vendors(): Promise<VendorId[]>;
   account(vendor: VendorId, period: Period): Promise<VendorAccount>;
   /** The same bytes again change nothing; other bytes under its id are refused. */
   saveStatement(statement: Statement): Promise<void>;

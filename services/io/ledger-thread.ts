@@ -96,7 +96,7 @@ function toStore(line: Line): LedgerStore {
     waiting: (after, limit) => line.ask("waiting", after, limit),
     waitingCount: () => line.ask("waitingCount"),
     usages: (filter, page) => line.ask("usages", filter, page),
-    hasVendor: (vendor) => line.ask("hasVendor", vendor),
+    vendors: () => line.ask("vendors"),
     account: (vendor, period) => line.ask("account", vendor, period),
     saveStatement: (statement) => line.ask("saveStatement", statement),
     latestStatement: (vendor, period) => line.ask("latestStatement", vendor, period),

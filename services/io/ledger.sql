@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS quarantine (
   state TEXT NOT NULL CHECK (state IN ('waiting', 'released')),
   PRIMARY KEY (attempt_id, rev)
 );
+CREATE INDEX IF NOT EXISTS quarantine_by_state ON quarantine (state, attempt_id, rev);
+CREATE INDEX IF NOT EXISTS quarantine_by_vendor ON quarantine (vendor_id, opened_us);
 
 -- One amount from one account to another: what does not balance cannot be written down.
 CREATE TABLE IF NOT EXISTS entry (

@@ -37,8 +37,8 @@ export class Books {
     return this.known(book, version);
   }
 
-  hasVendor(vendor: VendorId): boolean {
-    return [...this.#bookByVersion.values()].some((book) => book.vendor === vendor);
+  get vendors(): ReadonlySet<VendorId> {
+    return new Set([...this.#bookByVersion.values()].map((book) => book.vendor));
   }
 
   /** Loads what is there, then follows what comes. `onBook` is called for each that comes later. */

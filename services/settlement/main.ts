@@ -1,7 +1,7 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { z } from "zod";
 import { defaultContract, type Contract } from "../core/settlement/contract.ts";
-import type { VendorId } from "../core/units.ts";
+import type { InstantUs, VendorId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import { openIdentities } from "../io/grpc-identity.ts";
 import { openLedgerThread } from "../io/ledger-thread.ts";
@@ -78,12 +78,11 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   const timer = setInterval(() => {
     ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
   }, holeIntervalMs);
-  const isVendor = async (vendor: VendorId): Promise<boolean> =>
-    (await registry.get("vendor", vendor)) !== undefined ||
-    books.hasVendor(vendor) ||
-    (await store.hasVendor(vendor));
+  const vendors = async (): Promise<ReadonlySet<string>> =>
+    new Set([...(await registeredVendors(registry)), ...books.vendors, ...(await store.vendors())]);
+  const nowUs = (): InstantUs => BigInt(Math.round(clock.now() * 1_000));
   return {
-    routes: (router) => serveSettlement(router, { store, ingest, statements, isVendor }),
+    routes: (router) => serveSettlement(router, { store, ingest, statements, vendors, nowUs }),
     isReady: () => ingest.isReady,
     close: async () => {
       stop.abort();
@@ -92,6 +91,16 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
       await store.close();
     },
   };
+}
+
+const ownerSchema = z.object({ vendorId: z.string().min(1) });
+
+/** By name, and by the pools they have. */
+async function registeredVendors(registry: Registry): Promise<string[]> {
+  const named = await registry.list("vendor");
+  const pools = await registry.list("pool");
+  const owners = pools.map(({ value }) => ownerSchema.parse(JSON.parse(value)).vendorId);
+  return [...named.map(({ key }) => key), ...owners];
 }
 
 /** Runs the role until the signal says stop. */

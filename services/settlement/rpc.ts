@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { RequestId, TenantId, VendorId } from "../core/units.ts";
+import type { InstantUs, RequestId, TenantId, VendorId } from "../core/units.ts";
 import type { LedgerStore, StoredUsage, UsageFilter, UsagePlace } from "../io/ledger-store.ts";
 import { toConnectError } from "../wire/errors.ts";
 import {
@@ -29,8 +29,9 @@ interface Parts {
   readonly store: LedgerStore;
   readonly ingest: Ingest;
   readonly statements: Statements;
-  /** Whether anybody has heard of a vendor. */
-  isVendor(vendor: VendorId): Promise<boolean>;
+  /** Everybody who may be owed something. */
+  vendors(): Promise<ReadonlySet<string>>;
+  nowUs(): InstantUs;
 }
 
 /** UsageService and SettlementService. */
@@ -56,8 +57,13 @@ export function serveSettlement(router: ConnectRouter, parts: Parts): void {
       const vendor = required("vendor_id", vendorId) as VendorId;
       requireVendor(values, vendor);
       const asked = toPeriod(required("period", period));
-      if (!(await parts.isVendor(vendor))) {
+      if (!(await parts.vendors()).has(vendor)) {
         throw toConnectError("NOT_FOUND", `vendor_id: nobody has heard of ${vendor}`);
+      }
+      const nowUs = parts.nowUs();
+      if (asked.fromUs > nowUs) {
+        const message = `period: expected one that has begun, found ${asked.fromUs} at ${nowUs}`;
+        throw toConnectError("BAD_REQUEST", message, { metadata: { field: "period" } });
       }
       return { statement: fromStatement(await statements.close(vendor, asked)) };
     },
@@ -79,6 +85,11 @@ export function serveSettlement(router: ConnectRouter, parts: Parts): void {
         limit === 0 ? listItemsDefault : limit,
       );
       return { statements: found.map((each) => withoutLines(fromStatement(each))) };
+    },
+    async listVendors(_request, { values }) {
+      const own = vendorOf(values);
+      const vendors = [...(await parts.vendors())].toSorted();
+      return { vendorIds: vendors.filter((each) => own === undefined || each === own) };
     },
   });
 }

@@ -153,10 +153,18 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
     const second = { fromUs: friday + 1_000_000n, toUs: friday + 2_000_000n };
     expect(await pages(store, second, 2)).toEqual(["a09:0", "a08:0", "a07:0", "a06:0", "a05:0"]);
     expect(await pages(store, { vendor: "south" as VendorId }, 2)).toEqual([]);
-    expect([await store.hasVendor(northgrid), await store.hasVendor("south" as VendorId)]).toEqual([
-      true,
-      false,
-    ]);
+  });
+
+  test(`${name}: every vendor of a record is known, also while all its records wait`, async () => {
+    expect(await store.vendors()).toEqual([]);
+    await post(store, [record("a1"), record("a2")]);
+    const waiting = ["south", "east", "south"].map((vendor, index) => ({
+      ...record(`w${index}`),
+      vendor: vendor as VendorId,
+    }));
+    await post(store, waiting);
+    expect(await store.waitingCount()).toBe(3);
+    expect((await store.vendors()).toSorted()).toEqual(["east", "northgrid", "south"]);
   });
 
   test(`${name}: statements are kept by their bytes`, async () => {

@@ -9,7 +9,7 @@ import { dayOf } from "../../services/core/settlement/period.ts";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import type { UsageRecord } from "../../services/core/settlement/usage.ts";
 import type { AttemptId, GatewayId, RequestId, VendorId } from "../../services/core/units.ts";
-import { systemClock } from "../../services/io/clock.ts";
+import type { Clock } from "../../services/io/clock.ts";
 import { openIdentities } from "../../services/io/grpc-identity.ts";
 import { createKey } from "../../services/io/keys.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
@@ -38,6 +38,8 @@ const log = openLog({ role: "test", level: "silent" });
 const calendar = loadCalendar();
 const period = dayOf(friday, "Asia/Shanghai");
 const { POSTED, EXISTS, CONFLICT, QUARANTINED } = RecordStatus;
+
+const theDayAfter: Clock = { now: () => Number(friday / 1_000n) + 86_400_000 };
 
 let folder: string;
 let stop: AbortController;
@@ -71,7 +73,7 @@ async function open(): Promise<void> {
     ledgerPath,
     log,
     metrics,
-    clock: systemClock,
+    clock: theDayAfter,
     signal,
   });
   server = await serveRpc({
@@ -248,6 +250,29 @@ test("a price book that cannot be used is none", async () => {
   expect(result?.reason).toMatch(/^price-book-unknown/);
 });
 
+test("everybody who may be owed something is listed, to a vendor itself alone", async () => {
+  const change = { baseRevision: 0, author: "test", comment: "" };
+  await registry.set({ ...change, kind: "vendor", key: "named", value: '{"name":"Named"}' });
+  await registry.set({ ...change, kind: "pool", key: "p9", value: '{"vendorId":"pooled"}' });
+  await send(attempt("a1", { vendor: "charged" as VendorId }));
+  const { vendorIds } = await settle.listVendors({});
+  expect(vendorIds).toEqual(["charged", "named", "northgrid", "pooled"]);
+  for (const vendorId of vendorIds) {
+    const { statement } = await settle.closeStatement({ vendorId, period });
+    expect(statement?.vendorId).toBe(vendorId);
+  }
+  const { secret, record } = createKey({ kind: "vendor", subject: "pooled", nowUs: friday });
+  await registry.set({
+    ...change,
+    kind: "key",
+    key: record.prefix,
+    value: JSON.stringify(record),
+  });
+  await expect
+    .poll(async () => (await clients(secret).settle.listVendors({})).vendorIds)
+    .toEqual(["pooled"]);
+});
+
 describe("a statement", () => {
   test("is the same bytes again until something comes in, then a revision", async () => {
     await send(attempt("a1"));
@@ -322,6 +347,7 @@ describe("a statement", () => {
     ["of no period", Code.InvalidArgument, { vendorId: "northgrid" }],
     ["of a zone whose days we do not know", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, timeZone: "Europe/Berlin" } }],
     ["that ends before it starts", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, toUs: period.fromUs } }],
+    ["that has not begun", Code.InvalidArgument, { vendorId: "northgrid", period: dayOf(friday + 2n * 86_400_000_000n, "Asia/Shanghai") }],
     ["of half an hour", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, toUs: period.toUs + 1_800_000_000n } }],
   ];
   for (const [what, code, request] of refused) {

@@ -1,12 +1,9 @@
-import { Code, ConnectError } from "@connectrpc/connect";
 import { Command, Option } from "commander";
-import { PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";
 import {
   SettlementService,
   type Statement,
   StatementSchema,
 } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
-import { UsageService } from "../../wire/gen/tokengrid/v1/usage_pb.js";
 import {
   answered,
   client,
@@ -90,7 +87,7 @@ async function generate(options: GenerateOptions): Promise<ExitCode> {
   if (typeof period === "string") throw new Failure(`--period: ${period}`);
   const vendors = options.vendor === undefined ? await vendorIds(options) : [options.vendor];
   if (vendors.length === 0)
-    throw new Refusal("expected at least one vendor with a pool, found none");
+    throw new Refusal("expected at least one vendor with a pool or a price book, found none");
   const statements: Statement[] = [];
   for (const vendorId of vendors) statements.push(await close(options, vendorId, period));
   print(options.output, {
@@ -124,29 +121,9 @@ async function close(
   return present(statement);
 }
 
-/** Who has a pool now, had a statement before, or was paid for something lately. */
 async function vendorIds(options: ServerOptions): Promise<string[]> {
-  const { statements } = await answered(options, () =>
-    client(SettlementService, options).list({ limit: listLimit }),
-  );
-  const { usages } = await client(UsageService, options).list({ limit: listLimit });
-  const ids = [
-    ...(await vendorsOfPools(options)),
-    ...statements.map(({ vendorId }) => vendorId),
-    ...usages.map(({ record }) => record?.vendorId ?? ""),
-  ];
-  return [...new Set(ids)].filter((id) => id !== "").toSorted();
-}
-
-/** Settlement may have an address of its own, where nobody knows the pools. */
-async function vendorsOfPools(options: ServerOptions): Promise<string[]> {
-  try {
-    const { pools } = await client(PoolService, options).list({});
-    return pools.map(({ registration }) => registration?.vendorId ?? "");
-  } catch (error) {
-    if (error instanceof ConnectError && error.code === Code.Unimplemented) return [];
-    throw error;
-  }
+  const answer = await answered(options, () => client(SettlementService, options).listVendors({}));
+  return answer.vendorIds;
 }
 
 async function list(options: ListOptions): Promise<ExitCode> {

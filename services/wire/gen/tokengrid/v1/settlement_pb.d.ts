@@ -123,6 +123,36 @@ export declare type SettlementServiceListResponse = Message<"tokengrid.v1.Settle
 export declare const SettlementServiceListResponseSchema: GenMessage<SettlementServiceListResponse>;
 
 /**
+ * @generated from message tokengrid.v1.ListVendorsRequest
+ */
+export declare type ListVendorsRequest = Message<"tokengrid.v1.ListVendorsRequest"> & {
+};
+
+/**
+ * Describes the message tokengrid.v1.ListVendorsRequest.
+ * Use `create(ListVendorsRequestSchema)` to create a new message.
+ */
+export declare const ListVendorsRequestSchema: GenMessage<ListVendorsRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ListVendorsResponse
+ */
+export declare type ListVendorsResponse = Message<"tokengrid.v1.ListVendorsResponse"> & {
+  /**
+   * Sorted. To a vendor, itself alone.
+   *
+   * @generated from field: repeated string vendor_ids = 1;
+   */
+  vendorIds: string[];
+};
+
+/**
+ * Describes the message tokengrid.v1.ListVendorsResponse.
+ * Use `create(ListVendorsResponseSchema)` to create a new message.
+ */
+export declare const ListVendorsResponseSchema: GenMessage<ListVendorsResponse>;
+
+/**
  * Includes its start and excludes its end.
  *
  * @generated from message tokengrid.v1.Period
@@ -390,6 +420,16 @@ export declare const SettlementService: GenService<{
     methodKind: "unary";
     input: typeof SettlementServiceListRequestSchema;
     output: typeof SettlementServiceListResponseSchema;
+  },
+  /**
+   * Everybody who may be owed something: has a pool or a price book, or stands in the ledger.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.ListVendors
+   */
+  listVendors: {
+    methodKind: "unary";
+    input: typeof ListVendorsRequestSchema;
+    output: typeof ListVendorsResponseSchema;
   },
 }>;
 
