@@ -13,14 +13,16 @@ export class ConfigError extends Error {
   }
 }
 
-/** Reads YAML or JSON and returns what the schema says, with nothing optional left. */
+/** Reads YAML or JSON and returns what the schema says, with nothing optional left. Throws `ConfigError`. */
 export function readConfig<Schema extends z.ZodType>(
   path: string,
   schema: Schema,
 ): z.output<Schema> {
+  // A file that is not there says nothing of what is in it: that is no ConfigError.
+  const text = readFileSync(path, "utf8");
   let data: unknown;
   try {
-    data = parse(readFileSync(path, "utf8"));
+    data = parse(text);
   } catch (cause) {
     throw new ConfigError(path, [cause instanceof Error ? cause.message : String(cause)]);
   }

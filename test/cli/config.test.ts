@@ -5,11 +5,17 @@ import type { z } from "zod";
 import { configSchema as agent } from "../../services/agent/main.ts";
 import { configSchema as control } from "../../services/control/main.ts";
 import { configSchema as gateway } from "../../services/gateway/main.ts";
-import { readConfig } from "../../services/io/config.ts";
+import { checkPriceBook } from "../../services/core/settlement/price-book.ts";
+import { readMessage } from "../../services/cli/document.ts";
+import { ConfigError, readConfig } from "../../services/io/config.ts";
+import { loadCalendar } from "../../services/io/preset.ts";
+import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
+import { toPriceBook } from "../../services/wire/price.ts";
 import { configSchema as settlement } from "../../services/settlement/main.ts";
 import { configSchema as sim } from "../../services/sim/main.ts";
 
 const folder = "deploy/config";
+const priceBook = "price-book";
 
 const schemas: Readonly<Record<string, z.ZodType>> = { agent, control, gateway, settlement, sim };
 
@@ -19,10 +25,22 @@ for (const [role, schema] of Object.entries(schemas)) {
   });
 }
 
+test("the example of a price book can be published as it stands", () => {
+  const message = readMessage(`${folder}/${priceBook}.yaml`, PriceBookSchema);
+  const calendar = loadCalendar();
+  const book = toPriceBook(message, (id) => (id === calendar.id ? calendar : undefined));
+  expect(checkPriceBook(book)).toEqual([]);
+});
+
+test("a file that is not there is the world's fault, one that cannot be read its writer's", () => {
+  expect(() => readConfig("/nowhere.yaml", agent)).toThrow(/^ENOENT/);
+  expect(() => readConfig("README.md", agent)).toThrow(ConfigError);
+});
+
 test("every role has an example, and every example a role", () => {
   expect(
     readdirSync(folder)
       .map((file) => basename(file, ".yaml"))
       .toSorted(),
-  ).toEqual(Object.keys(schemas));
+  ).toEqual([...Object.keys(schemas), priceBook].toSorted());
 });

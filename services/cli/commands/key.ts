@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { createKey, type KeyKind, type KeyRecord, keyRecordSchema } from "../../io/keys.ts";
@@ -19,6 +20,7 @@ interface CreateOptions extends Options {
   readonly subject: string;
   readonly model?: readonly string[];
   readonly debug?: boolean;
+  readonly file?: string;
 }
 
 const kinds: readonly KeyKind[] = ["tenant", "vendor", "operator"];
@@ -45,9 +47,13 @@ export function command(): Command {
 
 function createCommand(): Command {
   return onData(new Command("create"))
-    .description("Makes a key and prints it once: only a hash of it is kept.")
+    .description(
+      "Makes a key and prints it once, or writes it into a new file that only its owner can read: only a hash " +
+        "of it is kept.",
+    )
     .addOption(new Option("--kind <kind>", "whose key it is").choices(kinds).default("tenant"))
     .requiredOption("--subject <id>", "the tenant, the vendor, or the operator's name")
+    .option("--file <path>", "where to write the key instead of printing it")
     .option("--model <id...>", "models or aliases it may use; all if not given")
     .option("--debug", "may ask for debug headers and name the origin of a request")
     .action(exits(createOne));
@@ -70,7 +76,19 @@ async function createOne(options: CreateOptions): Promise<ExitCode> {
     isDebug: debug,
     nowUs: BigInt(Date.now()) * 1_000n,
   });
-  await withRegistry(options, (registry) => keep(registry, record, 0));
+  await withRegistry(options, async (registry) => {
+    // The file first: a key that nobody could read afterwards would be of no use.
+    if (options.file !== undefined) writeSecret(options.file, secret);
+    await keep(registry, record, 0);
+  });
+  if (options.file !== undefined) {
+    print(options.output, {
+      json: { file: options.file, ...publicPart(record) },
+      names: [record.prefix],
+      text: () => `key ${record.prefix} of ${kind} ${subject} is in ${options.file}\n`,
+    });
+    return 0;
+  }
   print(options.output, {
     json: { key: secret, ...publicPart(record) },
     names: [secret],
@@ -82,6 +100,11 @@ async function createOne(options: CreateOptions): Promise<ExitCode> {
       ]),
   });
   return 0;
+}
+
+/** Throws if there is such a file already: it may be a key in use. */
+function writeSecret(path: string, secret: string): void {
+  writeFileSync(path, `${secret}\n`, { mode: 0o600, flag: "wx" });
 }
 
 async function list(options: Options): Promise<ExitCode> {

@@ -106,13 +106,13 @@ async function tail(options: Options): Promise<ExitCode> {
   return 0;
 }
 
+/** Ends early, without a word, when the signal says stop. */
 async function pause(signal: AbortSignal): Promise<void> {
-  await Promise.race([
-    setTimeout(tailLimits.intervalMs, undefined, { ref: true }),
-    new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    }),
-  ]);
+  try {
+    await setTimeout(tailLimits.intervalMs, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
 }
 
 function filter({ vendor = "", tenant = "", request = "" }: Options): {

@@ -2,6 +2,9 @@ import { isAbsolute, relative, sep } from "node:path";
 import { span } from "../print.ts";
 import { type Ports, portSettings } from "./ports.ts";
 
+/** What every command takes for the data folder if none is named. */
+const usualFolder = ".tokengrid";
+
 export interface BannerFacts {
   readonly version: string;
   readonly host: string;
@@ -58,12 +61,33 @@ function off({ pools, host }: BannerFacts): string {
   ]);
 }
 
-function commands({ host, ports, dataPath, cwd, somePool }: BannerFacts): string {
-  const folder = shortPath(dataPath, cwd);
+function commands(facts: BannerFacts): string {
+  const { host, ports } = facts;
   const isUsualPort = ports.rpc === portSettings.rpc.number;
   const text = [
-    `export OPENAI_BASE_URL=http://${reachable(host)}:${ports.gateway}/v1 OPENAI_API_KEY=$(cat ${quoted(`${folder}/dev.key`)})`,
     ...(isUsualPort ? [] : [`export TOKENGRID_ADDR=http://${reachable(host)}:${ports.rpc}`]),
+    ...(facts.pools === undefined ? addingPool(facts) : askingPools(facts)),
+    `curl -H 'content-type: application/json' -d '{}' http://${reachable(host)}:${ports.rpc}/tokengrid.v1.PoolService/List`,
+  ];
+  return `${facts.pools === undefined ? "Add a pool" : "Try it"}, in another terminal:\n\n${lines(text)}`;
+}
+
+/** Nobody answers yet: what a vendor does first. */
+function addingPool({ dataPath, cwd }: BannerFacts): string[] {
+  const folder = shortPath(dataPath, cwd);
+  const data = folder === usualFolder ? "" : ` --data ${quoted(folder)}`;
+  const key = quoted(`${folder}/keys/vendor-northgrid.key`);
+  return [
+    `npx tokengrid key create${data} --kind vendor --subject northgrid --file ${key}`,
+    `npx tokengrid pool publish-prices --token-file ${key} --file deploy/config/price-book.yaml`,
+    "npx tokengrid agent --config deploy/config/agent.yaml   # beside an engine; its addresses are in the file",
+  ];
+}
+
+function askingPools({ host, ports, dataPath, cwd, somePool }: BannerFacts): string[] {
+  const folder = shortPath(dataPath, cwd);
+  return [
+    `export OPENAI_BASE_URL=http://${reachable(host)}:${ports.gateway}/v1 OPENAI_API_KEY=$(cat ${quoted(`${folder}/dev.key`)})`,
     `curl $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" -H 'content-type: application/json' \\`,
     `  -d '{"model":"sim-chat","stream":true,"messages":[{"role":"user","content":"hi"}]}'`,
     "npx tokengrid placement explain --last         # why that pool, in money",
@@ -75,9 +99,7 @@ function commands({ host, ports, dataPath, cwd, somePool }: BannerFacts): string
         ]),
     "npx tokengrid statement generate --period today",
     "npx tokengrid statement export --format focus --last",
-    `curl -H 'content-type: application/json' -d '{}' http://${reachable(host)}:${ports.rpc}/tokengrid.v1.PoolService/List`,
   ];
-  return `Try it, in another terminal:\n\n${lines(text)}`;
 }
 
 /** An address to call, for one that means all. */
