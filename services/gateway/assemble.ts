@@ -1,15 +1,17 @@
 import { isObject, objectsIn, objectIn, type JsonObject } from "./json-value.ts";
 import type { TextKind } from "./meter.ts";
 
-/** The chunks of an answer are more than a client that does not stream may be sent at once. */
+/** The chunks of an answer are more, or nested deeper, than a client that does not stream may be sent at once. */
 export class AnswerTooLargeError extends Error {
   override name = "AnswerTooLargeError";
 }
 
 export const answerBytesMax = 64 * 1024 * 1024;
 
-/** What a chunk that is more than text is counted as. */
-const chunkBytes = 512;
+export const answerDepthMax = 64;
+
+/** What each value of a chunk is counted as, besides its text. */
+const valueBytes = 16;
 
 type Building = Record<string, unknown>;
 
@@ -42,7 +44,7 @@ export class Assembler {
   }
 
   addChunk(chunk: JsonObject): void {
-    this.#grow(chunkBytes);
+    this.#grow(weightOf(chunk, answerDepthMax));
     const { choices: _choices, usage, ...head } = chunk;
     this.#head = { ...this.#head, ...head };
     if (isObject(usage)) this.#usage = usage;
@@ -50,6 +52,7 @@ export class Assembler {
   }
 
   addUsage(usage: JsonObject): void {
+    this.#grow(weightOf(usage, answerDepthMax));
     this.#usage = usage;
   }
 
@@ -99,6 +102,20 @@ export class Assembler {
   }
 }
 
+/** About what the value takes, in bytes. Throws where it is nested too deep to be walked or written again. */
+function weightOf(value: unknown, depthLeft: number): number {
+  if (typeof value === "string") return valueBytes + value.length;
+  if (typeof value !== "object" || value === null) return valueBytes;
+  if (depthLeft === 0) {
+    throw new AnswerTooLargeError(`the answer is nested deeper than ${answerDepthMax}`);
+  }
+  let bytes = valueBytes;
+  for (const [key, each] of Object.entries(value)) {
+    bytes += key.length + weightOf(each, depthLeft - 1);
+  }
+  return bytes;
+}
+
 function merge(into: Building, from: JsonObject): void {
   for (const [key, value] of Object.entries(from)) {
     if (value === null || value === undefined) into[key] ??= null;
@@ -108,7 +125,7 @@ function merge(into: Building, from: JsonObject): void {
 
 function merged(key: string, before: unknown, value: unknown): unknown {
   if (key === "tool_calls" && Array.isArray(value)) return mergedCalls(before, value);
-  if (Array.isArray(value)) return [...(Array.isArray(before) ? before : []), ...value];
+  if (Array.isArray(value)) return joinedLists(before, value);
   if (typeof value === "string" && !constantTexts.has(key)) {
     return (typeof before === "string" ? before : "") + value;
   }
@@ -116,6 +133,13 @@ function merged(key: string, before: unknown, value: unknown): unknown {
   const building: Building = isObject(before) ? { ...before } : {};
   merge(building, value);
   return building;
+}
+
+/** The list that is built up is ours: copied for each chunk, a long answer would take for ever. */
+function joinedLists(before: unknown, value: readonly unknown[]): readonly unknown[] {
+  if (!Array.isArray(before)) return [...value];
+  for (const each of value) before.push(each);
+  return before;
 }
 
 /** A call comes in pieces; `index` says to which one a piece belongs. */

@@ -2,6 +2,7 @@ import type { AttemptEnd } from "../core/settlement/usage.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Answer } from "./answer.ts";
+import { AnswerTooLargeError } from "./assemble.ts";
 import {
   closedRecord,
   watermarkOf,
@@ -16,18 +17,10 @@ import { AnswerMeter, type TextKind } from "./meter.ts";
 import type { GatewayMetrics, RetryReason, StreamEnd } from "./metrics.ts";
 import type { PlacementClient } from "./placement-client.ts";
 import { Refusal } from "./errors.ts";
+import { RejectedAnswer } from "./rejected-answer.ts";
 import type { Spool, UnnumberedRecord } from "./spool.ts";
 import type { Sweeper, Ticker } from "./sweeper.ts";
-import {
-  clientGone,
-  complete,
-  drained,
-  late,
-  lost,
-  rejected,
-  unreachable,
-  type Verdict,
-} from "./verdict.ts";
+import { clientGone, complete, drained, late, lost, unreachable, type Verdict } from "./verdict.ts";
 import type { UpstreamCall, UpstreamError, UpstreamHandler, Upstreams } from "./upstream.ts";
 
 /** What an attempt works with; made once. */
@@ -80,7 +73,6 @@ export interface AttemptEnding {
   readonly tpotMs: number | undefined;
 }
 
-const errorBodyBytesMax = 64 * 1024;
 const watermarkMs = 2_000;
 const watermarkTokens = 256;
 /** For counts that come behind the end. */
@@ -108,8 +100,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   #firstTokenAt: number | undefined;
   #lastPacketAt = 0;
   #status: number | undefined;
-  /** The body of an answer that is no stream of events. */
-  #errorBody: Buffer[] | undefined;
+  #rejection: RejectedAnswer | undefined;
   #isCommitted = false;
   #isPaused = false;
   #doneAt: number | undefined;
@@ -160,7 +151,8 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   headers(status: number, contentType: string): void {
     this.#headersAt = performance.now();
     this.#status = status;
-    if (status !== 200 || !contentType.startsWith("text/event-stream")) this.#errorBody = [];
+    if (status === 200 && contentType.startsWith("text/event-stream")) return;
+    this.#rejection = new RejectedAnswer(status, this.#headersAt);
   }
 
   /** Engines send many small packets, often several at once: those of one turn are looked at together. */
@@ -176,10 +168,13 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     const bytes = others.length === 0 ? first : Buffer.concat([first, ...others]);
     const now = performance.now();
     this.#lastPacketAt = now;
-    if (this.#errorBody !== undefined) return this.#keepError(bytes);
+    if (this.#rejection !== undefined) {
+      this.#rejection.add(bytes);
+      return this.#stopRejected(now);
+    }
     this.#times.lastByteAt = this.#parts.clock.now();
     this.#times.firstByteAt ??= this.#times.lastByteAt;
-    const shown = this.#reader.read(bytes);
+    const shown = this.#shownOf(bytes);
     this.#meter.settle();
     if (this.#doneAt !== undefined || this.#verdict !== undefined) return;
     if (this.#meter.deltas > 0) this.#firstTokenAt ??= now;
@@ -189,16 +184,25 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     else if (!this.#order.answer.send(shown)) this.#pause();
   }
 
-  #keepError(bytes: Buffer): void {
-    const held = this.#errorBody?.reduce((sum, { length }) => sum + length, 0) ?? 0;
-    if (held < errorBodyBytesMax) this.#errorBody?.push(bytes);
+  /** What the client cannot be given in one piece ends the attempt, not the gateway. */
+  #shownOf(bytes: Buffer): string {
+    try {
+      return this.#reader.read(bytes);
+    } catch (error) {
+      if (!(error instanceof AnswerTooLargeError)) throw error;
+      this.#stop(this.#lost("the pool's answer is too large", "upstream_error"));
+      return "";
+    }
+  }
+
+  #stopRejected(now: number): void {
+    if (this.#rejection?.isOver(now) === true) this.#stop(this.#rejection.verdict);
   }
 
   end(): void {
     this.#read();
-    if (this.#errorBody !== undefined) {
-      const body = Buffer.concat(this.#errorBody);
-      return this.#finish(this.#verdict ?? rejected(this.#status ?? 0, body));
+    if (this.#rejection !== undefined) {
+      return this.#finish(this.#verdict ?? this.#rejection.verdict);
     }
     if (this.#verdict === undefined && this.#doneAt === undefined && this.#meter.isFinished) {
       this.#order.answer.finish(this.#usageEvent());
@@ -243,6 +247,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     }
     this.#lease.tick(now);
     if (this.#lease.isCut(this.#order.plan.pool)) this.cut("the pool was drained");
+    this.#stopRejected(now);
     const reason = this.#reasonToStop(now);
     if (reason !== undefined) this.#stop(late(reason));
     this.#watermark(now);

@@ -135,3 +135,30 @@ test("Assembler holds an answer up to its limit", () => {
     }
   }).toThrow(AnswerTooLargeError);
 });
+
+test("Assembler counts what stands in chunks that are more than plain text", () => {
+  const assembler = new Assembler();
+  const delta = { content: "\n".repeat(1024 * 1024) };
+  expect(() => {
+    for (let bytes = 0; bytes <= answerBytesMax; bytes += delta.content.length) {
+      assembler.addChunk({ ...head, choices: [{ index: 0, delta }] });
+    }
+  }).toThrow(AnswerTooLargeError);
+});
+
+test("Assembler refuses what is nested too deep to be written again", () => {
+  const deep: unknown = JSON.parse(`${'{"a":'.repeat(50_000)}1${"}".repeat(50_000)}`);
+  const assembler = new Assembler();
+  expect(() => assembler.addChunk({ ...head, extra: deep, choices: [] })).toThrow(
+    AnswerTooLargeError,
+  );
+  expect(() => assembler.addUsage({ details: deep })).toThrow(AnswerTooLargeError);
+});
+
+test("Assembler leaves the chunks that it was given as they are", () => {
+  const assembler = new Assembler();
+  const chunk = { ...head, choices: [{ index: 0, delta: { annotations: [1] } }] };
+  for (const _turn of [1, 2]) assembler.addChunk(chunk);
+  expect(chunk.choices[0]?.delta.annotations).toEqual([1]);
+  expect(assembler.toJson("chat")).toContain('"annotations":[1,1]');
+});
