@@ -8,7 +8,7 @@ import { toRegistration, type AgentConfig } from "./config.ts";
 import type { DialectName } from "./dialects.ts";
 import { PowerMeter, type PowerFigures, type PowerSource } from "./power.ts";
 import { ScrapeError } from "./prometheus-text.ts";
-import { streamReports, type PoolFigures } from "./report-stream.ts";
+import { declaredAt, streamReports, type PoolFigures } from "./report-stream.ts";
 import { Scraper } from "./scrape.ts";
 
 export { configSchema } from "./config.ts";
@@ -105,7 +105,7 @@ class Figures {
       this.#tried("power", () => this.#meter.read(signal)),
     ]);
     if (models === undefined) return undefined;
-    const { pue, greenShare } = registration;
+    const { pue, greenShare } = declaredAt(registration, systemClock.now());
     return { models, ...(power ?? unknownPower), pue, greenShare };
   }
 

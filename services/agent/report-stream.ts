@@ -1,6 +1,8 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+import type { Figure } from "../core/figure.ts";
 import type { PoolRegistration, PoolReport } from "../core/pool.ts";
+import type { Instant } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
@@ -17,7 +19,10 @@ export const reportLimits = {
   /** Reports without an answer: the stream is then taken for dead. */
   unansweredMax: 10,
   backoffMsMin: 500,
-  backoffMsMax: 30_000,
+  /** While the control plane is away: a pool is not placed on until its agent is back. */
+  backoffMsMax: 5_000,
+  /** After a refusal, which only a person can mend. */
+  refusedMs: 30_000,
 } as const;
 
 export interface ReportStreamOptions {
@@ -75,7 +80,7 @@ type Trouble = "lost" | "refused" | "renumber";
 
 /** How long to wait at most before the next try; `beforeMs` is how long it was last time, 0 after a success. */
 export function nextBackoffMs(trouble: Trouble, beforeMs: number): number {
-  if (trouble === "refused") return reportLimits.backoffMsMax;
+  if (trouble === "refused") return reportLimits.refusedMs;
   return Math.min(reportLimits.backoffMsMax, Math.max(reportLimits.backoffMsMin, beforeMs * 2));
 }
 
@@ -124,7 +129,7 @@ class Session {
   async #register(signal: AbortSignal): Promise<void> {
     const { registration, clock, intervalMs } = this.#options;
     const pool = fromPoolRegistration(
-      { ...registration, generation: this.#generation },
+      { ...declaredAt(registration, clock.now()), generation: this.#generation },
       clock.now(),
     );
     const { reportIntervalMs } = await this.#client.register(
@@ -204,4 +209,12 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   } catch (error) {
     if (!signal.aborted) throw error;
   }
+}
+
+/** The registration as the vendor declares it now: what its agent goes on saying does not grow old. */
+export function declaredAt(registration: PoolRegistration, now: Instant): PoolRegistration {
+  const again = (figure: Figure | undefined): Figure | undefined =>
+    figure === undefined ? undefined : { ...figure, observedAt: now };
+  const { pue, greenShare } = registration;
+  return { ...registration, pue: again(pue), greenShare: again(greenShare) };
 }

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { openAgent, type Agent } from "../../services/agent/main.ts";
+import { openAgent, type Agent, type AgentOptions } from "../../services/agent/main.ts";
+import type { Figure } from "../../services/core/figure.ts";
 import { openLog } from "../../services/io/log.ts";
 import { EngineKind, FigureSource } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
 import { model, runPool, until, type RunningPool } from "../sim/running-fleet.ts";
@@ -24,7 +25,7 @@ async function recorder(options: RecorderOptions = {}): Promise<Recorder> {
   return each;
 }
 
-async function agent(rpcUrl: string, changes: { metricsUrl?: string } = {}): Promise<Agent> {
+async function agent(rpcUrl: string, changes: Partial<AgentOptions> = {}): Promise<Agent> {
   const each = await openAgent({
     registration: pool.registration,
     metricsUrl: pool.metricsUrl,
@@ -89,6 +90,23 @@ test("a report has what the engine and the accelerators say, with source, age an
   });
 });
 
+test("what is declared does not grow old while its agent runs", async () => {
+  const seen = await recorder();
+  const yearMs = 365 * 86_400_000;
+  const aged = (figure: Figure | undefined) =>
+    figure && { ...figure, observedAt: figure.observedAt - yearMs };
+  const { pue, greenShare } = pool.registration;
+  await agent(seen.url, {
+    registration: { ...pool.registration, pue: aged(pue), greenShare: aged(greenShare) },
+  });
+  await until(() => seen.reports.length >= 1);
+  const [registration, report] = [seen.registrations[0], seen.reports[0]];
+  expect(registration?.powerUsageEffectiveness?.ageMs).toBe(0);
+  expect(registration?.greenShare?.ageMs).toBe(0);
+  expect(report?.powerUsageEffectiveness?.ageMs).toBeLessThan(60_000);
+  expect(report?.greenShare?.ageMs).toBeLessThan(60_000);
+});
+
 test("a stream that is cut is opened again, and the numbers go on", async () => {
   const seen = await recorder({ answer: (count) => (count === 3 ? "cut" : "accepted") });
   await agent(seen.url);
@@ -139,7 +157,8 @@ test("an agent that waits after a refusal can be closed at once", async () => {
 const waits: readonly (readonly [Parameters<typeof nextBackoffMs>[0], number, number])[] = [
   ["lost", 0, 500],
   ["lost", 500, 1_000],
-  ["lost", 20_000, 30_000],
+  ["lost", 4_000, 5_000],
+  ["lost", 30_000, 5_000],
   ["renumber", 0, 500],
   ["refused", 0, 30_000],
 ];
