@@ -56,8 +56,8 @@ function chunked(text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`;
 }
 
-/** All events at once, each in an HTTP chunk of its own, as engines send them. */
-const burst = `${streamHead}${[...events, end].map(chunked).join("")}0\r\n\r\n`;
+/** All events at once, each in a chunk and a write of its own, as engines send them. */
+const burst = [streamHead, ...[...events, end].map(chunked), "0\r\n\r\n"];
 
 /** Serves until the process is killed. A body with `"paced"` in it gets its events one by one. */
 export async function serveBackend(): Promise<number> {
@@ -82,7 +82,7 @@ export async function serveBackend(): Promise<number> {
 
 function reply(socket: Socket, body: string): void {
   if (body.includes('"paced"')) pace(socket);
-  else if (/"stream": ?true/.test(body)) socket.write(burst);
+  else if (/"stream": ?true/.test(body)) for (const part of burst) socket.write(part);
   else if (body === "") socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   else socket.write(plain);
 }

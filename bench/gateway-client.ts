@@ -1,6 +1,7 @@
 /** A closed-loop client on bare sockets, so that it costs less than what it measures. */
 
 import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 
 export interface Load {
   readonly port: number;
@@ -8,6 +9,8 @@ export interface Load {
   readonly key: string;
   readonly body: string;
   readonly connections: number;
+  /** The connections begin evenly spread over it. */
+  readonly spreadMs: number;
   readonly durationMs: number;
 }
 
@@ -30,9 +33,11 @@ export async function load(options: Load): Promise<LoadResult> {
     "",
     options.body,
   ].join("\r\n");
-  const workers = Array.from({ length: options.connections }, () =>
-    work({ port: options.port, request, until, firstByteMs }),
-  );
+  const { connections, spreadMs, port } = options;
+  const workers = Array.from({ length: connections }, async (_, index) => {
+    await delay((index * spreadMs) / connections);
+    return work({ port, request, until, firstByteMs });
+  });
   const counts = await Promise.all(workers);
   return { requests: counts.reduce((sum, count) => sum + count, 0), firstByteMs };
 }
@@ -58,6 +63,7 @@ function work(options: {
     };
     socket.once("connect", send);
     socket.on("error", reject);
+    socket.on("close", () => reject(new Error(`closed after ${requests} requests`)));
     socket.on("data", (bytes: Buffer) => {
       received += bytes.toString("latin1");
       const headEnd = received.indexOf("\r\n\r\n");

@@ -15,7 +15,7 @@ export interface Shipping {
 
 const recordsPerBatchMax = 1_000;
 /** Records that close within it travel together. */
-const gatherMs = 50;
+const gatherMs = 200;
 const backoffMsMin = 100;
 const backoffMsMax = 10_000;
 
