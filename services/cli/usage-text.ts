@@ -29,7 +29,12 @@ export function usageTable(usages: readonly SettledUsage[], isWide: boolean): st
 
 function row(usage: SettledUsage): string[] {
   const { record, tokensByClass: tokens, status, reason } = usage;
-  const count = (name: TokenClass): string => grouped(tokens[tokenClassNames[name]] ?? 0n);
+  const isSettled = status !== RecordStatus.QUARANTINED;
+  // What nobody has settled yet is unknown, not 0.
+  const count = (name: TokenClass): string => {
+    const settled = tokens[tokenClassNames[name]];
+    return settled === undefined ? "-" : grouped(settled);
+  };
   const book = record === undefined ? "-" : `${record.priceBookId}@${record.priceVersion}`;
   return [
     record === undefined ? "-" : localTime(record.closedUs),
@@ -42,8 +47,8 @@ function row(usage: SettledUsage): string[] {
     count("cacheRead"),
     count("response"),
     count("reasoning"),
-    yuan(usage.amountNano),
-    usage.countBasis,
+    isSettled ? yuan(usage.amountNano) : "-",
+    isSettled ? usage.countBasis : "-",
     `${book} ${usage.priceSlot}`.trim(),
     reason === "" ? enumWord(RecordStatus[status]) : `${enumWord(RecordStatus[status])}: ${reason}`,
     record?.attemptId ?? "-",

@@ -59,11 +59,11 @@ export const sql = {
   insertStatement: `INSERT INTO statement
     (seq, statement_id, vendor_id, from_us, to_us, time_zone, rev, body, digest)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  statement: "SELECT body FROM statement WHERE statement_id = ?",
-  latestStatement: `SELECT body FROM statement
+  statement: "SELECT body, digest FROM statement WHERE statement_id = ?",
+  latestStatement: `SELECT body, digest FROM statement
     WHERE vendor_id = ? AND from_us = ? AND to_us = ? AND time_zone = ? ORDER BY rev DESC LIMIT 1`,
-  statements: "SELECT body FROM statement ORDER BY seq DESC LIMIT ?",
-  statementsOf: "SELECT body FROM statement WHERE vendor_id = ? ORDER BY seq DESC LIMIT ?",
+  statements: "SELECT body, digest FROM statement ORDER BY seq DESC LIMIT ?",
+  statementsOf: "SELECT body, digest FROM statement WHERE vendor_id = ? ORDER BY seq DESC LIMIT ?",
 
   recordsAfter: `SELECT * FROM usage_record WHERE attempt_id > ? OR (attempt_id = ? AND rev > ?)
     ORDER BY attempt_id, rev LIMIT ?`,

@@ -311,10 +311,14 @@ export class SqliteLedger implements LedgerStore {
   }
 }
 
+/** Throws for bytes that are not those that were issued. */
 function toStatement(row: Row): Statement {
-  return fromStatementText(text(row, "body"), (body) =>
+  const statement = fromStatementText(text(row, "body"), (body) =>
     createHash("sha256").update(body).digest("hex"),
   );
+  const digest = text(row, "digest");
+  if (statement.digest === digest) return statement;
+  throw new Error(`statement ${statement.id}: its bytes do not have the digest ${digest}`);
 }
 
 function newestFirst(a: UsagePlace, b: UsagePlace): number {

@@ -134,7 +134,11 @@ async function sameTotals(store: LedgerStore, made: ReadonlyMap<string, Sums>): 
     const { tokens, pico, amountNano } = made.get(ratingText(key)) ?? nothing;
     const isSame =
       tokens === total.tokens && pico === total.pico && amountNano === toNano(total.pico);
-    return isSame ? [] : [`total of ${nameOf(key)}: kept ${total.pico} pico, records give ${pico}`];
+    return isSame
+      ? []
+      : [
+          `total of ${nameOf(key)}: kept ${written(total)}, records give ${written({ tokens, pico })}`,
+        ];
   });
   return [...mistakes, ...missing(made, new Set(kept.map(({ key }) => ratingText(key))))];
 }
@@ -152,7 +156,7 @@ async function sameHours(store: LedgerStore, made: ReadonlyMap<string, Sums>): P
       sums.amountNano === should.amountNano;
     return isSame
       ? []
-      : [`hours of ${line}: kept ${sums.amountNano} nano, not ${should.amountNano}`];
+      : [`hours of ${spaced(line)}: kept ${written(sums)}, records give ${written(should)}`];
   });
   return [...mistakes, ...missing(made, new Set(kept.keys()))];
 }
@@ -169,7 +173,8 @@ function samePayables(
 }
 
 function missing(made: ReadonlyMap<string, Sums>, kept: ReadonlySet<string>): string[] {
-  return [...made.keys()].filter((key) => !kept.has(key)).map((key) => `no total of ${key}`);
+  const lost = [...made.keys()].filter((key) => !kept.has(key));
+  return lost.map((key) => `no total of ${spaced(key)}`);
 }
 
 const nothing: Sums = { tokens: 0n, pico: 0n, amountNano: 0n };
@@ -181,6 +186,18 @@ function addTo(sums: Map<string, Sums>, key: string, by: Sums): void {
     pico: before.pico + by.pico,
     amountNano: before.amountNano + by.amountNano,
   });
+}
+
+/** All that is compared, so that what differs can be seen. */
+function written(sums: Pick<Sums, "tokens" | "pico"> & { readonly amountNano?: bigint }): string {
+  const { tokens, pico, amountNano } = sums;
+  const exact = `${tokens} tokens, ${pico} pico`;
+  return amountNano === undefined ? exact : `${exact}, ${amountNano} nano`;
+}
+
+/** Keys have their parts on lines of their own. */
+function spaced(key: string): string {
+  return key.replaceAll("\n", " ");
 }
 
 function nameOf({ vendor, period, line, pool }: RatingKey): string {

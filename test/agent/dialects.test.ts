@@ -208,7 +208,9 @@ test("vllm: the live simulator's metrics, while it works and after", async () =>
     ignore_eos: true,
     stream: true,
   };
-  const calls = Array.from({ length: 10 }, () =>
+  const served = pool.registration.models.find((each) => each.model === model);
+  const sequences = (served?.engineProfile?.sequencesMax ?? 0) * (served?.replicas ?? 0);
+  const calls = Array.from({ length: sequences + 2 }, () =>
     fetch(`${pool.baseUrl}/v1/chat/completions`, {
       method: "POST",
       body: JSON.stringify(body),
@@ -219,8 +221,8 @@ test("vllm: the live simulator's metrics, while it works and after", async () =>
   await until(async () => (await pool.metric("vllm:generation_tokens_total")) > 200);
   const [busy, idle] = await reader.scrape(never);
   const values = valuesOf(busy);
-  expect([values["runningRequests"], values["waitingRequests"]]).toEqual([8, 2]);
-  expect(values["promptTokensTotal"]).toBe(8 * 4);
+  expect([values["runningRequests"], values["waitingRequests"]]).toEqual([sequences, 2]);
+  expect(values["promptTokensTotal"]).toBe(sequences * 4);
   expect(values["outputTokensTotal"]).toBeGreaterThan(200);
   expect(values["kvTokensTotal"]).toBe(2 * 450_000);
   expect(values["kvUsedRatio"]).toBeGreaterThan(0);

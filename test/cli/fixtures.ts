@@ -276,3 +276,15 @@ export function usage(changes: Changes<typeof SettledUsageSchema> = {}): Settled
     ...changes,
   });
 }
+
+/** In quarantine: nobody has said yet what its counts are. */
+export function waiting(): SettledUsage {
+  return usage({
+    status: RecordStatus.QUARANTINED,
+    reason: "price-book-unknown: price book northgrid@1 is not known",
+    tokensByClass: {},
+    countBasis: "",
+    amountNano: 0n,
+    priceSlot: "",
+  });
+}

@@ -14,7 +14,7 @@ import {
 import { statementCard, statementList } from "../../services/cli/statement-text.ts";
 import { usageTable } from "../../services/cli/usage-text.ts";
 import { PoolHealth, PoolStatus } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
-import { decision, pool, statement, usage } from "./fixtures.ts";
+import { decision, pool, statement, usage, waiting } from "./fixtures.ts";
 
 const lost = pool({
   registration: { poolId: "east-wuhu-1", vendorId: "eastcloud", regionId: "wuhu" },
@@ -40,7 +40,7 @@ const texts: Readonly<Record<string, () => string>> = {
   "statement-list.txt": () => statementList([statement()], false),
   "statement-get.txt": () => statementCard(statement(), false),
   "statement-get-wide.txt": () => statementCard(statement(), true),
-  "usage.txt": () => usageTable([usage()], false),
+  "usage.txt": () => usageTable([usage(), waiting()], false),
   "usage-wide.txt": () => usageTable([usage()], true),
 };
 

@@ -223,12 +223,12 @@ function producer(nextSeq: bigint) {
   return { gateway: usageRecord().gateway, epoch: 1n, nextSeq, ahead: "", lost: 0n };
 }
 
-function record(attempt: string, changes: Partial<UsageRecord> = {}): UsageRecord {
+export function record(attempt: string, changes: Partial<UsageRecord> = {}): UsageRecord {
   return usageRecord({ attempt: attempt as AttemptId, id: `${attempt}:0`, ...changes });
 }
 
 /** One batch the way settlement does it. */
-async function post(
+export async function post(
   store: LedgerStore,
   records: readonly UsageRecord[],
   books: readonly PriceBook[] = [priceBook()],
@@ -263,7 +263,7 @@ async function everything(store: LedgerStore) {
   };
 }
 
-async function close(store: LedgerStore, latest: Parameters<typeof closeStatement>[1]) {
+export async function close(store: LedgerStore, latest: Parameters<typeof closeStatement>[1]) {
   const books = await store.account(northgrid, day);
   const account = { vendor: northgrid, period: day, contractHash: "", ...books };
   return closeStatement(account, latest, sha256);
