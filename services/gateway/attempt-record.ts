@@ -87,8 +87,8 @@ export function draftOf(plan: AttemptPlan): UnnumberedRecord {
     priceVersion: BigInt(placement.priceVersion),
     origin: request.origin,
     serviceClass: request.class,
-    joulesExpected: placement.joulesExpected,
-    gramsCo2Expected: placement.gramsCo2Expected,
+    joulesExpected: telemetry(placement.joulesExpected),
+    gramsCo2Expected: telemetry(placement.gramsCo2Expected),
   };
 }
 
@@ -151,6 +151,11 @@ export function watermarkOf(
     deliveredBytes,
     chunks: meter.chunks,
   };
+}
+
+/** An expectation that is no number must not keep a record of money out of the ledger. */
+function telemetry(expected: number): number {
+  return Number.isFinite(expected) && expected >= 0 ? expected : 0;
 }
 
 function toUs(at: Instant): InstantUs {

@@ -1,4 +1,4 @@
-import { fromBinary } from "@bufbuild/protobuf";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { UsageRecord } from "../core/settlement/usage.ts";
@@ -7,7 +7,10 @@ import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Position } from "../io/segment-records.ts";
 import { openSegments, SegmentsError, type Segments } from "../io/segments.ts";
-import { UsageRecordSchema } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import {
+  UsageRecordSchema,
+  type UsageRecord as WireUsageRecord,
+} from "../wire/gen/tokengrid/v1/usage_pb.js";
 import { encodeUsageRecord } from "../wire/usage-codec.ts";
 import { toUsageRecord } from "../wire/usage.ts";
 import { crashed, recover } from "./spool-recovery.ts";
@@ -176,7 +179,23 @@ export class Spool {
     this.#unacknowledged = { ...found.unacknowledged };
     const closedUs = BigInt(Math.round(this.#options.clock.now() * 1_000));
     for (const { draft, mark } of found.open) {
-      await this.close(crashed(toUsageRecord(draft), mark, closedUs));
+      const record = await this.#readable(draft);
+      if (record !== undefined) await this.close(crashed(record, mark, closedUs));
+    }
+  }
+
+  /** One draft that cannot be read any more must not keep the gateway from starting. */
+  async #readable(draft: WireUsageRecord): Promise<UsageRecord | undefined> {
+    try {
+      return toUsageRecord(draft);
+    } catch (error) {
+      const bytes = toBinary(UsageRecordSchema, draft);
+      this.#options.log.error(
+        { attempt: draft.attemptId, error: String(error) },
+        "draft set aside",
+      );
+      await this.setAside({ id: draft.recordId, bytes });
+      return undefined;
     }
   }
 

@@ -82,7 +82,7 @@ function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
         "total-mismatch",
         "usage-decreased",
       ]),
-      joulesExpected: fc.double({ noNaN: true, min: 0 }),
+      joulesExpected: fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
     })
     .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId)), ...parts }));
 }
