@@ -1,12 +1,16 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { toJsonString } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createDataFolder, type DataFolder } from "../../services/cli/dev/data-folder.ts";
 import { type Parties, prepare, type Prepared } from "../../services/cli/dev/first-start.ts";
 import { isKeyOf, keyRecordSchema, prefixOf } from "../../services/io/keys.ts";
 import type { EntryKind, Registry } from "../../services/io/registry.ts";
 import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
+import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
+import { fromPriceBook } from "../../services/wire/price.ts";
 import { loadFleet } from "../../services/sim/fleet.ts";
 
 const fleet = loadFleet();
@@ -95,6 +99,43 @@ test("prepare() publishes a preset book that changed as the next version, from n
     version: "2",
     effectiveFromUs: String(nowUs),
   });
+});
+
+test("prepare() leaves prices alone that the vendor has published itself", async () => {
+  await start();
+  const [preset] = fleet.priceBooks;
+  const own = { ...(preset as PriceBook), version: 2n, effectiveFromUs: nowUs + 86_400_000_000n };
+  await registry.set({
+    kind: "price-book",
+    key: `${own.id}@2`,
+    value: toJsonString(PriceBookSchema, fromPriceBook({ ...own, source: "by hand" })),
+    baseRevision: 0,
+    author: own.vendor,
+    comment: "",
+  });
+  await start();
+  const keys = (await registry.list("price-book")).map(({ key }) => key);
+  expect(keys.filter((key) => key.startsWith(`${own.id}@`))).toEqual([
+    `${own.id}@1`,
+    `${own.id}@2`,
+  ]);
+});
+
+test("prepare() leaves an alias alone that people have set", async () => {
+  await start();
+  const shipped = await registry.get("alias", "sim-chat");
+  const value = JSON.stringify({ model: "mine" });
+  const baseRevision = shipped?.revision ?? 0;
+  await registry.set({
+    kind: "alias",
+    key: "sim-chat",
+    value,
+    baseRevision,
+    author: "me",
+    comment: "",
+  });
+  await start();
+  expect((await registry.get("alias", "sim-chat"))?.value).toBe(value);
 });
 
 test("prepare() leaves a policy alone that people have set", async () => {

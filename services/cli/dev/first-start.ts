@@ -90,10 +90,14 @@ async function ensurePolicy(registry: Registry): Promise<void> {
   });
 }
 
-/** A preset book that says something else than the newest version becomes the next version, in force from now. */
+/**
+ * A preset book that says something else than its newest version becomes the next version, in force from now; but
+ * not where the vendor has published a version of its own.
+ */
 async function publish(registry: Registry, preset: PriceBook, nowUs: bigint): Promise<void> {
   const newest = await newestVersion(registry, preset.id);
   if (newest === undefined) return write(registry, preset);
+  if (newest.author !== presetAuthor) return;
   const asNewest = { ...preset, version: newest.version, effectiveFromUs: newest.effectiveFromUs };
   if (textOf(asNewest) === newest.text) return;
   await write(registry, { ...preset, version: newest.version + 1n, effectiveFromUs: nowUs });
@@ -103,16 +107,17 @@ interface Version {
   readonly version: bigint;
   readonly effectiveFromUs: bigint;
   readonly text: string;
+  readonly author: string;
 }
 
 async function newestVersion(registry: Registry, bookId: string): Promise<Version | undefined> {
   const entries = await registry.list("price-book");
   const versions = entries
     .filter(({ key }) => key.startsWith(`${bookId}@`))
-    .map(({ value }) => {
+    .map(({ value, author }) => {
       const book = fromJsonString(PriceBookSchema, value);
       const { version, effectiveFromUs } = book;
-      return { version, effectiveFromUs, text: toJsonString(PriceBookSchema, book) };
+      return { version, effectiveFromUs, author, text: toJsonString(PriceBookSchema, book) };
     });
   return versions.toSorted((a, b) => (a.version < b.version ? 1 : -1))[0];
 }
