@@ -28,6 +28,7 @@ export async function register(
       `region_id: expected one of ${known}, found ${pool.regionId}`,
     );
   }
+  checkEndpoint(pool.endpoint);
   return change(replica, {
     kind: "pool",
     key: pool.poolId,
@@ -38,6 +39,21 @@ export async function register(
       return JSON.stringify(toJson(PoolRegistrationSchema, pool));
     },
   });
+}
+
+/** What gateways can call: HTTP, and nothing in it but where. */
+function checkEndpoint(endpoint: string): void {
+  const url = URL.parse(endpoint);
+  const isUsable =
+    url !== null &&
+    ["http:", "https:"].includes(url.protocol) &&
+    url.hostname !== "" &&
+    `${url.username}${url.password}${url.search}${url.hash}` === "";
+  if (isUsable) return;
+  throw toConnectError(
+    "BAD_REQUEST",
+    "endpoint: expected an http or https address without user, query and fragment",
+  );
 }
 
 /** A pool stays its vendor's, and an older agent does not undo what a newer one said. */

@@ -30,6 +30,9 @@ export interface UpstreamBody {
 export const jsonLimits: JsonLimits = { depthMax: 64, keysMax: 10_000 };
 
 const choicesMax = 128;
+/** Of one choice, in tokens; a longer context is nowhere in sight, and all choices fit what control takes. */
+const outputTokensMax = 10_000_000;
+const modelNameMax = 128;
 
 /** Members of a message that are no text of the prompt; pictures and sound come in the last two. */
 const notPrompt = new Set(["role", "type", "id", "url", "data"]);
@@ -105,7 +108,7 @@ function usageWanted(
 
 function outputTokensIn(reader: MemberReader): number | undefined {
   const all = ["max_completion_tokens", "max_tokens"].map((key) =>
-    reader.integer(key, 1, Number.MAX_SAFE_INTEGER),
+    reader.integer(key, 1, outputTokensMax),
   );
   return all.find((value) => value !== undefined);
 }
@@ -114,6 +117,9 @@ function requireModel(reader: MemberReader): string {
   const model = reader.text("model");
   if (model === undefined || model === "") {
     throw bad("model: expected the name of a model, found nothing", "model");
+  }
+  if (model.length > modelNameMax) {
+    throw bad(`model: expected at most ${modelNameMax} characters, found ${model.length}`, "model");
   }
   return model;
 }

@@ -113,7 +113,7 @@ async function serveChat(
 
 /** What control is asked, for whichever attempt. Throws `Refusal`. */
 function placementOf(
-  { tenancy, origin, directory }: OpenAiParts,
+  { tenancy, origin, directory, limits }: OpenAiParts,
   exchange: Exchange,
   chat: ChatRequest,
 ): RouteJob["request"] {
@@ -134,7 +134,7 @@ function placementOf(
     cachedTokensAt: new Map(),
     outputTokensExpected: undefined,
     outputTokensMax: chat.outputTokensMax,
-    deadlineMs: deadlineMsOf(exchange, chat),
+    deadlineMs: deadlineMsOf(exchange, chat, limits.streamMsMax),
     priceNanoMax: undefined,
     budgetNanoLeft: undefined,
   };
@@ -229,7 +229,7 @@ function attemptLimits(
 ): AttemptLimits {
   const { request, startedAt } = exchange;
   const mostMs = chat.isStream ? limits.streamMsMax : limits.wholeMsMax;
-  const askedMs = deadlineMsOf(exchange, chat);
+  const askedMs = deadlineMsOf(exchange, chat, mostMs);
   const clientMs = chat.isStream
     ? undefined
     : stainlessMs(textHeader(request, "x-stainless-timeout"));
@@ -241,12 +241,18 @@ function attemptLimits(
   };
 }
 
-/** What the client set, in the header or in the body. Undefined if it set none. */
-function deadlineMsOf({ request }: Exchange, { hints }: ChatRequest): number | undefined {
+/** What the client set, in the header or in the body, and no more than `mostMs`. Undefined if it set none. */
+function deadlineMsOf(
+  { request }: Exchange,
+  { hints }: ChatRequest,
+  mostMs: number,
+): number | undefined {
   const asked = integerHeader(request, "x-tokengrid-deadline-ms");
   const hint = asked ?? hints["deadline_ms"];
   if (hint === undefined) return undefined;
-  if (typeof hint === "number" && Number.isSafeInteger(hint) && hint >= 1) return hint;
+  if (typeof hint === "number" && Number.isSafeInteger(hint) && hint >= 1) {
+    return Math.min(hint, mostMs);
+  }
   throw new Refusal("BAD_REQUEST", "tokengrid.deadline_ms: expected a whole number of at least 1", {
     param: "tokengrid.deadline_ms",
   });

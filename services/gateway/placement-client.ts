@@ -83,6 +83,14 @@ interface Batch {
   readonly sentAt: number;
 }
 
+interface Unsent {
+  readonly places: readonly WaitingPlace[];
+  readonly renewals: readonly WaitingRenewal[];
+  readonly releases: readonly Release[];
+}
+
+const nothing: Unsent = { places: [], renewals: [], releases: [] };
+
 /** Calls of one turn of the loop share a message; answers come in the order of the messages. */
 class StreamedPlacementClient implements PlacementClient {
   readonly #options: Parameters<typeof openPlacementClient>[0];
@@ -208,20 +216,28 @@ class StreamedPlacementClient implements PlacementClient {
     }
   }
 
-  #send(batch: {
-    readonly places: readonly WaitingPlace[];
-    readonly renewals: readonly WaitingRenewal[];
-    readonly releases: readonly Release[];
-  }): void {
-    const { places, renewals, releases } = batch;
+  #send(batch: Unsent): void {
+    let message: Uint8Array;
+    try {
+      message = encoded(batch);
+    } catch (cause) {
+      return this.#sendSound(batch, cause);
+    }
+    const { places, renewals } = batch;
     this.#sent.push({ places, renewals, sentAt: performance.now() });
-    const message = create(PlaceStreamRequestSchema, {
-      places: places.map(({ question }) => fromPlacementRequest(question)),
-      renewals: renewals.map(({ question }) => question),
-      releases: [...releases],
-    });
-    this.#stream?.send(toBinary(PlaceStreamRequestSchema, message));
+    this.#stream?.send(message);
     if (this.#sent.length === 1) this.#watch();
+  }
+
+  /** One question that the protocol has no room for must not take the others with it. */
+  #sendSound({ places, renewals, releases }: Unsent, cause: unknown): void {
+    const [sound, unsound] = parted(places, (each) => isSound({ ...nothing, places: [each] }));
+    if (unsound.length === 0) throw cause;
+    this.#waiting -= unsound.length;
+    for (const { reject } of unsound) {
+      reject(toConnectError("BAD_REQUEST", "expected numbers within the bounds of the protocol"));
+    }
+    this.#send({ places: sound, renewals, releases });
   }
 
   #receive(bytes: Uint8Array): void {
@@ -302,6 +318,35 @@ class StreamedPlacementClient implements PlacementClient {
     for (const { reject } of all) reject(error);
     this.#onIdle?.();
   }
+}
+
+/** Throws for a number that its field cannot hold. */
+function encoded({ places, renewals, releases }: Unsent): Uint8Array {
+  const message = create(PlaceStreamRequestSchema, {
+    places: places.map(({ question }) => fromPlacementRequest(question)),
+    renewals: renewals.map(({ question }) => question),
+    releases: [...releases],
+  });
+  return toBinary(PlaceStreamRequestSchema, message);
+}
+
+function isSound(batch: Unsent): boolean {
+  try {
+    encoded(batch);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function parted<Item>(
+  items: readonly Item[],
+  isFirst: (item: Item) => boolean,
+): readonly [readonly Item[], readonly Item[]] {
+  const { true: first = [], false: second = [] } = Object.groupBy(items, (each) =>
+    String(isFirst(each)),
+  );
+  return [first, second];
 }
 
 function fits(batch: Batch, { places, renewals }: PlaceStreamResponse): boolean {

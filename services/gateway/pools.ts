@@ -55,7 +55,7 @@ export class PoolDirectory {
     return this.#pools;
   }
 
-  /** Asks control for a pool that joined since its last snapshot. Undefined if there is none. */
+  /** Asks control for a pool that joined since its last snapshot. Undefined if there is none, or control is away. */
   async find(id: PoolId): Promise<PoolEntry | undefined> {
     const known = this.#pools.get(id);
     if (known !== undefined) return known;
@@ -63,8 +63,9 @@ export class PoolDirectory {
       const { pool } = await this.#client.get({ poolId: id }, { timeoutMs: 2_000 });
       return pool === undefined ? undefined : toPoolEntry(pool);
     } catch (error) {
-      if (error instanceof ConnectError && error.code === Code.NotFound) return undefined;
-      throw error;
+      if (!(error instanceof ConnectError)) throw error;
+      if (error.code !== Code.NotFound) this.#log.warn({ pool: id, error }, "a pool is not known");
+      return undefined;
     }
   }
 

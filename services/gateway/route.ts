@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { PlaceOutcome } from "../core/lease.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
 import type { AttemptId, PoolId } from "../core/units.ts";
@@ -167,6 +168,9 @@ class Router {
         return new Refusal("NO_ELIGIBLE_POOL", "no control replica answers", { cause });
       }
       if (signal.aborted) return new Refusal("CLIENT_GONE", "the client left", { cause });
+      if (cause instanceof ConnectError && cause.code === Code.InvalidArgument) {
+        return new Refusal("BAD_REQUEST", cause.rawMessage, { cause });
+      }
       throw cause;
     }
   }

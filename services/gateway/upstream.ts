@@ -55,10 +55,15 @@ export class Upstreams {
     },
     handler: UpstreamHandler,
   ): UpstreamCall {
-    const { pool, path } = this.#target(endpoint);
     const call = new Call(handler);
     const { method, headers, body = null } = request;
-    pool.dispatch({ method, path: path + request.path, headers, body }, call);
+    try {
+      const { pool, path } = this.#target(endpoint);
+      pool.dispatch({ method, path: path + request.path, headers, body }, call);
+    } catch (cause) {
+      // An address or a header that nothing can be sent to or with is the pool's fault, and its caller goes on.
+      process.nextTick(() => call.unsent(cause));
+    }
     return call;
   }
 
@@ -120,6 +125,13 @@ class Call implements Dispatcher.DispatchHandler, UpstreamCall {
     if (this.#isOver || this.#isAborted) return;
     this.#isAborted = true;
     this.#controller?.abort(new UpstreamError("aborted", "the call was given up"));
+  }
+
+  /** It was never sent. */
+  unsent(cause: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#handler.failed(new UpstreamError("connect", "the pool could not be called", cause));
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

@@ -232,9 +232,21 @@ export function toAttemptOutcome(message: gen.AttemptOutcome): AttemptOutcome {
 }
 
 export function fromAttemptOutcome(outcome: AttemptOutcome): gen.AttemptOutcome {
-  const { result, ...numbers } = outcome;
+  const { result, inputTokens, cachedTokens, outputTokens, ...times } = outcome;
   return create(gen.AttemptOutcomeSchema, {
     result: attemptResultWords.fromWord(result),
-    ...known(numbers),
+    ...known(times),
+    ...known({
+      inputTokens: toCount(inputTokens),
+      cachedTokens: toCount(cachedTokens),
+      outputTokens: toCount(outputTokens),
+    }),
   });
+}
+
+const countMax = 2 ** 32 - 1;
+
+/** An engine may say anything: what no answer can have is as good as unknown. */
+function toCount(tokens: number | undefined): number | undefined {
+  return tokens === undefined || tokens > countMax ? undefined : tokens;
 }

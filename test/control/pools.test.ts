@@ -209,6 +209,10 @@ test("a call that nobody vouches for is refused", async () => {
 const badRegistrations: Readonly<Record<string, readonly [object, string]>> = {
   "a region that the map lacks": [{ regionId: "atlantis" }, "region_id: expected one of zhongwei"],
   "an address that is none": [{ endpoint: "not a url" }, "pool.endpoint"],
+  "an address of another kind": [{ endpoint: "ftp://pool.example/" }, "endpoint: expected an http"],
+  "a port that is none": [{ endpoint: "http://pool.example:99999" }, "endpoint: expected an http"],
+  "a user in its address": [{ endpoint: "http://a:b@pool.example" }, "endpoint: expected an http"],
+  "a query in its address": [{ endpoint: "http://pool.example/?a" }, "endpoint: expected an http"],
   "no models": [{ models: [] }, "pool.models"],
   "an MLPS level of 6": [{ mlpsLevel: 6 }, "pool.mlps_level"],
   "a name with spaces": [{ poolId: "a b" }, "pool.pool_id"],

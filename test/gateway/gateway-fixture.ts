@@ -41,14 +41,27 @@ export async function openTestGateway(
     readonly models?: readonly string[];
     readonly ttlMs?: number;
     readonly capabilities?: readonly EngineCapability[];
+    /** What control says of the first pools in place of where they are. */
+    readonly endpoints?: readonly string[];
   } = {},
 ): Promise<TestGateway> {
-  const { isDebug = false, models = [], ttlMs, capabilities = [], ...given } = options;
+  const {
+    isDebug = false,
+    models = [],
+    ttlMs,
+    capabilities = [],
+    endpoints = [],
+    ...given
+  } = options;
   const { spoolLimits } = given;
   const folder = await mkdtemp(join(tmpdir(), "gateway-"));
   const pools = await Promise.all(scripts.map((script) => openRawPool(script)));
   const control = await openScriptedControl(
-    pools.map(({ endpoint }, index) => ({ id: `pool-${index + 1}`, endpoint, capabilities })),
+    pools.map(({ endpoint }, index) => ({
+      id: `pool-${index + 1}`,
+      endpoint: endpoints[index] ?? endpoint,
+      capabilities,
+    })),
     ttlMs === undefined ? {} : { ttlMs },
   );
   const registry = await openSqliteRegistry(join(folder, "registry.sqlite"));

@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import { answerBytesMax } from "../../services/gateway/assemble.ts";
 import { openTestGateway, until, type TestGateway } from "./gateway-fixture.ts";
-import { answering, chunk, event, type PoolCall } from "./raw-pool.ts";
+import { AttemptResult } from "../../services/wire/gen/tokengrid/v1/placement_pb.js";
+import { answering, chunk, event, usageChunk, type PoolCall } from "./raw-pool.ts";
 
 let gateway: TestGateway | undefined;
 afterEach(async () => {
@@ -67,3 +68,30 @@ for (const [name, script] of Object.entries(endless)) {
     expect(await (await gateway.chat()).text()).toContain("second");
   });
 }
+
+for (const endpoint of ["ftp://127.0.0.1/", "http://127.0.0.1:99999", "javascript:1"]) {
+  test(`a pool at ${endpoint} is as good as unreachable`, async () => {
+    gateway = await openTestGateway([answering("never"), answering("second")], {
+      endpoints: [endpoint],
+    });
+    expect(await (await gateway.chat()).text()).toContain("second");
+    await until(() => gateway?.control.releases.length === 2);
+    expect(gateway.control.releases[0]?.outcome?.result).toBe(AttemptResult.CONNECT_ERROR);
+  });
+}
+
+test("counts that no answer can have do not keep the lease from its release", async () => {
+  gateway = await openTestGateway([
+    (call) => {
+      call.head();
+      call.events(chunk({ content: "a" }), chunk({}, "stop"), usageChunk(1, 2 ** 40), "[DONE]");
+      call.end();
+    },
+  ]);
+  expect((await gateway.chat()).status).toBe(200);
+  await until(() => gateway?.control.releases.length === 1);
+  expect(gateway.control.releases[0]?.outcome).toMatchObject({ inputTokens: 1 });
+  expect(gateway.control.releases[0]?.outcome?.outputTokens).toBeUndefined();
+  const [record] = (await gateway.records(1)).values();
+  expect(record?.engOutput).toBe(BigInt(2 ** 40));
+});

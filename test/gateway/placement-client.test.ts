@@ -113,6 +113,15 @@ test("a malformed request is refused by itself, and those beside it are answered
   placed(await good);
 });
 
+test("a request with a number that its field cannot hold is refused by itself", async () => {
+  const bad = client.place({ ...attempt(1), outputTokensMax: 2 ** 32 }, patient);
+  const good = client.place(attempt(2), patient);
+  await expect(bad).rejects.toThrow("[invalid_argument] expected numbers within the bounds");
+  const placement = placed(await good);
+  client.release(placement, { ...ok, outputTokens: 2 ** 40 });
+  await expect.poll(leased).toBe(0);
+});
+
 test("a caller who leaves gets the signal's reason, and the slot is given back", async () => {
   const leaving = new AbortController();
   const outcome = client.place(attempt(1), leaving.signal);

@@ -108,6 +108,20 @@ const bodies: Readonly<Record<string, [string | Buffer, number, string, string |
     "max_tokens",
     /whole number from 1 .*found -1/,
   ],
+  "asks for more tokens than there are": [
+    json({ max_tokens: 5_000_000_000 }),
+    400,
+    "invalid_value",
+    "max_tokens",
+    /to 10000000, found 5000000000/,
+  ],
+  "has a model with a long name": [
+    json({ model: "m".repeat(129) }),
+    400,
+    "invalid_value",
+    "model",
+    /at most 128 characters, found 129/,
+  ],
   "has half a max_completion_tokens": [
     json({ max_completion_tokens: 1.5 }),
     400,
