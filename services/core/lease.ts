@@ -41,10 +41,7 @@ export interface Placement {
 }
 
 export type UnplaceableReason =
-  | "no-eligible-pool"
-  | "unsatisfiable"
-  | "model-not-found"
-  | "context-too-long";
+  "no-eligible-pool" | "unsatisfiable" | "model-not-found" | "context-too-long";
 
 export type PlaceOutcome =
   | { readonly kind: "placed"; readonly placement: Placement }
@@ -58,13 +55,7 @@ export type PlaceOutcome =
     };
 
 export type AttemptResult =
-  | "ok"
-  | "connect-error"
-  | "timeout"
-  | "upstream-4xx"
-  | "upstream-5xx"
-  | "reset"
-  | "cancelled";
+  "ok" | "connect-error" | "timeout" | "upstream-4xx" | "upstream-5xx" | "reset" | "cancelled";
 
 /** How an attempt went, as the gateway saw it. Undefined is unknown, not 0. */
 export interface AttemptOutcome {
