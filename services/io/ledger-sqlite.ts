@@ -264,7 +264,8 @@ export class SqliteLedger implements LedgerStore {
     try {
       result = work();
     } catch (error) {
-      this.#database.exec("ROLLBACK");
+      // A full disk has rolled back by itself; to do it again would hide why.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw error;
     }
     try {
