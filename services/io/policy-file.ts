@@ -38,7 +38,14 @@ export function parsePolicy(yaml: string, revision: number): ParsedPolicy {
   if (document.errors.length > 0) {
     return { mistakes: document.errors.map(({ message }) => ({ path: "", message })) };
   }
-  const data: unknown = document.toJS();
+  let data: unknown;
+  try {
+    data = document.toJS();
+  } catch (error) {
+    // An alias without its anchor, or aliases of aliases without end.
+    if (!(error instanceof ReferenceError)) throw error;
+    return { mistakes: [{ path: "", message: error.message }] };
+  }
   const checked = policySchema.safeParse(data);
   const mistakes = [
     ...(checked.success ? [] : checked.error.issues.map(toMistake)),
@@ -120,9 +127,12 @@ const rowSchema = z
     message: `expected exactly one of ${deeds.join(", ")}`,
   });
 
+/** Shorter, a lease ends before it can be renewed; longer, a lost one holds its slot for too long. */
+const leaseMsLimits = { least: 1_000, most: 600_000 } as const;
+
 const policySchema = z.strictObject({
   name,
-  leaseMs: count,
+  leaseMs: z.int().min(leaseMsLimits.least).max(leaseMsLimits.most),
   outputTokensDefault: count,
   queuedPerSlotMax: atLeast0,
   kvUsedRatioMax: ratio,

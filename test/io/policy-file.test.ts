@@ -77,6 +77,8 @@ test("sets are sets and a row is of one kind", () => {
 const mistakes: [string, (data: PolicyData) => void, [string, RegExp][]][] = [
   ["an unknown key", (data) => (data["colour"] = 1), [["", /colour/]]],
   ["a key that is missing", (data) => delete data["leaseMs"], [["leaseMs", /expected number/]]],
+  ["a lease that nobody can renew", (data) => (data["leaseMs"] = 999), [["leaseMs", />=1000/]]],
+  ["a lease for ever", (data) => (data["leaseMs"] = 600_001), [["leaseMs", /<=600000/]]],
   ["a number as a word", (data) => (data["leaseMs"] = "30 s"), [["leaseMs", /received string/]]],
   [
     "a number that is none",
@@ -173,12 +175,29 @@ const mistakes: [string, (data: PolicyData) => void, [string, RegExp][]][] = [
       rowOf(data, "W2")["basis"] = "mine";
     },
     [
-      ["leaseMs", />0/],
+      ["leaseMs", />=1000/],
       [`${at("W2")}.basis`, /house default/],
       [`${at("W2")}.sources[0]`, /EX99/],
     ],
   ],
 ];
+
+/** Each level names the one before four times. */
+const levels = ["a", "b", "c", "d", "e", "f", "g"].map((name, level, names) => {
+  const each = level === 0 ? "x" : `*${names[level - 1]}`;
+  return `${name}: &${name} [${Array(4).fill(each).join(", ")}]\n`;
+});
+
+const aliases: readonly (readonly [title: string, yaml: string, told: RegExp])[] = [
+  ["without its anchor", "name: *nobody\n", /Unresolved alias/],
+  ["of aliases of aliases", levels.join(""), /Excessive alias count/],
+];
+
+test.for(aliases)("parsePolicy() finds an alias %s", ([, yaml, told]) => {
+  expect(mistakesOf(parsePolicy(yaml, 1))).toEqual([
+    { path: "", message: expect.stringMatching(told) },
+  ]);
+});
 
 test.for(mistakes)("parsePolicy() finds %s", ([, change, expected]) => {
   const found = mistakesOf(changed(change));
