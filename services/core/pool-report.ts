@@ -8,6 +8,11 @@ import type { Instant, ModelId, VendorId } from "./units.ts";
 const REPORT_VALID_MS = 5_000;
 const REPORT_VALID_MS_MAX = 60_000;
 
+/** Joules of a large site in a thousand years; tokens, watts and milliseconds stay far below it. */
+const FIGURE_MAX = 1e18;
+/** As at the registration. */
+const SLOTS_MAX = 1_000_000;
+
 /** What became of a report, and what was expected and found if it was refused. */
 export interface Review {
   readonly result: ReportResult;
@@ -39,14 +44,19 @@ function mistakeIn(report: PoolReport, pool: Pool): string {
   const unknown = models.find((model) => !pool.served.has(model));
   if (unknown !== undefined) return `expected models of the registration, found ${unknown}`;
   if (new Set(models).size < models.length) return "expected each model once, found one twice";
-  if (!figuresOf(report).every(isSoundFigure)) return "expected finite figures of at least 0";
+  if (!figuresOf(report).every(isSoundFigure)) {
+    return `expected figures from 0 to ${FIGURE_MAX}`;
+  }
+  if (report.models.some(({ slotsTotal }) => (slotsTotal?.value ?? 0) > SLOTS_MAX)) {
+    return `expected at most ${SLOTS_MAX} slots`;
+  }
   const ratios = [report.greenShare, ...report.models.map(({ kvUsedRatio }) => kvUsedRatio)];
   if (!ratios.every(isRatio)) return "expected ratios of at most 1";
   return report.pue === undefined || report.pue.value >= 1 ? "" : "expected a PUE of at least 1";
 }
 
 function isSoundFigure({ value, observedAt, validMs }: Figure): boolean {
-  return Number.isFinite(value) && value >= 0 && Number.isFinite(observedAt) && validMs > 0;
+  return value >= 0 && value <= FIGURE_MAX && Number.isFinite(observedAt) && validMs > 0;
 }
 
 function isRatio(figure: Figure | undefined): boolean {

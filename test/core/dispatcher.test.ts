@@ -190,6 +190,18 @@ const reports: [string, Partial<PoolReport>, VendorId, ReportResult][] = [
     northgrid,
     "rejected-schema",
   ],
+  [
+    "has a figure beyond all reason",
+    { sequence: 2, powerWatts: figure(1e300) },
+    northgrid,
+    "rejected-schema",
+  ],
+  [
+    "has more slots than may be registered",
+    { sequence: 2, models: [modelReport({ slotsTotal: figure(1_000_001) })] },
+    northgrid,
+    "rejected-schema",
+  ],
   ["has a ratio above 1", { sequence: 2, greenShare: figure(1.1) }, northgrid, "rejected-schema"],
   ["has a PUE below 1", { sequence: 2, pue: figure(0.9) }, northgrid, "rejected-schema"],
 ];

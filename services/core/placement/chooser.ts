@@ -6,6 +6,8 @@ import {
   candidateOf,
   decide,
   isDrawnFirst,
+  TERM_NANO_MAX,
+  wholeNano,
   type Candidate,
   type Decision,
   type Placed,
@@ -181,9 +183,14 @@ function cheapest(
   while (place < end) {
     const offer = offerAt(seats.at(place), ask, isPicky);
     if (offer !== undefined && (best === undefined || beats(offer, best, seed))) best = offer;
-    place = seats.next(place + 1, ask, best === undefined ? Infinity : best.costNano);
+    place = seats.next(place + 1, ask, best === undefined ? Infinity : limitOf(best));
   }
   return best;
+}
+
+/** Floors know no bound: where a term may have come to its own, all are looked at. */
+function limitOf({ costNano }: Best): number {
+  return costNano < TERM_NANO_MAX / 2 ? costNano : Infinity;
 }
 
 /** Undefined: a filter rejects the pool. */
@@ -202,15 +209,14 @@ function beats(a: Best, b: Best, seed: number): boolean {
 
 /** The sum of the bill, without the bill. */
 function costNanoOf(at: Prospect, ask: Ask): number {
-  const nano =
-    Math.round(terms.price(at, ask)) +
-    Math.round(terms.energy(at, ask)) +
-    Math.round(terms.carbon(at, ask)) +
-    Math.round(terms.latency(at, ask)) +
-    Math.round(terms.congestion(at, ask)) +
-    Math.round(terms.preference(at, ask));
-  assert(Number.isSafeInteger(nano), "a cost is a whole number of nano");
-  return nano;
+  return (
+    wholeNano(terms.price(at, ask)) +
+    wholeNano(terms.energy(at, ask)) +
+    wholeNano(terms.carbon(at, ask)) +
+    wholeNano(terms.latency(at, ask)) +
+    wholeNano(terms.congestion(at, ask)) +
+    wholeNano(terms.preference(at, ask))
+  );
 }
 
 /** A line break is in no id. Tenants make kinds of their own only where a row names one. */

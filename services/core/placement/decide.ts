@@ -1,4 +1,3 @@
-import { assert } from "../assert.ts";
 import type { UnplaceableReason } from "../lease.ts";
 import type { Pool } from "../pool.ts";
 import { seedFromText } from "../random.ts";
@@ -149,12 +148,17 @@ export function candidateOf(at: Prospect, ask: Ask): Candidate {
   };
 }
 
+/**
+ * The most that a term comes to, in nano: 100,000 CNY. What a vendor says of its pool may be beyond all reason, and then
+ * the pool is merely the dearest.
+ */
+export const TERM_NANO_MAX = 1e14;
+
 /** Whole and small enough, so that a double adds them up exactly, in any order. */
 export function wholeNano(nano: number): number {
+  if (!(nano <= TERM_NANO_MAX)) return TERM_NANO_MAX;
   // Adding 0 takes the sign from a zero.
-  const whole = Math.round(nano) + 0;
-  assert(Number.isSafeInteger(whole), "a cost is a whole number of nano");
-  return whole;
+  return Math.max(-TERM_NANO_MAX, Math.round(nano) + 0);
 }
 
 /** Equal costs go in an order drawn from the seed: spread over attempts, the same for each. */

@@ -3,7 +3,7 @@ import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
 import type { Tally } from "./decide.ts";
 import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
-import { floorOf } from "./floor.ts";
+import { floorOf, type Floor } from "./floor.ts";
 import { Prospect, type Ask } from "./prospect.ts";
 import type { Rules } from "./rules.ts";
 import type { Standing } from "./standing.ts";
@@ -120,7 +120,7 @@ export class Seats {
     this.#seats[place] = seat;
     this.#contextTokensMin = Math.min(this.#contextTokensMin, seat.at.served.contextTokensMax);
     this.#until = Math.min(this.#until, seat.until);
-    const floor = floorOf(seat.at, ask);
+    const floor = finite(floorOf(seat.at, ask));
     const isFit = seat.reason === undefined;
     this.#base[place] = isFit ? floor.base : Infinity;
     this.#perInputToken[place] = floor.perInputToken;
@@ -137,6 +137,13 @@ export class Seats {
     this.#perOutputToken = grown(this.#perOutputToken, capacity);
     this.#kvTokensEachMax = grown(this.#kvTokensEachMax, capacity);
   }
+}
+
+/** Figures beyond all reason give no floor: such a pool is always looked at. */
+function finite(floor: Floor): Floor {
+  const { base, perInputToken, perCachedToken, perOutputToken } = floor;
+  if (Number.isFinite(base + perInputToken + perCachedToken + perOutputToken)) return floor;
+  return { ...floor, base: -Infinity, perInputToken: 0, perCachedToken: 0, perOutputToken: 0 };
 }
 
 function grown(values: Float64Array<ArrayBuffer>, capacity: number): Float64Array<ArrayBuffer> {

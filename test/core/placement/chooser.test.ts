@@ -22,6 +22,7 @@ import {
   engineProfile,
   figure,
   modelReport,
+  objectives as objectivesWith,
   policy,
   pool,
   poolServing,
@@ -141,6 +142,37 @@ test("Chooser draws among equal costs as decide() does", () => {
     expect(plain(chooser.choose(asked, at, policy()))).toEqual(plain(decide(asked, at, policy())));
   }
 });
+
+/** What a vendor may say of its pool, as far as the protocol can carry it. */
+const beyondReason: Readonly<Record<string, Pool>> = {
+  load: poolServing("odd", { report: modelReport({ runningRequests: figure(1e300) }) }),
+  power: pool("odd", { powerModel: undefined, powerWatts: figure(1e300) }),
+  PUE: pool("odd", { pue: figure(1e300) }),
+  price: poolServing("odd", { price: price({ outputPicoPerToken: 9e18 }) }),
+  steps: poolServing("odd", { engineProfile: { ...engineProfile, stepBaseMs: 1e308 } }),
+  "steps and load": poolServing("odd", {
+    engineProfile: { ...engineProfile, stepBaseMs: 1e308, stepMsPerKvToken: 1e308 },
+    report: modelReport({ runningRequests: figure(1e300), kvTokensTotal: figure(1e300) }),
+  }),
+  path: pool("odd", { roundTripMsFrom: new Map([[shanghai, figure(1e300)]]) }),
+};
+
+for (const [what, odd] of Object.entries(beyondReason)) {
+  test(`a ${what} beyond all reason makes a pool dear, and nothing else`, () => {
+    const objectives = objectivesWith({ waitNanoPerMs: 100 });
+    const minds = policy({ carbonNanoPerGram: 80_000, powerShare: 1, ...objectives });
+    const others = [pool("a"), { ...odd, id: "odd-2" as PoolId }, odd];
+    for (const pools of [[odd], [odd, pool("a")], others, others.slice(1)]) {
+      const at = snapshot(pools);
+      const quick = new Chooser().choose(request(), at, minds);
+      expect(plain(quick)).toEqual(plain(decide(request(), at, minds)));
+      expect(quick).toMatchObject({ kind: "placed" });
+      if (pools.some(({ id }) => id === ("a" as PoolId)))
+        expect(quick).toMatchObject({ pool: "a" });
+      for (const { costNano } of quick.candidates) expect(costNano).toSatisfy(Number.isSafeInteger);
+    }
+  });
+}
 
 test("Chooser sees that a path has become too long, or a pool full, or its figures old", () => {
   const long = new Map([[shanghai, figure(46)]]);
