@@ -7,6 +7,8 @@ export interface Load {
   readonly port: number;
   readonly path: string;
   readonly key: string;
+  /** Besides the usual ones. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body: string;
   readonly connections: number;
   /** The connections begin evenly spread over it. */
@@ -29,6 +31,7 @@ export async function load(options: Load): Promise<LoadResult> {
     "host: bench",
     "content-type: application/json",
     `authorization: Bearer ${options.key}`,
+    ...Object.entries(options.headers ?? {}).map(([name, value]) => `${name}: ${value}`),
     `content-length: ${Buffer.byteLength(options.body)}`,
     "",
     options.body,
