@@ -3,10 +3,13 @@ import { existsSync, readdirSync, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { openSqliteLedger } from "../io/ledger-sqlite.ts";
+import type { Calendar } from "../core/settlement/price-book.ts";
+import { readSqliteLedger } from "../io/ledger-sqlite.ts";
 import { verifyLedger } from "../io/ledger-verify.ts";
+import { loadCalendar } from "../io/preset.ts";
 import { type DataFolder, dataFolder, holderOf } from "./dev/data-folder.ts";
 import { listenFault, type PortName, portSettings, type Ports } from "./dev/ports.ts";
+import { localTime } from "./period.ts";
 import { grouped } from "./print.ts";
 
 export type Verdict = "ok" | "note" | "bad";
@@ -30,6 +33,9 @@ const nodeVersionMin = "24.14.1";
 
 const freeBytesMin = 1_000_000_000;
 
+/** The holidays of a year are announced in the November before. */
+const calendarLeftMsMin = 61 * 86_400_000;
+
 type Check = (
   patient: Patient,
   folder: DataFolder,
@@ -44,6 +50,7 @@ const checks: Readonly<Record<string, Check>> = {
   "key files": (_patient, folder) => keyFindings(folder),
   registry: (_patient, folder) => [bookFinding("registry", folder.registry, "entry")],
   ledger: (_patient, folder) => ledgerFindings(folder),
+  calendar: () => [calendarFinding(loadCalendar(), Date.now())],
 };
 
 export async function examine(patient: Patient): Promise<Finding[]> {
@@ -74,6 +81,17 @@ export function nodeFinding(nodeVersion: string): Finding {
     ? nodeVersion
     : `expected ${nodeVersionMin} or newer, found ${nodeVersion}; npx tokengrid brings its own`;
   return { check: "node", verdict: isNewEnough ? "ok" : "bad", detail };
+}
+
+/** Beyond its end holidays are not known, and days are priced by the week. */
+export function calendarFinding({ id, coversToUs }: Calendar, nowMs: number): Finding {
+  const until = localTime(coversToUs).slice(0, 10);
+  const leftMs = Number(coversToUs / 1_000n) - nowMs;
+  if (leftMs > calendarLeftMsMin) {
+    return { check: "calendar", verdict: "ok", detail: `${id} knows the days until ${until}` };
+  }
+  const detail = `${id} ends on ${until}: from then on days are priced by the week, until a book names the next`;
+  return { check: "calendar", verdict: leftMs > 0 ? "note" : "bad", detail };
 }
 
 function compared(a: string, b: string): number {
@@ -194,17 +212,12 @@ function bookFinding(check: string, path: string, table: string): Finding {
   }
 }
 
-/** Makes every sum of the books again. While records come in, sums and records are of different moments. */
+/** Makes every sum of the books again, as they are at one moment: records may go on coming in. */
 async function ledgerFindings(folder: DataFolder): Promise<Finding[]> {
   const intact = bookFinding("ledger", folder.ledger, "entry");
   if (intact.verdict !== "ok") return [intact];
   const check = "ledger sums";
-  const holder = holderOf(folder);
-  if (holder !== undefined) {
-    const detail = `not made again while dev runs with pid ${holder}`;
-    return [intact, { check, verdict: "note", detail }];
-  }
-  const store = openSqliteLedger(folder.ledger);
+  const store = readSqliteLedger(folder.ledger);
   try {
     const { records, entries, mistakes } = await verifyLedger(store);
     const detail = `${grouped(records)} records and ${grouped(entries)} entries add up`;

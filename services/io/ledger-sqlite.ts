@@ -66,10 +66,15 @@ export function openSqliteLedger(path: string): SqliteLedger {
   return new SqliteLedger(database, "writer");
 }
 
-/** Opens a ledger that is there to look at it, while another process may be writing: nothing can be committed. */
+/**
+ * Opens a ledger that is there to look at it, as it is at this moment, while another process may go on writing:
+ * nothing can be committed, and nobody is fenced off.
+ */
 export function readSqliteLedger(path: string): LedgerStore {
   const options = { readBigInts: true, readOnly: true, timeout: busyTimeoutMs };
-  return new SqliteLedger(new DatabaseSync(path, options), "reader");
+  const database = new DatabaseSync(path, options);
+  database.exec("BEGIN");
+  return new SqliteLedger(database, "reader");
 }
 
 export class SqliteLedger implements LedgerStore {
