@@ -1,8 +1,8 @@
 import type { Lease, PlaceOutcome } from "../core/lease.ts";
 import type { Decision } from "../core/placement/decide.ts";
+import { poolsByFilter } from "../core/placement/explain.ts";
 import type { Instant, RowId } from "../core/units.ts";
 import { assert } from "../core/assert.ts";
-import { poolsByFilter } from "../wire/decision.ts";
 
 /** How much is remembered: whichever bound is reached first. */
 export const decisionLimits = {

@@ -106,7 +106,7 @@ const gauges: Readonly<Record<string, PoolGauge>> = {
       ),
   },
   pool_declared_discrepancy_ratio: {
-    help: "(measured - declared) / declared, of the model that is worst",
+    help: "(measured - declared) / declared, of the model that is worst: the time to first token by the declared profile",
     labels: ["figure"],
     samples: (pool) =>
       (["ttft", "tpot"] as const).flatMap((figure) =>

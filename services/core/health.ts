@@ -1,5 +1,5 @@
 import { confidence } from "./figure.ts";
-import type { ModelReport, Pool, Served } from "./pool.ts";
+import type { Pool, Served } from "./pool.ts";
 import type { Instant } from "./units.ts";
 
 /** What we believe of a pool. What operators want of it is its status. */
@@ -47,19 +47,19 @@ export function slotsGrantable(pool: Pool, served: Served, now: Instant): number
   return Math.max(0, slots - served.slotsLeased);
 }
 
-/** (observed − declared) / declared of what both know. Key is `ttft` or `tpot`. */
+/**
+ * (observed − declared) / declared, where both are of the same thing. Key is `ttft`, by the declared profile, or
+ * `tpot`, by the gaps that the engine reports.
+ */
 export function discrepancyRatios(served: Served): ReadonlyMap<"ttft" | "tpot", number> {
   const ratios = new Map<"ttft" | "tpot", number>();
   const { observed, report } = served;
-  const ttft = ratio(observed?.ttftMs, declaredTtftMs(report));
+  const against = observed?.ttftAgainstProfile;
+  const ttft = ratio(against?.observedMs, against?.declaredMs);
   if (ttft !== undefined) ratios.set("ttft", ttft);
   const tpot = ratio(observed?.itlMs, report?.itlMsMean?.value);
   if (tpot !== undefined) ratios.set("tpot", tpot);
   return ratios;
-}
-
-function declaredTtftMs(report: ModelReport | undefined): number | undefined {
-  return report?.ttftMsP50?.value;
 }
 
 function ratio(observed: number | undefined, declared: number | undefined): number | undefined {

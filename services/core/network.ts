@@ -51,29 +51,46 @@ export function oneWayMsFrom(pool: Pool, origin: OriginId): number | undefined {
   return roundTrip === undefined ? undefined : toOneWayMs(roundTrip.value);
 }
 
-/** A measurement replaces an estimate and an older measurement, never a newer one. */
-export function newerRoundTrip(known: Figure | undefined, found: Figure): Figure {
-  if (known === undefined) return found;
-  if (known.source === "measured" && found.source !== "measured") return known;
-  if (known.source !== "measured" && found.source === "measured") return found;
-  return found.observedAt > known.observedAt ? found : known;
+/** What geography alone says of a path, in ms. */
+export function priorRoundTrip(roundTripMs: number, now: Instant): Figure {
+  return { value: roundTripMs, source: "estimated", observedAt: now, validMs: PRIOR_VALID_MS };
 }
 
 /**
- * A request's time to its response headers holds the round trip and more, so it bounds it from
- * above. It counts if it is lower than what is known, or if what is known is a bound or a
- * measurement that has grown too old. Undefined: it says nothing new.
+ * A measurement replaces an estimate. Of two measurements that are both valid the lower one counts: whatever else takes
+ * time only adds to a round trip, so that one slow sample never makes a pool look far. A path that became longer is
+ * believed when the lower one is no longer valid.
+ */
+export function betterRoundTrip(known: Figure | undefined, found: Figure, now: Instant): Figure {
+  if (known === undefined) return found;
+  if (known.source === "measured" && found.source !== "measured") return known;
+  if (known.source !== "measured" && found.source === "measured") return found;
+  const isNewer = found.observedAt > known.observedAt;
+  if (isOver(known, now) || isOver(found, now)) return isNewer ? found : known;
+  if (found.value === known.value) return isNewer ? found : known;
+  return found.value < known.value ? found : known;
+}
+
+/**
+ * A request's time to its response headers holds the round trip and more, so it bounds it from above, and never raises
+ * what is known. A measurement that has grown too old gives way to the bound or to the prior, whichever is lower.
+ * Undefined: it says nothing new.
  */
 export function boundedRoundTrip(
   known: Figure | undefined,
   headersMs: number,
-  now: Instant,
+  { priorMs = Infinity, now }: { readonly priorMs: number | undefined; readonly now: Instant },
 ): Figure | undefined {
   const isForgotten =
     known === undefined ||
     (known.source === "measured" && now - known.observedAt > 2 * known.validMs);
   if (!isForgotten && headersMs >= known.value) return undefined;
+  if (priorMs <= headersMs) return isForgotten ? priorRoundTrip(priorMs, now) : undefined;
   return { value: headersMs, source: "measured", observedAt: now, validMs: BOUND_VALID_MS };
+}
+
+function isOver({ observedAt, validMs }: Figure, now: Instant): boolean {
+  return now - observedAt > validMs;
 }
 
 function radians(degrees: number): number {

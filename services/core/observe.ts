@@ -1,6 +1,6 @@
 import type { AttemptOutcome, AttemptResult } from "./lease.ts";
 import type { Expected } from "./placement/expect.ts";
-import type { Observed } from "./pool.ts";
+import type { Observed, TtftAgainstProfile } from "./pool.ts";
 import type { Instant } from "./units.ts";
 
 /** The newest attempt counts at least so much; the first ones are a plain mean. */
@@ -39,6 +39,7 @@ export function observe(
     ttftOffsetMs: smoothed(before?.ttftOffsetMs, offsetOf(ttftMs, expected), weight) ?? 0,
     tpotRatio: smoothed(before?.tpotRatio, ratioOf(itlMsMean, expected), weight) ?? 1,
     failuresInRow: failuresInRow(before?.failuresInRow ?? 0, verdict),
+    ttftAgainstProfile: againstProfile(before?.ttftAgainstProfile, ttftMs, { expected, weight }),
     observedAt: now,
   };
 }
@@ -66,6 +67,26 @@ function tokensPerSecondOf({ outputTokens, durationMs }: AttemptOutcome): number
 function offsetOf(ttftMs: number | undefined, expected: Expected): number | undefined {
   if (ttftMs === undefined) return undefined;
   return ttftMs - (expected.ttftMs - expected.ttftOffsetMs);
+}
+
+/**
+ * Like with like: what the pool itself took beside what its declared profile says of the same prompt and queue, without
+ * what was learned. A prediction that learning has brought down to nothing does not tell what it was.
+ */
+function againstProfile(
+  before: TtftAgainstProfile | undefined,
+  ttftMs: number | undefined,
+  { expected, weight }: { readonly expected: Expected; readonly weight: number },
+): TtftAgainstProfile | undefined {
+  const { engineBasis, prefillMs, waitMs, roundTripMs, ttftOffsetMs } = expected;
+  if (ttftMs === undefined || engineBasis !== "declared" || prefillMs <= 0) return before;
+  const observedMs = Math.max(0, ttftMs - roundTripMs);
+  const declaredMs = waitMs + prefillMs - ttftOffsetMs;
+  if (before === undefined) return { observedMs, declaredMs };
+  return {
+    observedMs: before.observedMs + weight * (observedMs - before.observedMs),
+    declaredMs: before.declaredMs + weight * (declaredMs - before.declaredMs),
+  };
 }
 
 function ratioOf(itlMs: number | undefined, expected: Expected): number | undefined {

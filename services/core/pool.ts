@@ -115,7 +115,15 @@ export interface Observed {
   /** Mean of observed / predicted time per output token. */
   readonly tpotRatio: number;
   readonly failuresInRow: number;
+  /** Undefined where no profile is declared, or no attempt showed a token yet. */
+  readonly ttftAgainstProfile: TtftAgainstProfile | undefined;
   readonly observedAt: Instant;
+}
+
+/** Means over the same attempts, in ms and without the way there: as it was, and as the declared profile had it. */
+export interface TtftAgainstProfile {
+  readonly observedMs: number;
+  readonly declaredMs: number;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { PRIOR_VALID_MS } from "./network.ts";
+import { priorRoundTrip } from "./network.ts";
 import type { Figure } from "./figure.ts";
 import type { Pool, PoolRegistration, Served, ServedModel } from "./pool.ts";
 import type { Geography, Region } from "./region.ts";
@@ -66,7 +66,7 @@ function withPriors(
     const value = priorByRegion.get(region);
     const isMeasured = paths.get(origin)?.source === "measured";
     if (value === undefined || isMeasured) continue;
-    paths.set(origin, { value, source: "estimated", observedAt: now, validMs: PRIOR_VALID_MS });
+    paths.set(origin, priorRoundTrip(value, now));
   }
   return paths;
 }

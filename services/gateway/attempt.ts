@@ -69,7 +69,6 @@ export interface AttemptEnding {
   /** Monotonic, in ms. */
   readonly firstTokenAt: number | undefined;
   readonly ttftMs: number | undefined;
-  readonly headersMs: number | undefined;
   readonly tpotMs: number | undefined;
 }
 
@@ -376,7 +375,6 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
       streamEnd: verdict.streamEnd,
       firstTokenAt: this.#firstTokenAt,
       ttftMs: this.#since(this.#firstTokenAt),
-      headersMs: this.#since(this.#headersAt),
       tpotMs,
     });
   }

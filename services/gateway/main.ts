@@ -92,7 +92,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const tasks = [
     shipUsage(shipping),
     directory.watch(stop.signal),
-    parts.roundTrips.watch({ ...parts, client: pools, signal: stop.signal }),
+    new RoundTrips(options.roundTrips ?? defaultRoundTripTimings).watch({
+      ...parts,
+      client: pools,
+      signal: stop.signal,
+    }),
     watching,
   ];
   let isDraining = false;
@@ -152,7 +156,6 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     log,
     directory: new PoolDirectory({ client: pools, log, onPool: (id) => startPool(metrics, id) }),
     budget,
-    roundTrips: new RoundTrips(options.roundTrips ?? defaultRoundTripTimings),
     live: new Set(),
     tenancy,
     idempotency: new IdempotencyKeys(),

@@ -20,9 +20,12 @@ export interface RoundTripTimings {
 
 export const defaultRoundTripTimings: RoundTripTimings = { probeMs: 10_000, windowMs: 60_000 };
 
-const originsMax = 64;
 /** The first request on a new connection pays for opening it, the second shows the way alone. */
 const probesPerRound = 2;
+/** Fewer say nothing: each of them may have been held up by something else. */
+const samplesMin = 4;
+/** More than a window of probes has; the oldest go first. */
+const samplesMax = 64;
 /** What a busy start adds to one round is not in all of them, so the first ones follow each other soon. */
 const early = { rounds: 5, pauseMs: 300 } as const;
 const probeTimeoutMs = 5_000;
@@ -33,44 +36,40 @@ interface Sample {
 }
 
 /**
- * How far the pools are, from where demand arises. The least of a while is kept: whatever else takes time only
- * adds to it, so response headers of real requests are samples too, and probes of `/health` better ones.
+ * How far the pools are from where this gateway stands, by probes of `/health`. The least of a while counts, as whatever
+ * else takes time only adds to it. What requests from elsewhere show of their paths is in their leases' releases.
  */
 export class RoundTrips {
   readonly #timings: RoundTripTimings;
-  readonly #samples = new Map<OriginId, Map<PoolId, Sample>>();
+  readonly #samples = new Map<PoolId, Sample[]>();
 
   constructor(timings: RoundTripTimings) {
     this.#timings = timings;
   }
 
-  observe(origin: OriginId, pool: PoolId, ms: number): void {
-    let byPool = this.#samples.get(origin);
-    if (byPool === undefined) {
-      if (this.#samples.size >= originsMax) return;
-      byPool = new Map();
-      this.#samples.set(origin, byPool);
-    }
-    const now = performance.now();
-    const known = byPool.get(pool);
-    const isOld = known === undefined || now - known.at > this.#timings.windowMs;
-    if (isOld || ms <= known.ms) byPool.set(pool, { at: now, ms });
+  observe(pool: PoolId, ms: number): void {
+    const samples = this.#samples.get(pool) ?? [];
+    this.#samples.set(pool, samples);
+    if (samples.push({ at: performance.now(), ms }) > samplesMax) samples.shift();
   }
 
-  /** What is known and not too old, by origin. */
-  figures(): ReadonlyMap<OriginId, Record<string, Figure>> {
+  /** What enough samples of the window say. */
+  figures(): Record<string, Figure> {
     const now = performance.now();
     const { windowMs } = this.#timings;
-    return new Map(
-      [...this.#samples].map(([origin, byPool]) => [
-        origin,
-        Object.fromEntries(
-          [...byPool]
-            .filter(([, { at }]) => now - at <= windowMs)
-            .map(([pool, { at, ms }]) => [pool, toFigure(ms, now - at, windowMs)]),
-        ),
-      ]),
+    return Object.fromEntries(
+      [...this.#samples].flatMap(([pool, samples]) => {
+        const fresh = samples.filter(({ at }) => now - at <= windowMs);
+        if (fresh.length < samplesMin) return [];
+        const least = fresh.reduce((best, each) => (each.ms <= best.ms ? each : best));
+        return [[pool, toFigure(least.ms, now - least.at, windowMs)]];
+      }),
     );
+  }
+
+  /** Of pools that are gone. */
+  #forget({ pools }: PoolDirectory): void {
+    for (const pool of this.#samples.keys()) if (!pools.has(pool)) this.#samples.delete(pool);
   }
 
   /** Probes every pool and reports what is known, again and again, until the signal says stop. */
@@ -82,11 +81,13 @@ export class RoundTrips {
     readonly log: Log;
     readonly signal: AbortSignal;
   }): Promise<void> {
-    const { directory, client, log, signal } = options;
+    const { origin: originId, directory, client, log, signal } = options;
     for (let round = 0; !signal.aborted;) {
       await Promise.all([...directory.pools.values()].map((pool) => this.#probe(pool, options)));
+      this.#forget(directory);
       try {
-        for (const [originId, roundTripMsByPool] of this.figures()) {
+        const roundTripMsByPool = this.figures();
+        if (Object.keys(roundTripMsByPool).length > 0) {
           await client.observePaths(
             { originId, roundTripMsByPool },
             { timeoutMs: probeTimeoutMs, signal },
@@ -108,7 +109,7 @@ export class RoundTrips {
   ): Promise<void> {
     for (let number = 0; number < probesPerRound; number++) {
       const ms = await roundTripMs(pool, origin, upstreams);
-      if (ms !== undefined) this.observe(origin, pool.id, ms);
+      if (ms !== undefined) this.observe(pool.id, ms);
     }
   }
 }

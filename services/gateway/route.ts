@@ -19,14 +19,12 @@ import { countTokens, type RetryReason } from "./metrics.ts";
 import { UnavailableError } from "./placement-client.ts";
 import type { PoolDirectory, PoolEntry } from "./pools.ts";
 import type { RetryBudget } from "./retry-budget.ts";
-import type { RoundTrips } from "./round-trips.ts";
 import { MeteringError, type UnnumberedRecord } from "./spool.ts";
 
 /** What a route works with; made once. */
 export interface RouteParts extends AttemptParts {
   readonly directory: PoolDirectory;
   readonly budget: RetryBudget;
-  readonly roundTrips: RoundTrips;
   /** Attempts that are under way. */
   readonly live: Set<Attempt>;
 }
@@ -201,7 +199,7 @@ class Router {
   }
 
   async #dispatch(order: AttemptOrder): Promise<AttemptEnding> {
-    const { budget, live, metrics, roundTrips } = this.#parts;
+    const { budget, live, metrics } = this.#parts;
     const { pool } = order.plan;
     const ending = await new Promise<AttemptEnding>((resolve) => {
       const attempt = new Attempt(this.#parts, order, (ended) => {
@@ -215,9 +213,6 @@ class Router {
     this.#excluded.add(pool.id);
     if (ending.end === "complete") budget.succeeded();
     if (ending.retry !== undefined) budget.failed();
-    if (ending.headersMs !== undefined) {
-      roundTrips.observe(this.#job.request.origin, pool.id, ending.headersMs);
-    }
     countTokens(metrics, pool.id, ending.record.engineCounts);
     metrics.metered.inc({ completeness: completenessOf(ending.record) });
     this.#recordWhenTaken(ending);

@@ -1,9 +1,8 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { confidence, type Figure } from "../core/figure.ts";
 import type { Candidate, Decision, Rejection } from "../core/placement/decide.ts";
+import { inputsOf, poolsByFilter, ranked, type Input } from "../core/placement/explain.ts";
 import type { PolicyRow } from "../core/placement/policy.ts";
-import type { Pool } from "../core/pool.ts";
-import type { Instant, ModelId, OriginId } from "../core/units.ts";
+import type { Instant } from "../core/units.ts";
 import { fromMap } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/placement_pb.js";
 import { serviceClassWords, unplaceableReasonWords } from "./placement.ts";
@@ -18,7 +17,7 @@ export function fromDecision(
 ): gen.DecisionRecord {
   const { now, decidedBy } = options;
   const { request } = decision;
-  const candidates = decision.candidates.toSorted((a, b) => a.costNano - b.costNano);
+  const candidates = ranked(decision);
   const chosen = candidates.find(({ pool }) => pool === chosenPool(decision));
   const runnerUp = candidates.find((each) => each !== chosen);
   const expected = chosen ?? candidates[0];
@@ -73,15 +72,6 @@ export function fromDecisionToSummary(decision: Decision, now: Instant): gen.Dec
   });
 }
 
-/** How many pools each filter took out; pools that were not looked at serve other models. */
-export function poolsByFilter(decision: Decision): ReadonlyMap<string, number> {
-  const { rejections, poolsElsewhere } = decision;
-  const counts = new Map<string, number>();
-  if (poolsElsewhere > 0) counts.set("model-not-served", poolsElsewhere);
-  for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  return counts;
-}
-
 function chosenPool(decision: Decision) {
   return decision.kind === "placed" ? decision.pool : undefined;
 }
@@ -132,9 +122,10 @@ function fromCandidate(
       gramsCo2: expected.gramsCo2,
       missProbability: expected.missProbability,
     },
-    inputs: inputsOf(evidence, decision),
-    tariffs: candidate.tariffs.map(({ row, costNano }) => ({
+    inputs: inputsOf(candidate, decision).map(fromInput),
+    tariffs: candidate.tariffs.map(({ row, basis, costNano }) => ({
       rowId: row,
+      basis,
       costNano: toWhole(costNano),
     })),
     priceBookId: price?.book ?? "",
@@ -143,47 +134,16 @@ function fromCandidate(
   };
 }
 
-/** Every figure of the pool that was known, by the name it has in a report. */
-function inputsOf(pool: Pool, decision: Decision): MessageInitShape<typeof gen.InputSchema>[] {
-  const { model, request, decidedAt } = decision;
-  return Object.entries(figuresOf(pool, model, request.origin)).flatMap(([figure, input]) =>
-    input === undefined
-      ? []
-      : [
-          {
-            figure,
-            value: input.value,
-            source: figureSources.fromWord(input.source),
-            ageMs: ageOf(input.observedAt, decidedAt),
-            confidence: confidence(input, decidedAt),
-          },
-        ],
-  );
-}
-
-function figuresOf(
-  pool: Pool,
-  model: ModelId,
-  origin: OriginId,
-): Readonly<Record<string, Figure | undefined>> {
-  const report = pool.served.get(model)?.report;
-  return {
-    round_trip_ms: pool.roundTripMsFrom.get(origin),
-    running_requests: report?.runningRequests,
-    waiting_requests: report?.waitingRequests,
-    kv_used_ratio: report?.kvUsedRatio,
-    slots_total: report?.slotsTotal,
-    kv_tokens_total: report?.kvTokensTotal,
-    ttft_ms_p50: report?.ttftMsP50,
-    itl_ms_mean: report?.itlMsMean,
-    power_watts: pool.powerWatts,
-    power_usage_effectiveness: pool.pue,
-    green_share: pool.greenShare,
-  };
+function fromInput({ source, ageMs, ...rest }: Input): MessageInitShape<typeof gen.InputSchema> {
+  return { ...rest, source: figureSources.fromWord(source), ageMs: toAge(ageMs) };
 }
 
 function ageOf(then: Instant, now: Instant): number {
-  return Math.min(ageMsMax, Math.max(0, Math.round(now - then)));
+  return toAge(Math.max(0, now - then));
+}
+
+function toAge(ms: number): number {
+  return Math.min(ageMsMax, Math.round(ms));
 }
 
 /** Terms and costs are whole nanos; rounding only guards the conversion. */

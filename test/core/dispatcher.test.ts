@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
 import type { Effect, Event, ReportResult } from "../../services/core/events.ts";
+import { discrepancyRatios } from "../../services/core/health.ts";
 import type { AttemptOutcome, Lease } from "../../services/core/lease.ts";
 import type { PlacementRequest } from "../../services/core/placement/request.ts";
 import type { Pool, PoolReport, Served } from "../../services/core/pool.ts";
@@ -523,6 +524,25 @@ describe("observation", () => {
     });
   });
 
+  test("lengths are learned as far as an answer can be long", () => {
+    const run = ready("a");
+    run.release(run.lease(), { outputTokens: 4_000_000_000 });
+    const { candidates } = run.dispatcher.plan(request({ outputTokensExpected: undefined }), 0);
+    expect(candidates[0]?.expected.outputTokens).toBeLessThanOrEqual(32_768);
+  });
+
+  test("the time to first token is compared with the declared profile, without the way there", () => {
+    const run = ready("a");
+    for (const index of [0, 1, 2]) {
+      const lease = run.lease(attempt(`r${index}/1`));
+      const { expected } = run.dispatcher.plan(request(), run.now).candidates[0] ?? {};
+      if (expected === undefined) return expect.unreachable();
+      const declaredMs = expected.waitMs + expected.prefillMs - expected.ttftOffsetMs;
+      run.release(lease, { ttftMs: expected.roundTripMs + 3 * declaredMs });
+    }
+    expect(discrepancyRatios(run.served()).get("ttft")).toBeCloseTo(2);
+  });
+
   test("lengths of answers are learned per tenant, model and class", () => {
     const run = ready("a");
     run.release(run.lease(), { outputTokens: 700 });
@@ -545,15 +565,29 @@ describe("observation", () => {
     run.now = 3_000;
     run.release(run.lease(attempt("r3/1")), { headersMs: 60 });
     expect(roundTrip()).toMatchObject({ value: 31, observedAt: 0 });
-    run.happen({
-      kind: "paths-observed",
-      origin: shanghai,
-      roundTripMsByPool: new Map([[a, figure(44, { observedAt: 2_000 })]]),
-    });
-    expect(roundTrip()).toMatchObject({ value: 44, observedAt: 2_000 });
+    const lease = run.lease(attempt("r4/1"));
+    run.now = 200_000;
+    run.release(lease, { headersMs: 60 });
+    expect(roundTrip()).toMatchObject({ value: 36, source: "estimated" });
   });
 
-  test("a measured path replaces an estimate and an older one, not a newer one", () => {
+  test("of two measurements that are valid the lower one counts, and then the newer one", () => {
+    const run = ready("a");
+    const observe = (value: number): number | undefined => {
+      const path = figure(value, { observedAt: run.now, validMs: 5_000 });
+      const roundTripMsByPool = new Map([[a, path]]);
+      run.happen({ kind: "paths-observed", origin: shanghai, roundTripMsByPool });
+      return run.pool().roundTripMsFrom.get(shanghai)?.value;
+    };
+    expect(observe(30)).toBe(30);
+    run.now = 4_000;
+    expect(observe(900)).toBe(30);
+    expect(observe(31)).toBe(30);
+    run.now = 6_000;
+    expect(observe(31)).toBe(31);
+  });
+
+  test("a measured path replaces an estimate, and an older one does not replace it", () => {
     const run = ready("a");
     const observe = (value: number, observedAt: number, origin = shanghai) => {
       const roundTripMsByPool = new Map([[a, figure(value, { observedAt })]]);
@@ -562,7 +596,8 @@ describe("observation", () => {
     };
     expect(observe(46, 1_000)).toBe(46);
     expect(observe(50, 500)).toBe(46);
-    expect(observe(48, 2_000)).toBe(48);
+    run.now = 7_000;
+    expect(observe(48, 7_000)).toBe(48);
     expect(observe(9, 0, "elsewhere" as OriginId)).toBe(9);
     run.happen({ kind: "pool-registered", registration: registration("a", { generation: 2 }) });
     expect(run.pool().roundTripMsFrom.get(shanghai)?.value).toBe(48);

@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { createClient } from "@connectrpc/connect";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { OriginId, PoolId } from "../../services/core/units.ts";
 import { PoolDirectory } from "../../services/gateway/pools.ts";
 import { defaultRoundTripTimings, RoundTrips } from "../../services/gateway/round-trips.ts";
@@ -16,10 +16,31 @@ const shanghai = "shanghai" as OriginId;
 const pool = "a" as PoolId;
 const busyMs = 150;
 
-test("observe() keeps the least of what it saw", () => {
+const valueOf = (roundTrips: RoundTrips): number | undefined => roundTrips.figures()[pool]?.value;
+
+test("the least of a while counts, and one slow sample says nothing", () => {
   const roundTrips = new RoundTrips(defaultRoundTripTimings);
-  for (const ms of [30, 20, 40]) roundTrips.observe(shanghai, pool, ms);
-  expect(roundTrips.figures().get(shanghai)?.[pool]?.value).toBe(20);
+  for (const ms of [900, 30, 20]) roundTrips.observe(pool, ms);
+  expect(valueOf(roundTrips)).toBeUndefined();
+  for (const ms of [900, 40]) roundTrips.observe(pool, ms);
+  expect(valueOf(roundTrips)).toBe(20);
+});
+
+test("samples that are too old do not count, so that a way which became longer is seen", () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  try {
+    const roundTrips = new RoundTrips({ probeMs: 10_000, windowMs: 60_000 });
+    for (const ms of [20, 21, 22, 23]) roundTrips.observe(pool, ms);
+    vi.advanceTimersByTime(40_000);
+    for (const ms of [80, 81, 82]) roundTrips.observe(pool, ms);
+    expect(valueOf(roundTrips)).toBe(20);
+    vi.advanceTimersByTime(21_000);
+    expect(valueOf(roundTrips)).toBeUndefined();
+    roundTrips.observe(pool, 83);
+    expect(valueOf(roundTrips)).toBe(80);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("watch() soon asks again, so that a busy start does not make a pool look far for long", async () => {

@@ -4,7 +4,7 @@ import { seedFromText } from "../random.ts";
 import type { Geography } from "../region.ts";
 import type { AttemptId, Instant, ModelId, PoolId, RowId } from "../units.ts";
 import type { Expected } from "./expect.ts";
-import { filters, notServed, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
+import { notServed, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
 import type { Policy, PolicyRow } from "./policy.ts";
 import { Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
@@ -186,11 +186,8 @@ function countsOf(rejections: readonly Rejection[]): ReadonlyMap<RejectReason, n
 
 /** What the caller can do about it: ask for something else, or wait. */
 function reasonOf(rejections: readonly Rejection[]): UnplaceableReason {
-  const reasons = new Set<RejectReason>(rejections.map(({ reason }) => reason));
-  reasons.delete("model-not-served");
-  if (reasons.size === 0) return "model-not-found";
-  if (reasons.size === 1 && reasons.has("context-too-long")) return "context-too-long";
-  return [...reasons].every((reason) => filters[reason].isLasting)
-    ? "unsatisfiable"
-    : "no-eligible-pool";
+  const serving = rejections.filter(({ reason }) => reason !== "model-not-served");
+  if (serving.length === 0) return "model-not-found";
+  if (serving.every(({ reason }) => reason === "context-too-long")) return "context-too-long";
+  return serving.every(({ isLasting }) => isLasting) ? "unsatisfiable" : "no-eligible-pool";
 }

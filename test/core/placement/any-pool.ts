@@ -96,6 +96,7 @@ function servedBy(figures: Figures) {
       ttftOffsetMs: figures.offsetMs,
       tpotRatio: figures.tpotRatio,
       failuresInRow: 0,
+      ttftAgainstProfile: undefined,
       observedAt: 0,
     },
     price: price({ outputPicoPerToken: figures.pico, brackets: bracketsOf(figures) }),

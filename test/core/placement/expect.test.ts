@@ -133,6 +133,7 @@ describe("where times come from", () => {
     ttftOffsetMs: 100,
     tpotRatio: 1.5,
     failuresInRow: 0,
+    ttftAgainstProfile: undefined,
     observedAt: 0,
   };
   const reported = modelReport({ ttftMsP50: figure(250), itlMsMean: figure(40) });

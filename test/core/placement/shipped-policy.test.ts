@@ -90,6 +90,7 @@ describe("W rows", () => {
     const { rejections } = decided({ class: "realtime-interactive", from: "shanghai" });
     expect(rejections.find(({ pool: id }) => id === "guian")).toEqual({
       pool: "guian",
+      isLasting: true,
       reason: "region-not-allowed",
       row: "W1",
       basis: "policy text",
@@ -150,6 +151,7 @@ describe("W rows", () => {
         ttftOffsetMs: 2_400,
         tpotRatio: 1,
         failuresInRow: 0,
+        ttftAgainstProfile: undefined,
         observedAt: 0,
       },
     });
