@@ -78,10 +78,11 @@ function againstProfile(
   ttftMs: number | undefined,
   { expected, weight }: { readonly expected: Expected; readonly weight: number },
 ): TtftAgainstProfile | undefined {
-  const { engineBasis, prefillMs, waitMs, roundTripMs, ttftOffsetMs } = expected;
+  const { engineBasis, prefillMs, waitMs, tpotMs, roundTripMs, ttftOffsetMs, tpotRatio } = expected;
   if (ttftMs === undefined || engineBasis !== "declared" || prefillMs <= 0) return before;
   const observedMs = Math.max(0, ttftMs - roundTripMs);
-  const declaredMs = waitMs + prefillMs - ttftOffsetMs;
+  // A first token comes at the end of a step, however short its prompt.
+  const declaredMs = waitMs + prefillMs - ttftOffsetMs + tpotMs / tpotRatio;
   if (before === undefined) return { observedMs, declaredMs };
   return {
     observedMs: before.observedMs + weight * (observedMs - before.observedMs),

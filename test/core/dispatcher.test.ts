@@ -537,7 +537,8 @@ describe("observation", () => {
       const lease = run.lease(attempt(`r${index}/1`));
       const { expected } = run.dispatcher.plan(request(), run.now).candidates[0] ?? {};
       if (expected === undefined) return expect.unreachable();
-      const declaredMs = expected.waitMs + expected.prefillMs - expected.ttftOffsetMs;
+      const { waitMs, prefillMs, ttftOffsetMs, tpotMs, tpotRatio } = expected;
+      const declaredMs = waitMs + prefillMs - ttftOffsetMs + tpotMs / tpotRatio;
       run.release(lease, { ttftMs: expected.roundTripMs + 3 * declaredMs });
     }
     expect(discrepancyRatios(run.served()).get("ttft")).toBeCloseTo(2);
