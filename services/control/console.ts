@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { identityKey, localOperator } from "../io/grpc-identity.ts";
 import { validation } from "../io/grpc-validation.ts";
 import type { Log } from "../io/log.ts";
+import { rpcHandler } from "../io/rpc-handler.ts";
 import { isLoopback } from "../io/rpc-server.ts";
 
 export interface ConsoleOptions {
@@ -92,7 +92,8 @@ export async function serveConsole(options: ConsoleOptions): Promise<number> {
   if (!isLoopback(host)) throw new Error(`expected a loopback address, found ${host}`);
   const assets = new Map(Object.entries(sources).map(([path, source]) => [path, read(source)]));
   const headers = safeHeaders(assets.get("/"));
-  const rpc = connectNodeAdapter({
+  const rpc = rpcHandler({
+    log,
     routes,
     interceptors: [validation],
     requestGate: ({ values }) => {

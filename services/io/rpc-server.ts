@@ -9,13 +9,13 @@ import {
 import { once } from "node:events";
 import { createServer, isIP, type Server, type Socket } from "node:net";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { healthRoutes } from "./grpc-health.ts";
 import { isHotRequest, serveHot, type HotMethod } from "./grpc-hot.ts";
 import { identityKey, localOperator, type Identify, type Identity } from "./grpc-identity.ts";
 import { reflectionRoutes } from "./grpc-reflection.ts";
 import { validation } from "./grpc-validation.ts";
 import type { Log } from "./log.ts";
+import { rpcHandler, type RpcHandler } from "./rpc-handler.ts";
 
 /** Bounds of what callers may do to us. */
 export const rpcLimits = {
@@ -101,7 +101,6 @@ export async function serveRpc(options: RpcServerOptions): Promise<RpcServer> {
 
 type Limits = Readonly<Record<keyof typeof rpcLimits, number>>;
 type Authenticate = (authorization: string | undefined) => Identity;
-type Handler = ReturnType<typeof connectNodeAdapter>;
 
 /** True for addresses that only this machine can reach. */
 export function isLoopback(host: string): boolean {
@@ -121,15 +120,16 @@ function authenticator({ host, identify }: RpcServerOptions): Authenticate {
 }
 
 function connectHandler(
-  { routes, isReady = () => true }: RpcServerOptions,
+  { routes, log, isReady = () => true }: RpcServerOptions,
   options: {
     readonly limits: Limits;
     readonly shutdown: AbortSignal;
     readonly authenticate: Authenticate;
   },
-): Handler {
+): RpcHandler {
   const { limits, shutdown, authenticate } = options;
-  return connectNodeAdapter({
+  return rpcHandler({
+    log,
     routes: (router) => {
       routes(router);
       const services = new Set(router.handlers.map(({ service }) => service.typeName));
@@ -155,7 +155,7 @@ function admit(
   values.set(identityKey, authenticate(requestHeader.get("authorization") ?? undefined));
 }
 
-function openHttp1(handler: Handler, limits: Limits): Http1Server {
+function openHttp1(handler: RpcHandler, limits: Limits): Http1Server {
   const server = createHttp1(
     {
       maxHeaderSize: limits.headerBytesMax,
@@ -180,7 +180,7 @@ function openHttp2(parts: {
   readonly limits: Limits;
   readonly shutdown: AbortSignal;
   readonly authenticate: Authenticate;
-  readonly handler: Handler;
+  readonly handler: RpcHandler;
 }): Http2 {
   const { options, limits, shutdown, authenticate, handler } = parts;
   const hot = new Map((options.hot ?? []).map((method) => [method.path, method]));
