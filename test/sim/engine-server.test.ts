@@ -183,7 +183,7 @@ test("a client who leaves frees its place at once", async () => {
 test("beyond its sequences an engine queues, in the order of arrival", async () => {
   const slots = pool.registration.models.find((each) => each.model === model)?.slotsTotal ?? 0;
   const leave = new AbortController();
-  const body = JSON.stringify({ ...exact, max_tokens: 100_000, stream: true });
+  const body = JSON.stringify({ ...exact, max_tokens: 20_000, stream: true });
   const calls = Array.from({ length: slots + 3 }, () =>
     fetch(`${pool.baseUrl}/v1/chat/completions`, { method: "POST", body, signal: leave.signal }),
   );
