@@ -91,6 +91,7 @@ export function loadRecord(number: number): UsageRecord {
     httpStatus: 200,
     finishReason: "stop",
     outputTokensMax: 2_048n,
+    promptBytes: 14_000n,
     engineCounts: {
       source: "final",
       input: BigInt(500 + (number % 3_000)),

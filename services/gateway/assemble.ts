@@ -1,5 +1,6 @@
 import { isObject, objectsIn, objectIn, type JsonObject } from "./json-value.ts";
 import type { TextKind } from "./meter.ts";
+import { isMalformedUsage } from "./usage-shape.ts";
 
 /** The chunks of an answer are more, or nested deeper, than a client that does not stream may be sent at once. */
 export class AnswerTooLargeError extends Error {
@@ -31,7 +32,8 @@ const constantTexts = new Set(["role", "id", "type", "name", "object"]);
 export class Assembler {
   #head: Building = {};
   readonly #choices = new Map<number, Building>();
-  #usage: JsonObject | undefined;
+  /** As it was said last. */
+  #usage: unknown;
   #bytes = 0;
 
   /** Text without escapes, as bytes in `latin1`. */
@@ -47,7 +49,7 @@ export class Assembler {
     this.#grow(weightOf(chunk, answerDepthMax));
     const { choices: _choices, usage, ...head } = chunk;
     this.#head = { ...this.#head, ...head };
-    if (isObject(usage)) this.#usage = usage;
+    if (usage !== undefined && usage !== null) this.#usage = usage;
     for (const choice of objectsIn(chunk, "choices")) this.#addChoice(choice);
   }
 
@@ -67,7 +69,7 @@ export class Assembler {
       object: "chat.completion",
       model: alias,
       choices: choices.map(finished),
-      ...(this.#usage === undefined ? {} : { usage: this.#usage }),
+      ...(isObject(this.#usage) && !isMalformedUsage(this.#usage) && { usage: this.#usage }),
     });
   }
 

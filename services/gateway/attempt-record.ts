@@ -31,8 +31,11 @@ const clockErrUs = 50_000n;
 /** SHA-256 of nothing. */
 const emptyDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/** The record that stands if nothing more is ever written of the attempt. */
-export function draftOf(plan: AttemptPlan): UnnumberedRecord {
+/**
+ * The record that stands if nothing more is ever written of the attempt. `promptBytes` is undefined where they bound no
+ * tokens.
+ */
+export function draftOf(plan: AttemptPlan, promptBytes: number | undefined): UnnumberedRecord {
   const { request, placement, pool, poolModel, role } = plan;
   const openedUs = toUs(plan.openedAt);
   return {
@@ -63,6 +66,7 @@ export function draftOf(plan: AttemptPlan): UnnumberedRecord {
     finishReason: undefined,
     outputTokensMax:
       request.outputTokensMax === undefined ? undefined : BigInt(request.outputTokensMax),
+    promptBytes: promptBytes === undefined ? undefined : BigInt(promptBytes),
     engineCounts: {
       source: "none",
       input: undefined,

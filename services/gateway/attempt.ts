@@ -11,7 +11,7 @@ import {
 } from "./attempt-record.ts";
 import { ChunkReader, type ChunkSink } from "./chunk-reader.ts";
 import { asciiJson } from "./json-text.ts";
-import { objectIn, type JsonObject } from "./json-value.ts";
+import { isObject, type JsonObject } from "./json-value.ts";
 import { LeaseHolder } from "./lease-holder.ts";
 import { AnswerMeter, type TextKind } from "./meter.ts";
 import type { GatewayMetrics, RetryReason, StreamEnd } from "./metrics.ts";
@@ -20,6 +20,7 @@ import { Refusal } from "./errors.ts";
 import { RejectedAnswer } from "./rejected-answer.ts";
 import type { Spool, UnnumberedRecord } from "./spool.ts";
 import type { Sweeper, Ticker } from "./sweeper.ts";
+import { isMalformedUsage } from "./usage-shape.ts";
 import { clientGone, complete, drained, late, lost, unreachable, type Verdict } from "./verdict.ts";
 import type { UpstreamCall, UpstreamError, UpstreamHandler, Upstreams } from "./upstream.ts";
 
@@ -103,7 +104,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   #isCommitted = false;
   #isPaused = false;
   #doneAt: number | undefined;
-  #lastUsage: JsonObject | undefined;
+  #lastUsage: unknown;
   #verdict: Verdict | undefined;
   #isOver = false;
   #mark = { at: 0, deltas: 0 };
@@ -230,7 +231,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   chunk(chunk: JsonObject): void {
     this.#meter.observeChunk(chunk);
     if (this.#doneAt === undefined) this.#order.answer.chunk(chunk);
-    this.#lastUsage = objectIn(chunk, "usage") ?? this.#lastUsage;
+    this.#lastUsage = chunk["usage"] ?? this.#lastUsage;
   }
 
   usage(usage: JsonObject): void {
@@ -292,7 +293,8 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   #usageEvent(): string {
     const { rewrite } = this.#order.answer;
     const usage = this.#lastUsage;
-    if (rewrite.usage !== "final" || this.#reader.hasShownUsage || usage === undefined) return "";
+    if (rewrite.usage !== "final" || this.#reader.hasShownUsage) return "";
+    if (!isObject(usage) || isMalformedUsage(usage)) return "";
     const { id, created } = this.#reader.lastChunk ?? {};
     const object = "chat.completion.chunk";
     const chunk = { id, object, created, model: rewrite.alias, choices: [], usage };

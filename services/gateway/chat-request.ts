@@ -4,6 +4,7 @@ import type { ChunkRewrite } from "./chunk-rewrite.ts";
 import { Refusal } from "./errors.ts";
 import { asciiJson, edited, scanObject, type JsonLimits, type Member } from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
+import { PlainPrompt } from "./plain-prompt.ts";
 import { TokenEstimate } from "./token-estimate.ts";
 
 /** A chat request as the gateway reads it. All else in it is forwarded byte for byte. */
@@ -16,6 +17,8 @@ export interface ChatRequest {
   readonly outputTokensMax: number | undefined;
   /** The gateway's own estimate of the prompt. */
   readonly inputTokens: number;
+  /** It is text alone, so that the bytes of its body bound the tokens of its prompt. */
+  readonly isPlain: boolean;
   readonly criticality: Criticality;
   readonly hints: JsonObject;
   /** The body for a pool. */
@@ -52,8 +55,11 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   if (!isUtf8(body)) throw bad("the body is not valid UTF-8");
   const text = body.toString("latin1");
   const estimate = new TokenEstimate(text);
+  const prompt = new PlainPrompt(text);
   const scan = scanObject(text, jsonLimits, (member, key, start, end) => {
-    if (member === "messages" && !notPrompt.has(key)) estimate.add(start, end);
+    if (member !== "messages") return;
+    prompt.add(key, start, end);
+    if (!notPrompt.has(key)) estimate.add(start, end);
   });
   if (scan.kind !== "object") throw bad(`the body is not usable JSON: ${scan.problem}`);
   const { members } = scan;
@@ -71,6 +77,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     usage: usageWanted(streamOptions, isStream),
     outputTokensMax: outputTokens === undefined ? undefined : outputTokens * choices,
     inputTokens: estimate.tokens,
+    isPlain: prompt.isPlain((member) => reader.raw(member)),
     criticality: criticalityByTier[tier] ?? "critical",
     hints: reader.object("tokengrid") ?? {},
     upstreamBody: (options) => upstreamBody(text, members, streamOptions, options),

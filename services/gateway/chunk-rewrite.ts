@@ -1,5 +1,6 @@
 import { asciiJson, edited, scanObject } from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
+import { isMalformedUsage } from "./usage-shape.ts";
 
 /** How a pool's chunks differ from what the client shall see. */
 export interface ChunkRewrite {
@@ -18,7 +19,7 @@ const limits = { depthMax: 64, keysMax: 10_000 };
 
 /**
  * The chunk as the client shall see it, cut into the pool's own bytes; undefined if it is none of its business. A
- * member `error` that is null goes: some clients drop the text beside it.
+ * member `error` that is null goes: some clients drop the text beside it. Counts that are none go too.
  */
 export function rewritten(
   json: string,
@@ -27,11 +28,14 @@ export function rewritten(
 ): string | undefined {
   if (!isShown) return "";
   const hasChoices = Array.isArray(chunk["choices"]) && chunk["choices"].length > 0;
-  if (!hasChoices && isObject(chunk["usage"]) && usage === "none") return undefined;
+  const isMalformed = isMalformedUsage(chunk["usage"]);
+  const isHidden = usage === "none" || isMalformed;
+  if (!hasChoices && isObject(chunk["usage"]) && isHidden) return undefined;
   const changes = new Map<string, string | undefined>();
   if ("model" in chunk && chunk["model"] !== alias) changes.set("model", asciiJson(alias));
   if ("error" in chunk) changes.set("error", undefined);
   if ("usage" in chunk && usage === "none") changes.set("usage", undefined);
+  else if (isMalformed) changes.set("usage", "null");
   if (hasChoices && isObject(chunk["usage"]) && usage === "final") changes.set("usage", "null");
   if (changes.size === 0) return json;
   const scan = scanObject(json, limits);

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { EngineCapability, EngineKind } from "../core/pool.ts";
 import type { AnswerEvidence } from "../core/settlement/usage.ts";
 import { isObject, objectIn, objectsIn, textIn, type JsonObject } from "./json-value.ts";
+import { isMalformedUsage } from "./usage-shape.ts";
 import { UsageTail } from "./usage-tail.ts";
 
 export type TextKind = "content" | "reasoning" | "tool";
@@ -74,8 +75,9 @@ export class AnswerMeter {
     const before = this.textBytes;
     for (const choice of choices) this.#observeChoice(choice);
     if (this.textBytes > before) this.#deltas += 1;
-    const usage = objectIn(chunk, "usage");
-    if (usage !== undefined) this.observeUsage(usage, choices.length === 0);
+    const { usage } = chunk;
+    if (isObject(usage)) this.observeUsage(usage, choices.length === 0);
+    else if (isMalformedUsage(usage)) this.usage.malformed();
   }
 
   observeUsage(usage: JsonObject, isOwnChunk: boolean): void {

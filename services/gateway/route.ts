@@ -180,7 +180,8 @@ class Router {
       placement.release(plan.placement, undefined);
       return new Refusal("DEADLINE", "the first token would come after the deadline");
     }
-    const draft = draftOf(plan);
+    const body = this.#bodyFor(plan);
+    const draft = draftOf(plan, this.#job.chat.isPlain ? body.length : undefined);
     try {
       await this.#parts.spool.open(draft);
     } catch (cause) {
@@ -195,7 +196,7 @@ class Router {
       this.#record({ ...draft, end: "not-dispatched", closedUs: draft.openedUs });
       return new Refusal("CLIENT_GONE", "the client left");
     }
-    return this.#dispatch(this.#order(plan, draft, leftMs));
+    return this.#dispatch(this.#order(plan, { draft, body, leftMs }));
   }
 
   async #dispatch(order: AttemptOrder): Promise<AttemptEnding> {
@@ -219,18 +220,29 @@ class Router {
     return ending;
   }
 
-  #order(plan: AttemptPlan, draft: UnnumberedRecord, leftMs: number): AttemptOrder {
-    const { chat, answer, limits, isDebug, request, traceparent } = this.#job;
-    const { placement, pool, poolModel } = plan;
+  #bodyFor({ placement, poolModel }: AttemptPlan): Buffer {
+    return this.#job.chat.upstreamBody({
+      engineModelName: placement.engineModelName,
+      hasContinuousUsage: poolModel.capabilities.has("continuous-usage"),
+    });
+  }
+
+  #order(
+    plan: AttemptPlan,
+    {
+      draft,
+      body,
+      leftMs,
+    }: { readonly draft: UnnumberedRecord; readonly body: Buffer; readonly leftMs: number },
+  ): AttemptOrder {
+    const { answer, limits, isDebug, request, traceparent } = this.#job;
+    const { placement, pool } = plan;
     return {
       plan,
       draft,
       limits,
       answer,
-      body: chat.upstreamBody({
-        engineModelName: placement.engineModelName,
-        hasContinuousUsage: poolModel.capabilities.has("continuous-usage"),
-      }),
+      body,
       headers: {
         "content-type": "application/json",
         accept: "text/event-stream",

@@ -1,6 +1,7 @@
 import type { EngineCapability, EngineKind } from "../core/pool.ts";
 import type { EngineCounts, UsageFlag } from "../core/settlement/usage.ts";
 import { countIn, objectIn, type JsonObject } from "./json-value.ts";
+import { isMalformedUsage } from "./usage-shape.ts";
 
 const nothingSaid: EngineCounts = {
   source: "none",
@@ -13,7 +14,7 @@ const nothingSaid: EngineCounts = {
 
 /**
  * What the engine says of its own counts while a stream goes by. The last statement stands, whatever it is; that
- * it fell, came twice or does not add up is kept as a flag. Nothing is normalised here.
+ * it fell, came twice, does not add up or is no count is kept as a flag. Nothing is normalised here.
  */
 export class UsageTail {
   readonly #engine: EngineKind;
@@ -46,6 +47,11 @@ export class UsageTail {
     return [...flags].toSorted();
   }
 
+  /** Something stood in place of the counts. */
+  malformed(): void {
+    this.#flags.add("usage-malformed");
+  }
+
   /**
    * `running`: beside text that is still coming. `with-finish`: beside the last text. `own-chunk`: after it, in a
    * chunk of its own, of which there is one.
@@ -56,6 +62,7 @@ export class UsageTail {
       if (this.#hasOwnChunk) this.#flags.add("double-final");
       this.#hasOwnChunk = true;
     }
+    if (isMalformedUsage(usage)) this.#flags.add("usage-malformed");
     if (isBelow(counts, this.#counts)) this.#flags.add("usage-decreased");
     const total = countIn(usage, "total_tokens");
     if (total !== undefined && total !== (counts.input ?? 0n) + (counts.output ?? 0n)) {

@@ -78,6 +78,7 @@ export function recordOf(closed: ClosedAttempt): UsageRecord {
     httpStatus: closed.httpStatus,
     finishReason: closed.end === "complete" ? "length" : undefined,
     outputTokensMax: BigInt(job.outputTokensMax),
+    promptBytes: BigInt(job.promptTokens) * bytesPerToken,
     engineCounts: countsOf(closed),
     idsInput: undefined,
     idsOutput: undefined,

@@ -47,6 +47,7 @@ function write(record: UsageRecord): void {
     53,
     capabilities.map((each) => engineCapabilities.fromWord(each)),
   );
+  optional(54, record.promptBytes);
 }
 
 function writeParties(record: UsageRecord): void {

@@ -80,6 +80,7 @@ export const usageFlags: Readonly<Record<UsageFlag, string>> = {
   "total-mismatch": "total_mismatch",
   "cache-unknown": "cache_unknown",
   "reasoning-unknown": "reasoning_unknown",
+  "usage-malformed": "usage_malformed",
 };
 
 const flagByName = new Map(entries(usageFlags).map(([flag, name]) => [name, flag]));
@@ -108,6 +109,7 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
     httpStatus: message.httpStatus,
     finishReason: message.finishReason,
     outputTokensMax: count("max_output", message.maxOutput),
+    promptBytes: count("prompt_bytes", message.promptBytes),
     ...countsOf(message),
     evidence: {
       outBytes: size("out_bytes", message.outBytes),
@@ -233,6 +235,7 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     httpStatus: record.httpStatus,
     finishReason: record.finishReason,
     maxOutput: record.outputTokensMax,
+    promptBytes: record.promptBytes,
     engInput: engineCounts.input,
     engCacheRead: engineCounts.cacheRead,
     engCacheWrite: engineCounts.cacheWrite,

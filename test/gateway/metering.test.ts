@@ -71,7 +71,12 @@ const said: Readonly<Record<string, [unknown[], Partial<UsageRecord>]>> = {
       { ...usageChunk(7, 3), usage: { prompt_tokens: -1, completion_tokens: 1.5 } },
       "[DONE]",
     ],
-    { engSource: EngineCountSource.FINAL, engInput: undefined, engOutput: undefined },
+    {
+      engSource: EngineCountSource.FINAL,
+      engInput: undefined,
+      engOutput: undefined,
+      flags: ["cache_unknown", "reasoning_unknown", "usage_malformed"],
+    },
   ],
   shrinking: [
     [running(5, "ab"), running(2, "c"), finish, "[DONE]"],
@@ -154,6 +159,58 @@ for (const [name, [payloads, expected]] of Object.entries(said)) {
   });
 }
 
+const { id: _id, ...anyChunk } = usageChunk(7, 3) as Readonly<Record<string, unknown>>;
+
+/** Counts that no client shall be handed. */
+const nonsense: Readonly<Record<string, unknown>> = {
+  negative: { prompt_tokens: -7, completion_tokens: 3, total_tokens: -4 },
+  fractional: { prompt_tokens: 7, completion_tokens: 3.5, total_tokens: 10.5 },
+  absurd: { prompt_tokens: 7, completion_tokens: 9e15, total_tokens: 9e15 },
+  "a word": { prompt_tokens: "seven", completion_tokens: 3, total_tokens: 10 },
+  "negative inside": {
+    prompt_tokens: 7,
+    completion_tokens: 3,
+    total_tokens: 10,
+    prompt_tokens_details: { cached_tokens: -1 },
+  },
+  "no object": "seven",
+};
+
+for (const [name, usage] of Object.entries(nonsense)) {
+  const asked: Readonly<Record<string, object>> = {
+    whole: {},
+    streamed: { stream: true, stream_options: { include_usage: true } },
+    "streamed with running counts": {
+      stream: true,
+      stream_options: { include_usage: true, continuous_usage_stats: true },
+    },
+  };
+  for (const [form, body] of Object.entries(asked)) {
+    for (const place of ["in a chunk of its own", "beside text"] as const) {
+      test(`counts that are ${name} and come ${place} are kept from a client of a ${form} answer, and flagged`, async () => {
+        const last = chunk({ content: "c" });
+        const said =
+          place === "beside text"
+            ? [{ ...last, usage }, finish]
+            : [last, finish, { ...anyChunk, usage }];
+        gateway = await openTestGateway([
+          (call) => {
+            call.head();
+            call.events(chunk({ content: "ab" }), ...said, "[DONE]");
+            call.end();
+          },
+        ]);
+        const answer = await (await gateway.chat(body)).text();
+        expect(answer).not.toContain("_tokens");
+        expect(answer).not.toContain("seven");
+        expect(answer).toContain("c");
+        const [record] = [...(await gateway.records(1)).values()];
+        expect(record?.flags).toContain("usage_malformed");
+      });
+    }
+  }
+}
+
 test("running counts are asked for where the pool declares them, and stand when the stream is cut", async () => {
   gateway = await openTestGateway(
     [
@@ -222,6 +279,24 @@ test("a request is refused before it is sent when its usage could not be recorde
   expect(gateway.pools[0]?.requests).toEqual([]);
   await until(() => gateway?.control.releases.length === 1);
   expect(gateway.control.releases[0]?.outcome).toBeUndefined();
+});
+
+test("the record says how many bytes the pool was sent, also of an attempt that failed", async () => {
+  gateway = await openTestGateway([answering("a")]);
+  const tools = [{ type: "function", function: { name: "f", parameters: { type: "object" } } }];
+  await (await gateway.chat({ tools, max_tokens: 5 })).text();
+  const [record] = [...(await gateway.records(1)).values()];
+  const sent = gateway.pools[0]?.requests[0]?.body ?? "";
+  expect(sent).toContain('"tools"');
+  expect(record?.promptBytes).toBe(BigInt(Buffer.byteLength(sent)));
+});
+
+test("the record says nothing of bytes that bound no tokens", async () => {
+  gateway = await openTestGateway([answering("a")]);
+  const picture = { type: "image_url", image_url: { url: "https://pictures.example/1.png" } };
+  await (await gateway.chat({ messages: [{ role: "user", content: [picture] }] })).text();
+  const [record] = [...(await gateway.records(1)).values()];
+  expect(record?.promptBytes).toBeUndefined();
 });
 
 test("the gateway's own estimate of the prompt goes to placement and stays beside the engine's count", async () => {

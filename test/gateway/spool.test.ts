@@ -43,7 +43,7 @@ function open(limits = defaultSpoolLimits): Promise<Spool> {
 }
 
 function draft(attempt: string): UnnumberedRecord {
-  return draftOf(plan(attempt as AttemptId));
+  return draftOf(plan(attempt as AttemptId), 120);
 }
 
 function complete(attempt: string): UnnumberedRecord {

@@ -55,6 +55,7 @@ function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
       httpStatus: unknownOr(fc.nat(599)),
       finishReason: unknownOr(fc.constantFrom("stop", "length", "", "é".repeat(100))),
       outputTokensMax: unknownOr(count),
+      promptBytes: unknownOr(count),
       idsOutput: unknownOr(count),
       engineCounts: fc.record({
         source: fc.constantFrom<EngineCounts["source"][]>(
@@ -81,10 +82,11 @@ function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
         "reasoning-unknown",
         "total-mismatch",
         "usage-decreased",
+        "usage-malformed",
       ]),
       joulesExpected: fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
     })
-    .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId)), ...parts }));
+    .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId), 120), ...parts }));
 }
 
 const records = recordsOf(anyCount);
@@ -111,7 +113,7 @@ test("encodeUsageRecord() writes what the generated code writes, byte for byte",
 });
 
 const good = fromUsageRecord({
-  ...draftOf(plan("a1" as AttemptId)),
+  ...draftOf(plan("a1" as AttemptId), 120),
   gateway: "gateway-1" as GatewayId,
   epoch: 1n,
   producerSeq: 1n,
@@ -119,6 +121,7 @@ const good = fromUsageRecord({
 
 const bad: readonly [Partial<WireUsageRecord>, string][] = [
   [{ engOutput: -1n }, "eng_output: expected 0 or more, found -1"],
+  [{ promptBytes: -1n }, "prompt_bytes: expected 0 or more, found -1"],
   [{ outBytes: -5n }, "out_bytes: expected 0 or more, found -5"],
   [{ endpoint: "video" }, "endpoint: expected one of chat, completions"],
   [{ flags: ["odd"] }, "flags: expected one of usage_decreased"],

@@ -41,6 +41,10 @@ export const bounds = {
     excess("cached tokens", cacheRead + cacheWrite, input, "of the prompt"),
   "reasoning-over-output": (_record, { output, reasoning }) =>
     excess("reasoning tokens", reasoning, output, "of the output"),
+  "prompt-over-bytes": ({ promptBytes }, { input }, { promptSlackTokens }) =>
+    promptBytes === undefined
+      ? undefined
+      : excess("prompt tokens", input, promptBytes + promptSlackTokens, "for its bytes"),
   "output-over-bytes": ({ evidence }, { output, grace }, { boundSlackTokens }) => {
     const bytes = evidence.outBytes + evidence.reasoningBytes + evidence.toolBytes;
     return excess("output tokens", output - grace, bytes + boundSlackTokens, "for its bytes");
@@ -70,6 +74,10 @@ export const bounds = {
   },
   "usage-decreased": ({ flags }) =>
     flags.includes("usage-decreased") ? "expected growing counts, found a falling one" : undefined,
+  "usage-malformed": ({ flags }) =>
+    flags.includes("usage-malformed")
+      ? "expected whole numbers of tokens from 0 on, found other counts"
+      : undefined,
   "instants-disordered": ({ openedUs, closedUs, firstByteUs, lastByteUs }) => {
     const instants = [openedUs, firstByteUs, lastByteUs, closedUs].filter((us) => us !== undefined);
     const isInOrder = instants.every((us, index) => us >= (instants[index - 1] ?? us));

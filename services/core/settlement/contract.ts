@@ -46,6 +46,8 @@ export interface Contract {
   readonly touGraceUs: bigint;
   /** Tokens without text of their own: end marks, tool marks, role events. */
   readonly boundSlackTokens: bigint;
+  /** Tokens of a prompt that are not in the request: what the model's chat template writes by itself. */
+  readonly promptSlackTokens: bigint;
   /** Between two counts of the same prompt. */
   readonly toleranceTokens: bigint;
   readonly tolerancePpm: bigint;
@@ -98,6 +100,12 @@ export const defaultOwed: Readonly<Record<Ending, Owed>> = {
   complete: { vendor: "counts", cost: "cogs", costUnlessWinner: "hedge" },
 };
 
+/**
+ * What the chat templates of known open models add by themselves at most: a system prompt of their own, and how to call
+ * tools. Marks around messages need none of it, since their JSON is longer.
+ */
+const templateTokensMax = 1_024n;
+
 export const defaultContract: Contract = {
   id: "house-default",
   version: 1n,
@@ -109,6 +117,7 @@ export const defaultContract: Contract = {
   touBasis: "opened",
   touGraceUs: 0n,
   boundSlackTokens: 32n,
+  promptSlackTokens: templateTokensMax,
   toleranceTokens: 3n,
   tolerancePpm: 5_000n,
   rateTokensPerSecondMax: undefined,

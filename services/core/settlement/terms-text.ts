@@ -57,6 +57,7 @@ export function contractText(contract: Contract): string {
     tou_basis: contract.touBasis,
     tou_grace_us: contract.touGraceUs,
     bound_slack_tokens: contract.boundSlackTokens,
+    prompt_slack_tokens: contract.promptSlackTokens,
     abs_tol: contract.toleranceTokens,
     ppm_tol: contract.tolerancePpm,
     max_rate_tok_s: contract.rateTokensPerSecondMax ?? null,

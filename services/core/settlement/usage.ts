@@ -88,7 +88,13 @@ export interface AnswerEvidence {
 }
 
 export type UsageFlag =
-  "usage-decreased" | "double-final" | "total-mismatch" | "cache-unknown" | "reasoning-unknown";
+  | "usage-decreased"
+  | "double-final"
+  | "total-mismatch"
+  | "cache-unknown"
+  | "reasoning-unknown"
+  /** What the engine gave as a count is none: negative, no whole number, or beyond all reason. */
+  | "usage-malformed";
 
 /**
  * The gateway's witness of one attempt, written once when it closes and never changed. The counts of
@@ -129,6 +135,8 @@ export interface UsageRecord {
   readonly httpStatus: number | undefined;
   readonly finishReason: string | undefined;
   readonly outputTokensMax: bigint | undefined;
+  /** Of the body that the pool was sent. Undefined: its bytes do not bound its tokens, or nobody counted them. */
+  readonly promptBytes: bigint | undefined;
   readonly engineCounts: EngineCounts;
   readonly idsInput: bigint | undefined;
   readonly idsOutput: bigint | undefined;

@@ -287,27 +287,34 @@ const broken: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contra
   "count-over-limit": [{ engineCounts: engineCounts({ input: 100_000_001n }) }, {}],
   "cached-over-prompt": [{ engineCounts: engineCounts({ input: 100n, cacheRead: 101n }) }, {}],
   "reasoning-over-output": [{ engineCounts: engineCounts({ output: 50n, reasoning: 51n }) }, {}],
+  "prompt-over-bytes": [{ promptBytes: 89n }, { promptSlackTokens: 10n }],
   "output-over-bytes": [{ engineCounts: engineCounts({ output: 233n }) }, {}],
   "output-over-max": [{ outputTokensMax: 49n }, {}],
   "chunks-over-output": [{ engineCounts: engineCounts({ output: 17n }) }, {}],
   "prompt-off-recount": [{ gatewayCounts: { source: "tokenizer", input: 96n, output: 50n } }, {}],
   "output-over-rate": [{}, { rateTokensPerSecondMax: 9n }],
   "usage-decreased": [{ flags: ["usage-decreased"] }, {}],
+  "usage-malformed": [{ flags: ["usage-malformed"] }, {}],
   "instants-disordered": [{ closedUs: 1n }, {}],
 };
 
 /** The same, at the last value that is allowed. */
 const kept: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contract>]>> = {
   "count-negative": [{ engineCounts: engineCounts({ output: 18n }) }, {}],
-  "count-over-limit": [{ engineCounts: engineCounts({ input: 100_000_000n }) }, {}],
+  "count-over-limit": [
+    { engineCounts: engineCounts({ input: 100_000_000n }), promptBytes: 100_000_000n },
+    {},
+  ],
   "cached-over-prompt": [{ engineCounts: engineCounts({ input: 100n, cacheRead: 100n }) }, {}],
   "reasoning-over-output": [{ engineCounts: engineCounts({ output: 50n, reasoning: 50n }) }, {}],
+  "prompt-over-bytes": [{ promptBytes: 90n }, { promptSlackTokens: 10n }],
   "output-over-bytes": [{ engineCounts: engineCounts({ output: 232n }) }, {}],
   "output-over-max": [{ outputTokensMax: 50n }, {}],
   "chunks-over-output": [{ engineCounts: engineCounts({ output: 18n }) }, {}],
   "prompt-off-recount": [{ gatewayCounts: { source: "tokenizer", input: 97n, output: 50n } }, {}],
   "output-over-rate": [{}, { rateTokensPerSecondMax: 10n }],
   "usage-decreased": [{ flags: ["double-final"] }, {}],
+  "usage-malformed": [{ flags: ["total-mismatch"] }, {}],
   "instants-disordered": [{ lastByteUs: undefined }, {}],
 };
 
@@ -324,6 +331,17 @@ for (const [reason, [record, terms]] of Object.entries(kept)) {
     expect(settleCounts(usageRecord(record), contract(terms))).toMatchObject({ kind: "settled" });
   });
 }
+
+test("a prompt of two letters is not paid as 5,000 tokens, and one with a picture is bounded by no bytes", () => {
+  const inflated = { engineCounts: engineCounts({ input: 5_000n }), promptBytes: 120n };
+  expect(settleCounts(usageRecord(inflated), contract())).toEqual({
+    kind: "doubtful",
+    reason: "prompt-over-bytes",
+    detail: "expected at most 1144 prompt tokens for its bytes, found 5000",
+  });
+  const seen = { ...inflated, promptBytes: undefined };
+  expect(settleCounts(usageRecord(seen), contract())).toMatchObject({ kind: "settled" });
+});
 
 test("every bound has a case above", () => {
   expect(Object.keys(broken)).toEqual(Object.keys(bounds));

@@ -97,6 +97,7 @@ export function usageRecord(changes: Partial<UsageRecord> = {}): UsageRecord {
     httpStatus: 200,
     finishReason: "stop",
     outputTokensMax: 1_000n,
+    promptBytes: 400n,
     engineCounts: engineCounts(),
     idsInput: undefined,
     idsOutput: undefined,

@@ -32,6 +32,7 @@ const changes: fc.Arbitrary<Partial<UsageRecord>> = fc.record(
       reasoning: count,
     }),
     idsOutput: count,
+    promptBytes: count,
     firstByteUs: count,
     isWinner: fc.boolean(),
     joulesExpected: fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),

@@ -330,7 +330,8 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
   outDigest: string;
 
   /**
-   * Sorted: `usage_decreased`, `double_final`, `total_mismatch`, `cache_unknown`, `reasoning_unknown`.
+   * Sorted: `usage_decreased`, `double_final`, `total_mismatch`, `cache_unknown`, `reasoning_unknown`,
+   * `usage_malformed`.
    *
    * @generated from field: repeated string flags = 46;
    */
@@ -376,6 +377,14 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
    * @generated from field: repeated tokengrid.v1.EngineCapability capabilities = 53;
    */
   capabilities: EngineCapability[];
+
+  /**
+   * Bytes of the body that was sent to the pool: no engine makes more tokens of a text than it has bytes. Absent where
+   * the request has parts whose tokens their bytes do not bound: pictures, sound, files, what the engine looks up.
+   *
+   * @generated from field: optional int64 prompt_bytes = 54;
+   */
+  promptBytes?: bigint | undefined;
 };
 
 /**
