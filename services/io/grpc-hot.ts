@@ -187,7 +187,13 @@ const okTrailers: OutgoingHttpHeaders = { "grpc-status": "0" };
 
 function trailersOf(error: ConnectError | undefined): OutgoingHttpHeaders {
   if (error === undefined) return okTrailers;
-  return Object.fromEntries(setTrailerStatus(new Headers(), error));
+  const trailers = Object.fromEntries(setTrailerStatus(new Headers(), error));
+  return { ...trailers, "grpc-message": encodedMessage(error.rawMessage) };
+}
+
+/** As the protocol has it, and no more: some clients decode only what must be encoded. */
+function encodedMessage(message: string): string {
+  return message.toWellFormed().replace(/[^\x20-\x24\x26-\x7e]+/g, encodeURIComponent);
 }
 
 function timeoutOf(headers: IncomingHttpHeaders, timeoutMsMax: number): number | undefined {

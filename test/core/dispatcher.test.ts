@@ -588,6 +588,21 @@ describe("observation", () => {
     expect(observe(31)).toBe(31);
   });
 
+  test("paths are kept from so many origins and no more", () => {
+    const run = ready("a");
+    const roundTripMsByPool = new Map([[a, figure(9)]]);
+    for (let index = 0; index < 1_000; index++) {
+      run.happen({
+        kind: "paths-observed",
+        origin: `origin-${index}` as OriginId,
+        roundTripMsByPool,
+      });
+    }
+    expect(run.pool().roundTripMsFrom.size).toBe(256);
+    run.happen({ kind: "paths-observed", origin: shanghai, roundTripMsByPool });
+    expect(run.pool().roundTripMsFrom.get(shanghai)?.value).toBe(9);
+  });
+
   test("a measured path replaces an estimate, and an older one does not replace it", () => {
     const run = ready("a");
     const observe = (value: number, observedAt: number, origin = shanghai) => {
