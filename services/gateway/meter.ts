@@ -112,7 +112,7 @@ export class AnswerMeter {
     if (!this.#finishReasons.has(index)) this.#begin(index);
     const delta = objectIn(choice, "delta");
     for (const [kind, text] of textsIn(delta)) this.#addText(kind, bytesOf(text));
-    const reason = textIn(choice, "finish_reason");
+    const reason = plainReason(textIn(choice, "finish_reason"));
     if (reason !== undefined && this.#finishReasons.get(index) === undefined) {
       this.#open -= 1;
       this.#finishReasons.set(index, reason);
@@ -128,6 +128,12 @@ export class AnswerMeter {
     this.#bytes[kind] += bytes.length;
     this.#unhashed += bytes;
   }
+}
+
+/** One word, as it is written to the books; an engine that says more may be saying what it should not. */
+function plainReason(reason: string | undefined): string | undefined {
+  if (reason === undefined || reason === "") return undefined;
+  return /^[\w-]{1,32}$/.test(reason) ? reason : "other";
 }
 
 /** Some engines say the same reasoning under both of its names. */

@@ -307,3 +307,40 @@ test("the gateway's own estimate of the prompt goes to placement and stays besid
   const [record] = [...(await gateway.records(1)).values()];
   expect(record).toMatchObject({ gwInput: 500n, engInput: 7n });
 });
+
+/** What an engine says of the end of its answer, and what the books keep of it. */
+const reasons: Readonly<Record<string, [string, string]>> = {
+  "a word": ["stop", "stop"],
+  "a word of its own": ["tool_calls-2", "tool_calls-2"],
+  "a part of the answer": ["and then she said", "other"],
+  "more than a word": ["x".repeat(100_000), "other"],
+};
+
+for (const [name, [reason, kept]] of Object.entries(reasons)) {
+  test(`a finish reason that is ${name} is kept as ${kept}`, async () => {
+    gateway = await openTestGateway([
+      (call) => {
+        call.head();
+        call.events(...text, chunk({}, reason), usageChunk(7, 2), "[DONE]");
+        call.end();
+      },
+    ]);
+    expect(await (await gateway.chat()).text()).toContain(reason);
+    const [record] = (await gateway.records(1)).values();
+    expect(record?.finishReason).toBe(kept);
+  });
+}
+
+test("an empty finish reason ends nothing: a stream that breaks behind it is lost", async () => {
+  gateway = await openTestGateway([
+    (call) => {
+      call.head();
+      call.events(chunk({ content: "a" }, ""), chunk({ content: "b" }, ""));
+      call.end();
+    },
+  ]);
+  const response = await gateway.chat({ stream: true });
+  expect(await response.text()).toContain("upstream_disconnected");
+  const [record] = (await gateway.records(1)).values();
+  expect(record?.outcome).toBe(AttemptEnd.UPSTREAM_CUT);
+});
