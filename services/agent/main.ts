@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { PoolRegistration } from "../core/pool.ts";
 import { systemClock } from "../io/clock.ts";
@@ -33,6 +32,8 @@ export interface AgentOptions {
 export interface Agent {
   /** The control plane took the last report. */
   isReady(): boolean;
+  /** Resolves when it was told to stop; rejects when it cannot go on, with a `SupersededError` if it was replaced. */
+  readonly ended: Promise<void>;
   /** Resolves when the stream is over. */
   close(): Promise<void>;
 }
@@ -51,7 +52,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const stopped = AbortSignal.any([signal, stop.signal]);
   const figures = new Figures({ ...options, log, signal: stopped });
   let isTaken = false;
-  const reporting = streamReports({
+  const ended = streamReports({
     registration,
     rpcUrl,
     credential: credential === "" ? undefined : credential,
@@ -63,12 +64,16 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     clock: systemClock,
     log,
     signal: stopped,
-  }).catch((error: unknown) => log.error({ error }, "the agent ended by itself"));
+  });
+  const over = ended.catch((error: unknown) =>
+    log.error({ error: String(error) }, "the agent ended by itself"),
+  );
   return {
     isReady: () => isTaken,
+    ended,
     close: async () => {
       stop.abort();
-      await reporting;
+      await over;
     },
   };
 }
@@ -128,7 +133,7 @@ class Figures {
 
 const unknownPower: PowerFigures = { powerWatts: undefined, energyJoulesTotal: undefined };
 
-/** Reports one pool until the signal says stop. */
+/** Reports one pool until the signal says stop. Throws `SupersededError` when a newer agent took over. */
 export async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const { registry, onLogMessage } = openMetrics("0.1.0");
   const log = openLog({ role: "agent", level: config.logLevel, onMessage: onLogMessage });
@@ -149,8 +154,14 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
     signal,
   });
   const isReady = (): boolean => agent.isReady();
-  await serveMetrics({ ...config.metrics, registry, isReady, signal });
-  log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
-  if (!signal.aborted) await once(signal, "abort");
-  await agent.close();
+  const stop = new AbortController();
+  const until = AbortSignal.any([signal, stop.signal]);
+  try {
+    await serveMetrics({ ...config.metrics, registry, isReady, signal: until });
+    log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
+    await agent.ended;
+  } finally {
+    stop.abort();
+    await agent.close();
+  }
 }

@@ -40,13 +40,20 @@ export interface ReportStreamOptions {
   readonly signal: AbortSignal;
 }
 
+/** Another agent reports for the pool, and what this one says is not taken any more. */
+export class SupersededError extends Error {
+  override name = "SupersededError";
+  /** It is no bug: whoever runs two agents for one pool is told in words, without a stack. */
+  readonly code = "SUPERSEDED";
+}
+
 /** What a report says; the stream numbers it. */
 export type PoolFigures = Omit<PoolReport, "pool" | "generation" | "sequence">;
 
 /**
- * Registers a pool and streams its reports until the signal says stop, or a newer agent of the same pool
- * has taken over. A lost stream is opened again, later and later while that fails; a refusal is said and
- * tried again as slowly as possible, since only a person can mend it.
+ * Registers a pool and streams its reports until the signal says stop. A lost stream is opened again, later and
+ * later while that fails; a refusal is said and tried again as slowly as possible, since only a person can mend it.
+ * Throws `SupersededError` when a newer agent of the same pool has taken over.
  */
 export async function streamReports(options: ReportStreamOptions): Promise<void> {
   const { rpcUrl, credential, clock, onTaken, log, signal } = options;
@@ -60,8 +67,9 @@ export async function streamReports(options: ReportStreamOptions): Promise<void>
     sequence = session.sequence;
     if (end.kind === "stopped") return;
     if (end.kind === "superseded") {
-      log.error({ generation }, "a newer agent reports for this pool: this one stops");
-      return;
+      throw new SupersededError(
+        `pool ${options.registration.id}: expected to be its only agent, found a newer one that reports for it`,
+      );
     }
     if (end.kind === "renumber") [generation, sequence] = [Math.floor(clock.now()), 0];
     backoffMs = nextBackoffMs(end.kind, session.isAccepted ? 0 : backoffMs);

@@ -75,10 +75,16 @@ function checkedRequest(bytes: Buffer) {
 
 function answerBatch(replica: Replica, bytes: Buffer, writer: BytesWriter): Uint8Array {
   const batch = usually(bytes, readPlaceBatch);
-  if (batch !== undefined) return writer.message(() => answerUsual(replica, batch, writer));
+  if (batch !== undefined && isUsual(replica, batch))
+    return writer.message(() => answerUsual(replica, batch, writer));
   const message = parsed(() => fromBinary(PlaceStreamRequestSchema, bytes));
   const answer = create(PlaceStreamResponseSchema, placeBatch(replica, message));
   return toBinary(PlaceStreamResponseSchema, answer);
+}
+
+/** What is from an unknown place is refused by itself, which `placeBatch` does. */
+function isUsual({ geography }: Replica, { places }: PlaceBatch): boolean {
+  return places.every(({ origin }) => geography.origins.has(origin));
 }
 
 /** The same as `placeBatch`, in the same order. */

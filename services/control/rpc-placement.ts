@@ -25,15 +25,17 @@ import type { HeldLease, Hold, ReleasedHold } from "../wire/place-codec.ts";
 import { fromPlaceOutcome, toAttemptOutcome, toPlacementRequest } from "../wire/placement.ts";
 import { requireOperator } from "./caller.ts";
 import { outcomeOf, type Decisions } from "./decisions.ts";
+import { requireOrigin } from "./origins.ts";
 import { pause } from "./pause.ts";
 import type { Replica } from "./replica.ts";
 
 const watchPollMs = 200;
 const watchPerSecondDefault = 50;
 
-/** Decides, grants and answers, all in one turn of the loop. */
+/** Decides, grants and answers, all in one turn of the loop. Throws for an origin that the geography does not have. */
 export function place(replica: Replica, request: PlacementRequest): PlaceOutcome {
-  const { clock, step, metrics } = replica;
+  const { clock, step, metrics, geography } = replica;
+  requireOrigin(geography, request.origin);
   const at = clock.now();
   const startedMs = performance.now();
   for (const effect of step({ kind: "placement-requested", at, request })) {
@@ -70,7 +72,7 @@ function toHold({ leaseId, fence, outcome }: ReleaseRequest): ReleasedHold {
 }
 
 export function placementService(replica: Replica): ServiceImpl<typeof PlacementService> {
-  const { dispatcher, clock, decisions } = replica;
+  const { dispatcher, clock, decisions, geography } = replica;
   return {
     place: (message, { values }) => {
       requireOperator(values);
@@ -92,6 +94,7 @@ export function placementService(replica: Replica): ServiceImpl<typeof Placement
     plan: ({ request }, { values }) => {
       requireOperator(values);
       const wanted = toPlacementRequest(required("request", request));
+      requireOrigin(geography, wanted.origin);
       const now = clock.now();
       const decision = dispatcher.plan(wanted, now);
       return {

@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Pool } from "../core/pool.ts";
-import type { OriginId, PoolId } from "../core/units.ts";
+import type { PoolId } from "../core/units.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { required, toMap, words } from "../wire/field.ts";
 import {
@@ -13,6 +13,7 @@ import { toFigure } from "../wire/pool.ts";
 import { callerOf, requireOperator, requireVendor } from "./caller.ts";
 import type { DrainState } from "./drain.ts";
 import { mark, publishPrices, register, unknownPool } from "./pool-registry.ts";
+import { requireOrigin } from "./origins.ts";
 import { pause } from "./pause.ts";
 import { poolOf, type Replica } from "./replica.ts";
 import { admitAgent, report } from "./reports.ts";
@@ -136,7 +137,7 @@ function operatorCalls(replica: Replica): Calls<"cordon" | "uncordon" | "drain" 
       step({
         kind: "paths-observed",
         at,
-        origin: originId as OriginId,
+        origin: requireOrigin(replica.geography, originId),
         roundTripMsByPool: toMap(roundTripMsByPool, (figure) => toFigure(figure, at)),
       });
       return {};

@@ -6,6 +6,7 @@ import type { GatewayId, OriginId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics, type Registry as Metrics } from "../io/metrics.ts";
+import { loadGeography } from "../io/preset.ts";
 import type { Registry } from "../io/registry.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
@@ -64,7 +65,11 @@ export const configSchema = z.strictObject({
   host: z.string().default("127.0.0.1"),
   port: z.int().min(0).max(65_535).default(8080),
   gatewayId: z.string().min(1).max(64).default("gateway-1"),
-  origin: z.string().min(1).max(64).default("shanghai"),
+  /** Where the demand that comes here arises, unless a key for debugging says otherwise. */
+  origin: z
+    .string()
+    .refine(isOrigin, { error: ({ input }) => `expected the id of a city, found ${String(input)}` })
+    .default("shanghai"),
   rpcUrl: z.url().default("http://127.0.0.1:7233"),
   settlementUrl: z.url().default("http://127.0.0.1:7233"),
   registryPath: z.string().min(1).default(".tokengrid/registry.sqlite"),
@@ -75,6 +80,10 @@ export const configSchema = z.strictObject({
   credentialPath: z.string().default(""),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
+
+function isOrigin(id: string): boolean {
+  return loadGeography().origins.has(id as OriginId);
+}
 
 export type GatewayConfig = z.output<typeof configSchema>;
 

@@ -1,10 +1,16 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { openAgent, type Agent, type AgentOptions } from "../../services/agent/main.ts";
+import {
+  configSchema,
+  openAgent,
+  start,
+  type Agent,
+  type AgentOptions,
+} from "../../services/agent/main.ts";
 import type { Figure } from "../../services/core/figure.ts";
 import { openLog } from "../../services/io/log.ts";
 import { EngineKind, FigureSource } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
 import { model, runPool, until, type RunningPool } from "../sim/running-fleet.ts";
-import { nextBackoffMs } from "../../services/agent/report-stream.ts";
+import { nextBackoffMs, SupersededError } from "../../services/agent/report-stream.ts";
 import { openExporter } from "./exporter.ts";
 import { openRecorder, type Recorder, type RecorderOptions } from "./pool-recorder.ts";
 
@@ -119,12 +125,30 @@ test("a stream that is cut is opened again, and the numbers go on", async () => 
 test("an agent that a newer one has replaced says no more", async () => {
   const seen = await recorder({ answer: (count) => (count < 3 ? "accepted" : "stale-generation") });
   const replaced = await agent(seen.url);
-  await until(() => seen.reports.length >= 3);
-  // Resolves although nobody told it to stop: there is nothing left to end.
-  await replaced.close();
+  await expect(replaced.ended).rejects.toThrow(SupersededError);
   const { length } = seen.reports;
   expect(seen.registrations.length).toBe(1);
   expect(seen.reports.length).toBe(length);
+});
+
+test("the process of an agent that a newer one has replaced ends, and says why", async () => {
+  const seen = await recorder({ answer: () => "stale-generation" });
+  const { id, vendor, region, endpoint, engine } = pool.registration;
+  const config = configSchema.parse({
+    pool: {
+      ...{ id, vendor, region, endpoint, engine },
+      models: [{ model: "qwen3.6-plus", contextTokensMax: 1_000, slotsTotal: 4 }],
+    },
+    metricsUrl: pool.metricsUrl,
+    dialect: "vllm",
+    rpcUrl: seen.url,
+    intervalMs: 100,
+    metrics: { port: 0 },
+    logLevel: "silent",
+  });
+  await expect(start(config, new AbortController().signal)).rejects.toThrow(
+    `pool ${id}: expected to be its only agent, found a newer one that reports for it`,
+  );
 });
 
 test("a report out of order makes the agent begin a new generation", async () => {

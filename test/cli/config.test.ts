@@ -7,7 +7,7 @@ import { configSchema as control } from "../../services/control/main.ts";
 import { configSchema as gateway } from "../../services/gateway/main.ts";
 import { checkPriceBook } from "../../services/core/settlement/price-book.ts";
 import { readMessage } from "../../services/cli/document.ts";
-import { ConfigError, readConfig } from "../../services/io/config.ts";
+import { checked, ConfigError, readConfig } from "../../services/io/config.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { toPriceBook } from "../../services/wire/price.ts";
@@ -30,6 +30,12 @@ test("the example of a price book can be published as it stands", () => {
   const calendar = loadCalendar();
   const book = toPriceBook(message, (id) => (id === calendar.id ? calendar : undefined));
   expect(checkPriceBook(book)).toEqual([]);
+});
+
+test("a gateway stands in a city that is on the map", () => {
+  expect(() => checked("gateway.yaml", { origin: "atlantis" }, gateway)).toThrow(
+    "origin: expected the id of a city, found atlantis",
+  );
 });
 
 test("a file that is not there is the world's fault, one that cannot be read its writer's", () => {

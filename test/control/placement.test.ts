@@ -1,7 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { AttemptId, ModelId, RequestId, RegionId } from "../../services/core/units.ts";
+import type {
+  AttemptId,
+  ModelId,
+  OriginId,
+  RequestId,
+  RegionId,
+} from "../../services/core/units.ts";
 import {
   AttemptResult,
   PlacementService,
@@ -109,6 +115,14 @@ test("a request that breaks a rule of the contract is refused, and the field is 
   );
 });
 
+test("a place that is not on the map is refused and named, by place() and by plan()", async () => {
+  const message = "[invalid_argument] origin_id: expected one of shanghai, found atlantis";
+  const request = attempt(1, { origin: "atlantis" as OriginId });
+  await expect(placement().place(request)).rejects.toThrow(message);
+  await expect(placement().plan({ request })).rejects.toThrow(message);
+  expect(await leased()).toBe(0);
+});
+
 test("renew() keeps a lease, release() ends it, and then it is gone", async () => {
   const lease = leaseIn(await placement().place(attempt(1)));
   control.clock.advance(20_000);
@@ -137,7 +151,12 @@ test("a lease that nobody renews expires, and is counted as a leak", async () =>
 
 test("placeStream() answers a batch with a batch, in order, and a bad request by itself", async () => {
   const batch = create(PlaceStreamRequestSchema, {
-    places: [attempt(1), { ...attempt(2), modelId: "" }, attempt(3)],
+    places: [
+      attempt(1),
+      { ...attempt(2), modelId: "" },
+      attempt(3),
+      attempt(4, { origin: "atlantis" as OriginId }),
+    ],
   });
   const [answer, ...others] = await collected(placement().placeStream(streamOf(batch)));
   expect(others).toEqual([]);
@@ -145,8 +164,10 @@ test("placeStream() answers a batch with a batch, in order, and a bad request by
     ["r1/1", "response"],
     ["r2/1", "invalid"],
     ["r3/1", "response"],
+    ["r4/1", "invalid"],
   ]);
   expect(answer?.places[1]?.result.value).toContain("model_id");
+  expect(answer?.places[3]?.result.value).toContain("found atlantis");
 });
 
 test("placeStream() frees slots before it takes them", async () => {

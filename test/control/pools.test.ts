@@ -290,6 +290,13 @@ test("drain() goes on when its caller leaves, and uncordon() cancels it", async 
   expect((await second.next()).value).toMatchObject({ state: DrainState.CANCELLED });
 });
 
+test("observePaths() refuses a place that is not on the map", async () => {
+  await registered();
+  await expect(
+    pools().observePaths({ originId: "atlantis", roundTripMsByPool: {} }),
+  ).rejects.toThrow("[invalid_argument] origin_id: expected one of shanghai, found atlantis");
+});
+
 test("observePaths() replaces the prior round trip by the measured one", async () => {
   await registered();
   await pools().observePaths({
