@@ -29,6 +29,7 @@ export async function register(
     );
   }
   checkEndpoint(pool.endpoint);
+  checkNumbers(pool);
   return change(replica, {
     kind: "pool",
     key: pool.poolId,
@@ -54,6 +55,23 @@ function checkEndpoint(endpoint: string): void {
     "BAD_REQUEST",
     "endpoint: expected an http or https address without user, query and fragment",
   );
+}
+
+/** No watt, millisecond or ratio of a pool is larger; sums and products of such numbers stay finite. */
+const numberMax = 1e12;
+
+function checkNumbers(pool: PoolRegistration): void {
+  const generationMax = BigInt(Number.MAX_SAFE_INTEGER);
+  if (pool.generation > generationMax) {
+    throw toConnectError("BAD_REQUEST", `generation: expected at most ${generationMax}`);
+  }
+  const json = JSON.stringify(toJson(PoolRegistrationSchema, pool));
+  JSON.parse(json, (key, value: unknown) => {
+    if (typeof value === "number" && Math.abs(value) > numberMax) {
+      throw toConnectError("BAD_REQUEST", `${key}: expected at most ${numberMax}, found ${value}`);
+    }
+    return value;
+  });
 }
 
 /** A pool stays its vendor's, and an older agent does not undo what a newer one said. */

@@ -62,10 +62,14 @@ function answer(
   };
 }
 
+/** Counted as numbers from here on. */
+const countMax = BigInt(Number.MAX_SAFE_INTEGER);
+
 function mistakeIn(message: ReportRequest): string | undefined {
   try {
     validate(ReportRequestSchema, message);
-    return undefined;
+    const isCountable = [message.generation, message.sequence].every((each) => each <= countMax);
+    return isCountable ? undefined : `generation, sequence: expected at most ${countMax}`;
   } catch (error) {
     if (error instanceof ConnectError && error.code === Code.InvalidArgument)
       return error.rawMessage;

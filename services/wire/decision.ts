@@ -6,9 +6,7 @@ import type { Instant } from "../core/units.ts";
 import { fromMap } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/placement_pb.js";
 import { serviceClassWords, unplaceableReasonWords } from "./placement.ts";
-import { figureSources } from "./pool.ts";
-
-const ageMsMax = 2 ** 32 - 1;
+import { figureSources, toAgeMs } from "./pool.ts";
 
 /** Why a decision came out as it did, with every term and the age of every input. */
 export function fromDecision(
@@ -135,15 +133,11 @@ function fromCandidate(
 }
 
 function fromInput({ source, ageMs, ...rest }: Input): MessageInitShape<typeof gen.InputSchema> {
-  return { ...rest, source: figureSources.fromWord(source), ageMs: toAge(ageMs) };
+  return { ...rest, source: figureSources.fromWord(source), ageMs: toAgeMs(ageMs) };
 }
 
 function ageOf(then: Instant, now: Instant): number {
-  return toAge(Math.max(0, now - then));
-}
-
-function toAge(ms: number): number {
-  return Math.min(ageMsMax, Math.round(ms));
+  return toAgeMs(now - then);
 }
 
 /** Terms and costs are whole nanos; rounding only guards the conversion. */

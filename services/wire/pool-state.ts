@@ -16,7 +16,13 @@ import type { Geography, Region } from "../core/region.ts";
 import type { Instant } from "../core/units.ts";
 import { fromMap, words } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/pool_pb.js";
-import { fromFigure, fromModelReport, fromPoolRegistration, poolStatuses } from "./pool.ts";
+import {
+  fromFigure,
+  fromModelReport,
+  fromPoolRegistration,
+  poolStatuses,
+  toAgeMs,
+} from "./pool.ts";
 
 export const poolHealths = words<PoolHealth, gen.PoolHealth>({
   fresh: gen.PoolHealth.FRESH,
@@ -41,9 +47,7 @@ export function fromPool(pool: Pool, view: Viewpoint): gen.Pool {
     status: poolStatuses.fromWord(pool.status),
     health: poolHealths.fromWord(healthOf(pool, now)),
     confidence: believed(pool, now),
-    ...(pool.reportedAt === undefined
-      ? {}
-      : { reportAgeMs: Math.max(0, Math.round(now - pool.reportedAt)) }),
+    ...(pool.reportedAt === undefined ? {} : { reportAgeMs: toAgeMs(now - pool.reportedAt) }),
     reportSequence: BigInt(pool.reportSequence),
     models: [...pool.served.values()].map((served) => fromServed(pool, served, view)),
     ...(pool.powerWatts === undefined ? {} : { powerWatts: fromFigure(pool.powerWatts, now) }),
@@ -93,8 +97,11 @@ function fromObserved(observed: Observed): MessageInitShape<typeof gen.ObservedS
   };
 }
 
+/** The largest number that the field holds; prices beyond it are none that anybody pays. */
+const picoMax = 2 ** 63 - 1_024;
+
 function fromPrice(price: PriceEstimate) {
-  const whole = (pico: number): bigint => BigInt(Math.round(pico));
+  const whole = (pico: number): bigint => BigInt(Math.round(Math.min(pico, picoMax)));
   return {
     pricePicoPerTokenByClass: {
       uncachedInput: whole(price.uncachedInputPicoPerToken),

@@ -75,13 +75,17 @@ export function toFigure(message: gen.Figure, now: Instant): Figure {
 }
 
 export function fromFigure(figure: Figure, now: Instant): gen.Figure {
-  const ageMs = Math.round(now - figure.observedAt);
   return create(gen.FigureSchema, {
     value: figure.value,
     source: figureSources.fromWord(figure.source),
-    ageMs: Math.min(ageMsMax, Math.max(0, ageMs)),
+    ageMs: toAgeMs(now - figure.observedAt),
     validMs: figure.validMs,
   });
+}
+
+/** What is older than the field can say, 49 days, is as old as it can say. */
+export function toAgeMs(ms: number): number {
+  return Math.min(ageMsMax, Math.max(0, Math.round(ms)));
 }
 
 function optionalFigure(message: gen.Figure | undefined, now: Instant): Figure | undefined {

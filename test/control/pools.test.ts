@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { VendorId } from "../../services/core/units.ts";
@@ -10,6 +10,7 @@ import {
   FigureSource,
   PoolHealth,
   PoolService,
+  PoolServiceListResponseSchema,
   PoolStatus,
   ReportResult,
   type ReportRequest,
@@ -212,6 +213,20 @@ const badRegistrations: Readonly<Record<string, readonly [object, string]>> = {
   "an address of another kind": [{ endpoint: "ftp://pool.example/" }, "endpoint: expected an http"],
   "a port that is none": [{ endpoint: "http://pool.example:99999" }, "endpoint: expected an http"],
   "a user in its address": [{ endpoint: "http://a:b@pool.example" }, "endpoint: expected an http"],
+  "a generation that no number holds": [
+    { generation: 2n ** 64n - 1n },
+    "generation: expected at most",
+  ],
+  "a PUE beyond all reason": [
+    {
+      powerUsageEffectiveness: create(FigureSchema, {
+        value: 1e300,
+        source: FigureSource.DECLARED,
+        validMs: 1,
+      }),
+    },
+    "value: expected at most 1000000000000",
+  ],
   "a query in its address": [{ endpoint: "http://pool.example/?a" }, "endpoint: expected an http"],
   "no models": [{ models: [] }, "pool.models"],
   "an MLPS level of 6": [{ mlpsLevel: 6 }, "pool.mlps_level"],
@@ -226,6 +241,30 @@ for (const [title, [changes, message]] of Object.entries(badRegistrations)) {
     expect((await pools().list({})).pools).toEqual([]);
   });
 }
+
+test("a report with a sequence that no number holds is refused, and the next one is heard", async () => {
+  await registered();
+  const odd = { ...messages.report("a"), sequence: 2n ** 64n - 1n };
+  const results = await reported(vendor, odd, messages.report("a"));
+  expect(results.map(({ result }) => result)).toEqual([
+    ReportResult.REJECTED_SCHEMA,
+    ReportResult.ACCEPTED,
+  ]);
+});
+
+test("a pool is listed over the wire whatever its price, and however long it was silent", async () => {
+  const book = messages.prices();
+  for (const tier of book.lines.flatMap(({ tiers }) => tiers)) {
+    tier.pricePicoPerToken = 2n ** 63n - 1n;
+  }
+  await pools(vendor).publishPrices({ book });
+  await pools(vendor).register({ pool: messages.registration("a") });
+  await reported(vendor, messages.report("a"));
+  control.clock.advance(100 * 86_400_000);
+  const listed = await pools().list({});
+  expect(listed.pools).toMatchObject([{ health: PoolHealth.LOST, reportAgeMs: 2 ** 32 - 1 }]);
+  expect(toBinary(PoolServiceListResponseSchema, listed).length).toBeGreaterThan(0);
+});
 
 test("an older agent does not undo what a newer one registered", async () => {
   await pools(vendor).register({ pool: messages.registration("a", { generation: 7 }) });
