@@ -33,6 +33,8 @@ export class PoolDirectory {
   readonly #log: Log;
   readonly #onPool: (id: PoolId) => void;
   #pools: ReadonlyMap<PoolId, PoolEntry> = new Map();
+  /** Told already: those of the last list, which says them again and again. */
+  #unreadable: ReadonlySet<string> = new Set();
   #isKnown = false;
 
   constructor(options: {
@@ -61,7 +63,7 @@ export class PoolDirectory {
     if (known !== undefined) return known;
     try {
       const { pool } = await this.#client.get({ poolId: id }, { timeoutMs: 2_000 });
-      return pool === undefined ? undefined : toPoolEntry(pool);
+      return pool && toPoolEntry(pool);
     } catch (error) {
       if (!(error instanceof ConnectError)) throw error;
       if (error.code !== Code.NotFound) this.#log.warn({ pool: id, error }, "a pool is not known");
@@ -89,10 +91,26 @@ export class PoolDirectory {
   }
 
   #apply(pools: readonly Pool[]): void {
-    const entries = pools.map(toPoolEntry).filter((entry) => entry !== undefined);
+    const unreadable = new Set<string>();
+    const entries = pools
+      .map((pool) => this.#readable(pool, unreadable))
+      .filter((entry) => entry !== undefined);
+    this.#unreadable = unreadable;
     for (const { id } of entries) if (!this.#pools.has(id)) this.#onPool(id);
     this.#pools = new Map(entries.map((entry) => [entry.id, entry]));
     this.#isKnown = true;
+  }
+
+  /** What one pool says that is not understood here, as a newer control may, does not hide the others. */
+  #readable(pool: Pool, unreadable: Set<string>): PoolEntry | undefined {
+    try {
+      return toPoolEntry(pool);
+    } catch (error) {
+      const id = pool.registration?.poolId ?? "";
+      unreadable.add(id);
+      if (!this.#unreadable.has(id)) this.#log.warn({ pool: id, error }, "a pool is passed over");
+      return undefined;
+    }
   }
 }
 
