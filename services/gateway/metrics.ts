@@ -1,7 +1,8 @@
 import type { Criticality } from "../core/placement/request.ts";
 import type { Side } from "../core/region.ts";
 import { criticalities } from "../core/placement/request.ts";
-import type { EngineCounts, TokenClass } from "../core/settlement/usage.ts";
+import { defaultContract } from "../core/settlement/contract.ts";
+import type { EngineCounts, TokenClass, UsageFlag } from "../core/settlement/usage.ts";
 import { entries } from "../core/table.ts";
 import { Counter, Gauge, Histogram, type Registry } from "../io/metrics.ts";
 import { outcomes, type MetricOutcome } from "../wire/errors.ts";
@@ -272,8 +273,16 @@ export function startPool(metrics: GatewayMetrics, pool: string): void {
   for (const [, token_class] of entries(labelByClass)) metrics.tokens.inc({ pool, token_class }, 0);
 }
 
-/** What the engine said of one attempt, in disjoint classes. What it did not say is not counted. */
-export function countTokens(metrics: GatewayMetrics, pool: string, counts: EngineCounts): void {
+/**
+ * What the engine said of one attempt, in disjoint classes. What it did not say is not counted, and nothing is of an
+ * attempt whose counts the ledger would not take either: one lie would stand in the counter for ever.
+ */
+export function countTokens(
+  metrics: GatewayMetrics,
+  pool: string,
+  counts: EngineCounts,
+  flags: readonly UsageFlag[] = [],
+): void {
   const { input, output, cacheRead = 0n, cacheWrite = 0n, reasoning = 0n } = counts;
   const tokens: Readonly<Record<TokenClass, bigint>> = {
     uncachedInput: input === undefined ? 0n : input - cacheRead - cacheWrite,
@@ -282,7 +291,13 @@ export function countTokens(metrics: GatewayMetrics, pool: string, counts: Engin
     response: output === undefined ? 0n : output - reasoning,
     reasoning,
   };
+  const said = [input ?? 0n, output ?? 0n, ...Object.values(tokens)];
+  if (flags.includes("usage-malformed") || !said.every(isPlausible)) return;
   for (const [each, count] of entries(tokens)) {
     if (count > 0n) metrics.tokens.inc({ pool, token_class: labelByClass[each] }, Number(count));
   }
+}
+
+function isPlausible(tokens: bigint): boolean {
+  return tokens >= 0n && tokens <= defaultContract.attemptTokensMax;
 }

@@ -66,7 +66,8 @@ export class PoolDirectory {
       return pool && toPoolEntry(pool);
     } catch (error) {
       if (!(error instanceof ConnectError)) throw error;
-      if (error.code !== Code.NotFound) this.#log.warn({ pool: id, error }, "a pool is not known");
+      const isTold = error.code === Code.NotFound || this.#unreadable.has(id);
+      if (!isTold) this.#log.warn({ pool: id, error }, "a pool is not known");
       return undefined;
     }
   }

@@ -1,14 +1,18 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { openGatewayMetrics, startPool } from "../../services/gateway/metrics.ts";
+import { defaultContract } from "../../services/core/settlement/contract.ts";
+import type { EngineCounts, UsageFlag } from "../../services/core/settlement/usage.ts";
+import { countTokens, openGatewayMetrics, startPool } from "../../services/gateway/metrics.ts";
 import { Registry } from "../../services/io/metrics.ts";
+
+const state = {
+  unacknowledged: () => ({ records: 2, bytes: 900, oldestUs: 1_500_000n }),
+  retryTokens: () => 10,
+};
 
 function opened(pools: number): Registry {
   const registry = new Registry();
-  const metrics = openGatewayMetrics(registry, {
-    unacknowledged: () => ({ records: 2, bytes: 900, oldestUs: 1_500_000n }),
-    retryTokens: () => 10,
-  });
+  const metrics = openGatewayMetrics(registry, state);
   for (let number = 0; number < pools; number++) startPool(metrics, `pool-${number}`);
   return registry;
 }
@@ -44,6 +48,44 @@ test("what is asked at the scrape is the state of that moment", async () => {
   expect(lines).toContain("tokengrid_metering_spool_oldest_unacked_timestamp_seconds 1.5");
   expect(lines).toContain("tokengrid_retry_budget_tokens 10");
 });
+
+const most = defaultContract.attemptTokensMax;
+
+/** What an engine says of one attempt, what is flagged, and the tokens by class that are counted of it. */
+const attempts: Readonly<
+  Record<string, readonly [Partial<EngineCounts>, readonly UsageFlag[], readonly number[]]>
+> = {
+  "as it should": [
+    { input: 7n, cacheRead: 4n, cacheWrite: 1n, output: 3n, reasoning: 1n },
+    ["total-mismatch"],
+    [2, 4, 1, 2, 1],
+  ],
+  "of the answer alone": [{ output: 3n }, [], [0, 0, 0, 3, 0]],
+  "as many as an attempt may have": [{ input: most, output: 3n }, [], [Number(most), 0, 0, 3, 0]],
+  "more than an attempt may have": [{ input: most + 1n, output: 3n }, [], [0, 0, 0, 0, 0]],
+  "that more was cached than sent": [{ input: 7n, cacheRead: 8n }, [], [0, 0, 0, 0, 0]],
+  "that more was cached than can be": [{ cacheRead: 2n ** 60n }, [], [0, 0, 0, 0, 0]],
+  "that more was thought than made": [
+    { input: 7n, output: 3n, reasoning: 4n },
+    [],
+    [0, 0, 0, 0, 0],
+  ],
+  "a negative count": [{ input: -7n, output: 3n }, [], [0, 0, 0, 0, 0]],
+  "what is no count beside one": [{ output: 3n }, ["usage-malformed"], [0, 0, 0, 0, 0]],
+};
+
+for (const [name, [said, flags, expected]] of Object.entries(attempts)) {
+  test(`of an engine that says ${name}, tokens are counted as the ledger would take them`, async () => {
+    const registry = new Registry();
+    const metrics = openGatewayMetrics(registry, state);
+    startPool(metrics, "a");
+    const unsaid = { cacheRead: undefined, cacheWrite: undefined, reasoning: undefined };
+    const counts = { source: "final", input: undefined, output: undefined, ...unsaid, ...said };
+    countTokens(metrics, "a", counts as EngineCounts, flags);
+    const { values } = await metrics.tokens.get();
+    expect(values.map(({ value }) => value)).toEqual(expected);
+  });
+}
 
 const hasPromtool = spawnSync("promtool", ["--version"]).error === undefined;
 
