@@ -10,6 +10,7 @@ import { loadGeography } from "../io/preset.ts";
 import type { Registry } from "../io/registry.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
+import { systemDisk, type SegmentDisk } from "../io/segment-disk.ts";
 import { PoolService } from "../wire/gen/tokengrid/v1/pool_pb.js";
 import { openTenancy } from "./auth.ts";
 import { Refusal } from "./errors.ts";
@@ -48,6 +49,7 @@ export interface GatewayOptions {
   readonly credential?: string | undefined;
   readonly limits?: Partial<RequestLimits>;
   readonly spoolLimits?: SpoolLimits;
+  readonly spoolDisk?: SegmentDisk;
   readonly roundTrips?: RoundTripTimings;
   /** How long streams may go on when the gateway is closed. */
   readonly drainMs?: number;
@@ -150,6 +152,7 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     folder: options.spoolFolder,
     gatewayId: options.gatewayId,
     limits: options.spoolLimits ?? defaultSpoolLimits,
+    disk: options.spoolDisk ?? systemDisk,
     clock,
     log,
     onFsync: (ms) => metrics.fsync.observe(ms / 1_000),

@@ -5,6 +5,7 @@ import type { UsageRecord } from "../core/settlement/usage.ts";
 import type { AttemptId, GatewayId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
+import type { SegmentDisk } from "../io/segment-disk.ts";
 import type { Position } from "../io/segment-records.ts";
 import { openSegments, SegmentsError, type Segments } from "../io/segments.ts";
 import {
@@ -49,7 +50,7 @@ export const defaultSpoolLimits: SpoolLimits = {
   segmentBytesMax: 16 * 1024 ** 2,
 };
 
-const closeAgainMs = 1_000;
+const writeAgainMs = 1_000;
 
 /**
  * What this gateway owes the ledger, on its own disk. An attempt is in it before it is sent, its record before
@@ -65,6 +66,8 @@ export class Spool {
   #acknowledged: Position;
   #unacknowledged = { records: 0, bytes: 0, oldestUs: 0n };
   #wake: () => void = () => undefined;
+  /** False after a write that the disk did not take, until one that it did. */
+  #hasRoom = true;
 
   constructor(
     options: SpoolOptions,
@@ -86,7 +89,12 @@ export class Spool {
     return this.#unacknowledged;
   }
 
+  /** An attempt could be opened now, as far as is known. */
   get isWritable(): boolean {
+    return this.#hasRoom && this.#isOpen;
+  }
+
+  get #isOpen(): boolean {
     return (
       this.#segments.failure === undefined && this.#segments.bytes < this.#options.limits.bytesMax
     );
@@ -98,10 +106,10 @@ export class Spool {
 
   /** Resolves when a crash could not forget the attempt any more. Throws `MeteringError`. */
   async open(draft: UnnumberedRecord): Promise<void> {
-    if (!this.isWritable) throw new MeteringError("the usage spool is full or failed");
+    if (!this.#isOpen) throw new MeteringError("the usage spool is full or failed");
     this.#openAt.set(draft.attempt, this.#segments.end);
     try {
-      await this.#segments.append(toSpooled("opened", this.#encoded(draft, 0n)));
+      await this.#append(toSpooled("opened", this.#encoded(draft, 0n)));
     } catch (cause) {
       this.#openAt.delete(draft.attempt);
       throw new MeteringError("the attempt could not be written to the usage spool", { cause });
@@ -148,7 +156,7 @@ export class Spool {
   async acknowledge({ records, next, bytes }: Batch): Promise<void> {
     this.#acknowledged = next;
     this.#count(-records.length, -bytes);
-    this.#segments.note(toSpooled("acknowledged", Buffer.from(String(next))));
+    this.#segments.note(this.#acknowledgement());
     const needed = this.#openAt.values().reduce((least, at) => Math.min(least, at), next);
     await this.#segments.trimBefore(needed);
   }
@@ -205,20 +213,49 @@ export class Spool {
     return encodeUsageRecord(numbered);
   }
 
+  #acknowledgement(): Uint8Array {
+    return toSpooled("acknowledged", Buffer.from(String(this.#acknowledged)));
+  }
+
   /** A full disk may have room again later; after a failed fsync only a new start helps. */
   async #write(bytes: Uint8Array, id: string): Promise<void> {
     for (;;) {
       try {
-        await this.#segments.append(bytes);
+        await this.#append(bytes);
         return;
       } catch (error) {
-        const mayRecover =
-          error instanceof SegmentsError && !["failed", "closed"].includes(error.reason);
         this.#options.log.error({ record: id, error: String(error) }, "usage record not written");
-        if (!mayRecover) throw error;
-        await new Promise((resolve) => setTimeout(resolve, closeAgainMs).unref());
+        if (!mayRecover(error)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, writeAgainMs).unref());
       }
     }
+  }
+
+  async #append(bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#segments.append(bytes);
+      this.#hasRoom = true;
+    } catch (error) {
+      const isFull = error instanceof SegmentsError && error.reason === "write-failed";
+      if (isFull && this.#hasRoom) {
+        this.#hasRoom = false;
+        this.#lookForRoom();
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Nobody may come, and so write, while the gateway is not ready. What is written to see whether there is room says
+   * only again what is known.
+   */
+  #lookForRoom(): void {
+    setTimeout(() => {
+      if (this.#hasRoom) return;
+      this.#append(this.#acknowledgement()).catch((error: unknown) => {
+        if (mayRecover(error)) this.#lookForRoom();
+      });
+    }, writeAgainMs).unref();
   }
 
   #count(records: number, bytes: number): void {
@@ -236,6 +273,7 @@ export interface SpoolOptions {
   readonly folder: string;
   readonly gatewayId: GatewayId;
   readonly limits: SpoolLimits;
+  readonly disk: SegmentDisk;
   readonly clock: Clock;
   readonly log: Log;
   readonly onFsync: (durationMs: number) => void;
@@ -243,10 +281,11 @@ export interface SpoolOptions {
 
 /** Opens the folder and closes, as `gateway-crash`, every attempt that was open when it was left. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
-  const { folder, limits, log, clock, onFsync } = options;
+  const { folder, limits, disk, log, clock, onFsync } = options;
   const segments = await openSegments({
     folder,
     segmentBytesMax: limits.segmentBytesMax,
+    disk,
     onFsync,
     onDamage: (damage) => log.error({ damage, folder }, "damaged place in the usage spool"),
   });
@@ -256,6 +295,10 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const spool = new Spool(options, segments, { epoch, acknowledged: found.acknowledged });
   await spool.resume(found);
   return spool;
+}
+
+function mayRecover(error: unknown): boolean {
+  return error instanceof SegmentsError && !["failed", "closed"].includes(error.reason);
 }
 
 /** Field 1 stands first: its tag, its length in one byte, as ids are short, and its text. */

@@ -21,8 +21,12 @@ import {
   type UsageRecord,
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 import { recordRequest, type SendRecords } from "../../services/gateway/usage-sender.ts";
+import { serveMetrics } from "../../services/io/metrics.ts";
+import { systemDisk, type SegmentDisk } from "../../services/io/segment-disk.ts";
 import { log } from "./control-fixture.ts";
+import { openTestGateway, until } from "./gateway-fixture.ts";
 import { plan } from "./plan-fixture.ts";
+import { answering } from "./raw-pool.ts";
 
 let folder: string;
 let now = 1_000;
@@ -31,15 +35,29 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-function open(limits = defaultSpoolLimits): Promise<Spool> {
+function open(limits = defaultSpoolLimits, disk: SegmentDisk = systemDisk): Promise<Spool> {
   return openSpool({
     folder,
+    disk,
     gatewayId: "gateway-1" as GatewayId,
     limits,
     clock: { now: () => (now += 1) },
     log,
     onFsync: () => undefined,
   });
+}
+
+/** A disk that has no room for anything while it is full. */
+function fillingDisk() {
+  const state = { isFull: false };
+  const disk: SegmentDisk = {
+    ...systemDisk,
+    write: (file, bytes, at) => {
+      if (!state.isFull) return systemDisk.write(file, bytes, at);
+      return Promise.reject(Object.assign(new Error("no space left"), { code: "ENOSPC" }));
+    },
+  };
+  return { state, disk };
 }
 
 function draft(attempt: string): UnnumberedRecord {
@@ -216,4 +234,63 @@ test("batches have at most a thousand records", async () => {
   await ship(spool, send);
   expect([posted.size, calls]).toEqual([1_100, [1_000, 100]]);
   await spool.closeFiles();
+});
+
+test("a spool that its disk has no room for is not writable until a write succeeds", async () => {
+  const { state, disk } = fillingDisk();
+  const spool = await open(defaultSpoolLimits, disk);
+  await spool.open(draft("a1"));
+  expect(spool.isWritable).toBe(true);
+  state.isFull = true;
+  await expect(spool.open(draft("a2"))).rejects.toThrow("could not be written");
+  expect(spool.isWritable).toBe(false);
+  state.isFull = false;
+  await spool.open(draft("a2"));
+  expect(spool.isWritable).toBe(true);
+  await spool.close(complete("a1"));
+  await spool.close(complete("a2"));
+  expect(await ids(spool)).toEqual(["a1:0", "a2:0"]);
+  await spool.closeFiles();
+});
+
+test("a spool to which nobody writes finds out by itself that there is room again, and loses nothing by it", async () => {
+  const { state, disk } = fillingDisk();
+  const first = await open(defaultSpoolLimits, disk);
+  for (const attempt of ["a1", "a2"]) {
+    await first.open(draft(attempt));
+    await first.close(complete(attempt));
+    if (attempt === "a1") await ship(first, ledger().send);
+  }
+  state.isFull = true;
+  await expect(first.open(draft("a3"))).rejects.toThrow("could not be written");
+  state.isFull = false;
+  await until(() => first.isWritable);
+  await first.closeFiles();
+  const second = await open();
+  expect(await ids(second)).toEqual(["a2:0"]);
+  await second.closeFiles();
+});
+
+test("a gateway whose spool has no room is not ready, and is again when it has", async () => {
+  const { state, disk } = fillingDisk();
+  const stop = new AbortController();
+  const tested = await openTestGateway([answering("a")], { spoolDisk: disk });
+  const port = await serveMetrics({
+    host: "127.0.0.1",
+    port: 0,
+    registry: tested.metrics,
+    isReady: () => tested.gateway.isReady(),
+    signal: stop.signal,
+  });
+  const ready = async (): Promise<number> =>
+    (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
+  const answered = async (): Promise<number> => (await tested.chat()).status;
+  expect([await answered(), await ready()]).toEqual([200, 200]);
+  state.isFull = true;
+  expect([await answered(), await ready()]).toEqual([503, 503]);
+  state.isFull = false;
+  await until(async () => (await ready()) === 200);
+  expect(await answered()).toBe(200);
+  stop.abort();
+  await tested.close();
 });
