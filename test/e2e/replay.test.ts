@@ -21,6 +21,7 @@ interface ReportJson {
   readonly requests: {
     readonly due: number;
     readonly ok: number;
+    readonly failed: number;
     readonly byOutcome: Readonly<Record<string, number>>;
   };
   readonly attempts: {
