@@ -149,7 +149,7 @@ async function compare(
               durationMs,
               body,
             });
-            firsts.get(each.name)?.push(...firstByteMs);
+            for (const ms of firstByteMs) firsts.get(each.name)?.push(ms);
             return (cpuMs(each.pid) - before) / requests;
           },
         ]),
