@@ -158,15 +158,22 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     onFsync: (ms) => metrics.fsync.observe(ms / 1_000),
   });
   const pools = createClient(PoolService, rpcTransport({ url: rpcUrl, credential }));
+  const upstreams = new Upstreams();
+  const directory = new PoolDirectory({
+    client: pools,
+    log,
+    onPool: (id) => startPool(metrics, id),
+    onList: (list) => upstreams.keepOnly(new Set(list.values().map(({ endpoint }) => endpoint))),
+  });
   const parts: OpenAiParts = {
-    upstreams: new Upstreams(),
+    upstreams,
     placement: await openPlacementClient({ rpcUrl, credential, log, signal }),
     spool,
     sweeper: new Sweeper(),
     metrics,
     clock,
     log,
-    directory: new PoolDirectory({ client: pools, log, onPool: (id) => startPool(metrics, id) }),
+    directory,
     budget,
     live: new Set(),
     tenancy,

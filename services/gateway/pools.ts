@@ -32,6 +32,7 @@ export class PoolDirectory {
   readonly #client: Client<typeof PoolService>;
   readonly #log: Log;
   readonly #onPool: (id: PoolId) => void;
+  readonly #onList: (pools: ReadonlyMap<PoolId, PoolEntry>) => void;
   #pools: ReadonlyMap<PoolId, PoolEntry> = new Map();
   /** Told already: those of the last list, which says them again and again. */
   #unreadable: ReadonlySet<string> = new Set();
@@ -42,10 +43,13 @@ export class PoolDirectory {
     readonly log: Log;
     /** Called once for each pool that is new. */
     readonly onPool: (id: PoolId) => void;
+    /** Called with all pools there are, each time they are heard. */
+    readonly onList: (pools: ReadonlyMap<PoolId, PoolEntry>) => void;
   }) {
     this.#client = options.client;
     this.#log = options.log;
     this.#onPool = options.onPool;
+    this.#onList = options.onList;
   }
 
   /** The first snapshot is there. */
@@ -100,6 +104,7 @@ export class PoolDirectory {
     for (const { id } of entries) if (!this.#pools.has(id)) this.#onPool(id);
     this.#pools = new Map(entries.map((entry) => [entry.id, entry]));
     this.#isKnown = true;
+    this.#onList(this.#pools);
   }
 
   /** What one pool says that is not understood here, as a newer control may, does not hide the others. */

@@ -44,6 +44,13 @@ export const upstreamLimits = {
 export class Upstreams {
   readonly #poolByOrigin = new Map<string, Pool>();
   readonly #targetByEndpoint = new Map<string, { readonly pool: Pool; readonly path: string }>();
+  /** Of pools that are gone, with streams that are not over. */
+  readonly #leaving = new Set<Pool>();
+
+  /** Where connections may be. */
+  get origins(): readonly string[] {
+    return [...this.#poolByOrigin.keys()];
+  }
 
   dispatch(
     endpoint: string,
@@ -67,8 +74,27 @@ export class Upstreams {
     return call;
   }
 
+  /** Connections to other endpoints are closed, each when the last stream on it is over. */
+  keepOnly(endpoints: ReadonlySet<string>): void {
+    for (const endpoint of this.#targetByEndpoint.keys()) {
+      if (!endpoints.has(endpoint)) this.#targetByEndpoint.delete(endpoint);
+    }
+    const kept = new Set([...this.#targetByEndpoint.values()].map(({ pool }) => pool));
+    for (const [origin, pool] of this.#poolByOrigin) {
+      if (kept.has(pool)) continue;
+      this.#poolByOrigin.delete(origin);
+      this.#leave(pool);
+    }
+  }
+
   async close(): Promise<void> {
-    await Promise.all([...this.#poolByOrigin.values()].map((pool) => pool.destroy()));
+    const pools = [...this.#poolByOrigin.values(), ...this.#leaving];
+    await Promise.all(pools.map((pool) => pool.destroy()));
+  }
+
+  #leave(pool: Pool): void {
+    this.#leaving.add(pool);
+    pool.close(() => this.#leaving.delete(pool));
   }
 
   #target(endpoint: string): { readonly pool: Pool; readonly path: string } {

@@ -33,6 +33,7 @@ function pool(poolId: string, engine: number = EngineKind.VLLM): Pool {
 function openDirectory(lists: readonly (readonly Pool[])[]) {
   const lines: Record<string, unknown>[] = [];
   const joined: string[] = [];
+  const heard: string[][] = [];
   const stop = new AbortController();
   const gates = lists.map(() => Promise.withResolvers<undefined>());
   const transport = createRouterTransport((router) => {
@@ -55,12 +56,14 @@ function openDirectory(lists: readonly (readonly Pool[])[]) {
       destination: { write: (line) => lines.push(JSON.parse(line)) },
     }),
     onPool: (id) => joined.push(id),
+    onList: (list) => heard.push([...list.keys()]),
   });
   const watching = directory.watch(stop.signal);
   return {
     directory,
     lines,
     joined,
+    heard,
     send: async (index: number): Promise<void> => {
       const before = directory.pools;
       gates[index]?.resolve(undefined);
@@ -81,13 +84,17 @@ test("a pool that cannot be read is passed over and told once; the others are kn
     [pool("a"), unreadable, pool("b")],
     [pool("a"), unreadable, pool("c")],
   ];
-  const { directory, lines, joined, send, close } = openDirectory(lists);
+  const { directory, lines, joined, heard, send, close } = openDirectory(lists);
   await send(0);
   expect([directory.isKnown, ids(directory)]).toEqual([true, ["a", "b"]]);
   await send(1);
   expect([ids(directory), joined]).toEqual([
     ["a", "c"],
     ["a", "b", "c"],
+  ]);
+  expect(heard).toEqual([
+    ["a", "b"],
+    ["a", "c"],
   ]);
   expect(lines).toMatchObject([
     { pool: "new", error: { message: expect.stringContaining("engine: expected one of") } },

@@ -55,7 +55,8 @@ test("watch() soon asks again, so that a busy start does not make a pool look fa
   const log = openLog({ role: "test", level: "silent" });
   const stop = new AbortController();
   const client = createClient(PoolService, rpcTransport({ url: control.url }));
-  const directory = new PoolDirectory({ client, log, onPool: () => undefined });
+  const nothing = (): void => undefined;
+  const directory = new PoolDirectory({ client, log, onPool: nothing, onList: nothing });
   const upstreams = new Upstreams();
   const roundTrips = new RoundTrips(defaultRoundTripTimings);
   const { signal } = stop;
