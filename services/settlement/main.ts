@@ -43,7 +43,7 @@ export const configSchema = z.strictObject({
   metrics: z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) }),
   registryPath: z.string().min(1),
   ledgerPath: z.string().min(1),
-  logLevel: z.enum(["debug", "info", "warn", "error"]),
+  logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
 export type SettlementConfig = z.output<typeof configSchema>;

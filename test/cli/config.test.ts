@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { basename } from "node:path";
 import { expect, test } from "vitest";
-import type { z } from "zod";
+import { z } from "zod";
 import { configSchema as agent } from "../../services/agent/main.ts";
 import { configSchema as control } from "../../services/control/main.ts";
 import { configSchema as gateway } from "../../services/gateway/main.ts";
@@ -22,6 +22,12 @@ const schemas: Readonly<Record<string, z.ZodType>> = { agent, control, gateway, 
 for (const [role, schema] of Object.entries(schemas)) {
   test(`${folder}/${role}.yaml is a valid example`, () => {
     expect(readConfig(`${folder}/${role}.yaml`, schema)).toBeTypeOf("object");
+  });
+
+  test(`a ${role} whose file says nothing of its log tells what is worth knowing`, () => {
+    const file = `${folder}/${role}.yaml`;
+    const { logLevel: _logLevel, ...others } = readConfig(file, z.looseObject({}));
+    expect(checked(file, others, schema)).toMatchObject({ logLevel: "info" });
   });
 }
 
