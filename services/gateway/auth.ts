@@ -77,7 +77,10 @@ class TenancyDirectory implements Tenancy {
     const secret = secretIn(headers);
     const record = this.#recordOf(secret);
     if (record === undefined || !isKeyOf(secret, record)) {
-      throw new Refusal("INVALID_API_KEY", "the API key is unknown or revoked");
+      const isRevoked = record?.isRevoked === true;
+      throw new Refusal("INVALID_API_KEY", "the API key is unknown or revoked", {
+        ...(isRevoked && { rejectedFor: "key_revoked" }),
+      });
     }
     if (record.kind === "tenant") return record;
     throw new Refusal("INVALID_API_KEY", `expected a tenant's API key, found a ${record.kind}'s`);

@@ -2,7 +2,14 @@ import { isUtf8 } from "node:buffer";
 import type { Criticality } from "../core/placement/request.ts";
 import type { ChunkRewrite } from "./chunk-rewrite.ts";
 import { Refusal } from "./errors.ts";
-import { asciiJson, edited, scanObject, type JsonLimits, type Member } from "./json-text.ts";
+import {
+  asciiJson,
+  edited,
+  scanObject,
+  type JsonLimits,
+  type Member,
+  type Scan,
+} from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
 import { PlainPrompt } from "./plain-prompt.ts";
 import { TokenEstimate } from "./token-estimate.ts";
@@ -61,7 +68,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     prompt.add(key, start, end);
     if (!notPrompt.has(key)) estimate.add(start, end);
   });
-  if (scan.kind !== "object") throw bad(`the body is not usable JSON: ${scan.problem}`);
+  if (scan.kind !== "object") throw unusable(scan);
   const { members } = scan;
   const reader = new MemberReader(text, members);
   const streamOptions = reader.object("stream_options");
@@ -199,6 +206,12 @@ class MemberReader {
 
 function bad(message: string, param?: string): Refusal {
   return new Refusal("BAD_REQUEST", message, param === undefined ? {} : { param });
+}
+
+function unusable({ kind, problem }: Exclude<Scan, { readonly kind: "object" }>): Refusal {
+  return new Refusal("BAD_REQUEST", `the body is not usable JSON: ${problem}`, {
+    ...(kind !== "malformed" && { rejectedFor: "json_depth" }),
+  });
 }
 
 /** Never the value itself: it could be part of a prompt. */

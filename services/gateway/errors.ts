@@ -1,3 +1,4 @@
+import type { RejectedFor } from "./metrics.ts";
 import { outcomes, type Outcome, type Reason } from "../wire/errors.ts";
 
 /** Why a request is not served: the edge's one exception. What was expected and what was found. */
@@ -20,6 +21,8 @@ export interface RefusalOptions {
   readonly code?: string;
   readonly httpStatus?: number;
   readonly retryAfterMs?: number;
+  /** Where metrics count it as something else than the reason says. */
+  readonly rejectedFor?: RejectedFor;
   readonly headers?: Readonly<Record<string, string>>;
   readonly cause?: unknown;
 }

@@ -9,7 +9,7 @@ import {
 import type { Socket } from "node:net";
 import type { RequestId } from "../core/units.ts";
 import type { Log } from "../io/log.ts";
-import { outcomes } from "../wire/errors.ts";
+import { outcomes, type Reason } from "../wire/errors.ts";
 import { Refusal, toErrorAnswer, toRefusal } from "./errors.ts";
 import { requestIdOf, textHeader, type Exchange, type ExchangeEnd } from "./exchange.ts";
 import type { Api, GatewayMetrics, RejectedFor } from "./metrics.ts";
@@ -217,7 +217,7 @@ function refuse(
     const { cause } = refusal;
     log.error({ request: id, error: cause instanceof Error ? cause.stack : String(cause) }, "bug");
   }
-  const reason = rejectedFor(refusal);
+  const reason = refusal.options.rejectedFor ?? rejectedByReason[refusal.reason];
   if (reason !== undefined) metrics.rejected.inc({ reason });
   if (!response.headersSent && !response.destroyed) {
     response.writeHead(httpStatus, {
@@ -233,13 +233,12 @@ function refuse(
   return { code: httpStatus, outcome: metric, isStream: false, facts: { reason: refusal.reason } };
 }
 
-function rejectedFor({ reason, message }: Refusal): RejectedFor | undefined {
-  if (reason === "INVALID_API_KEY") return message.includes("revoked") ? "key_revoked" : "auth";
-  if (reason === "BODY_TOO_LARGE") return "body_size";
-  if (reason === "DRAINING") return "draining";
-  if (reason === "SHED") return "concurrency";
-  return message.includes("nested deeper") || message.includes("keys") ? "json_depth" : undefined;
-}
+const rejectedByReason: Readonly<Partial<Record<Reason, RejectedFor>>> = {
+  INVALID_API_KEY: "auth",
+  BODY_TOO_LARGE: "body_size",
+  DRAINING: "draining",
+  SHED: "concurrency",
+};
 
 const statusByParserError: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,

@@ -10,8 +10,10 @@ let gateway: TestGateway;
 beforeAll(async () => {
   gateway = await openTestGateway([answering("Hi")], {
     models: ["chat"],
-    limits: { bodyBytesMax: 10_000 },
+    limits: { bodyBytesMax: 100_000 },
   });
+  const { prefix } = revoked.record;
+  await put(gateway.registry, "key", prefix, { ...revoked.record, isRevoked: true });
 });
 afterAll(() => gateway.close());
 
@@ -60,11 +62,11 @@ const bodies: Readonly<Record<string, [string | Buffer, number, string, string |
     /deeper than 64/,
   ],
   "is too large": [
-    json({ messages: [{ role: "user", content: "x".repeat(10_000) }] }),
+    json({ messages: [{ role: "user", content: "x".repeat(100_000) }] }),
     413,
     "request_too_large",
     null,
-    /10000 bytes/,
+    /100000 bytes/,
   ],
   "has no model": [
     json({ model: undefined }),
@@ -169,6 +171,39 @@ for (const [name, [body, status, code, param, message]] of Object.entries(bodies
       error: { message: expect.stringMatching(message), type: expect.any(String), param, code },
     });
     expect(response.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+  });
+}
+
+const { secret: unknownKey } = createKey({ kind: "tenant", subject: "acme", nowUs: 0n });
+const revoked = createKey({ kind: "tenant", subject: "acme", nowUs: 0n });
+
+/** What metrics count a refusal as; undefined where it is no matter of the door. */
+const counted: Readonly<Record<string, [string, string | undefined, string | undefined]>> = {
+  "is nested too deep": [`{"a":${"[".repeat(70)}${"]".repeat(70)}}`, undefined, "json_depth"],
+  "has too many keys": [
+    `{${Array.from({ length: 10_001 }, (_, key) => `"${key.toString(36)}":1`).join()}}`,
+    undefined,
+    "json_depth",
+  ],
+  "says twice what its keys are": ['{"keys":1,"keys":2}', undefined, undefined],
+  "says nested deeper twice": ['{"nested deeper":1,"nested deeper":2}', undefined, undefined],
+  "is too large": [json({ user: "x".repeat(100_000) }), undefined, "body_size"],
+  "comes with an unknown key": [json({}), unknownKey, "auth"],
+  "comes with a revoked key": [json({}), revoked.secret, "key_revoked"],
+};
+
+async function rejections(): Promise<Map<unknown, number>> {
+  const metric = gateway.metrics.getSingleMetric("tokengrid_gateway_rejected_total");
+  const { values = [] } = (await metric?.get()) ?? {};
+  return new Map(values.map(({ labels, value }) => [labels["reason"], value]));
+}
+
+for (const [name, [body, key, reason]] of Object.entries(counted)) {
+  test(`a body that ${name} is counted as ${reason ?? "no rejection at the door"}`, async () => {
+    const before = await rejections();
+    await post(body, key === undefined ? {} : { authorization: `Bearer ${key}` });
+    const after = [...(await rejections())].filter(([each, count]) => before.get(each) !== count);
+    expect(after.map(([each]) => each)).toEqual(reason === undefined ? [] : [reason]);
   });
 }
 
