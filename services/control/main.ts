@@ -176,6 +176,7 @@ async function openReplica(
     calendarOf,
     decisions,
     drains,
+    joining: new Map(),
     metrics,
     log,
   };

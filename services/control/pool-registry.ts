@@ -2,7 +2,11 @@ import { createHash } from "node:crypto";
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import canonicalize from "canonicalize";
 import type { PoolStatus } from "../core/pool.ts";
-import { checkPriceBook } from "../core/settlement/price-book.ts";
+import {
+  checkPriceBook,
+  type PriceBook as CheckedPriceBook,
+} from "../core/settlement/price-book.ts";
+import type { VendorId } from "../core/units.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { PoolRegistrationSchema, type PoolRegistration } from "../wire/gen/tokengrid/v1/pool_pb.js";
 import { PriceBookSchema, type PriceBook } from "../wire/gen/tokengrid/v1/price_pb.js";
@@ -14,6 +18,15 @@ import { poolOf, type Replica } from "./replica.ts";
 
 /** A change that somebody else's change overtakes is tried again so often. */
 const attemptsMax = 5;
+
+/** What one vendor may have, so that none of them slows the placement of the others. */
+export const vendorLimits = {
+  pools: 256,
+  /** In force or still to come. */
+  books: 64,
+  /** Of one book, in force or still to come. Those that are over are kept for settlement, and count no more. */
+  bookVersions: 64,
+} as const;
 
 /** Durable and known to the dispatcher when it resolves. Throws for what a rule of a single field cannot say. */
 export async function register(
@@ -30,16 +43,38 @@ export async function register(
   }
   checkEndpoint(pool.endpoint);
   checkNumbers(pool);
-  return change(replica, {
-    kind: "pool",
-    key: pool.poolId,
-    author: caller.subject,
-    comment: "",
-    value: (current) => {
-      if (current !== undefined) checkSuccession(pool, current);
-      return JSON.stringify(toJson(PoolRegistrationSchema, pool));
-    },
-  });
+  checkPoolCount(replica, pool);
+  replica.joining.set(pool.poolId, pool.vendorId);
+  try {
+    return await change(replica, {
+      kind: "pool",
+      key: pool.poolId,
+      author: caller.subject,
+      comment: "",
+      value: (current) => {
+        if (current !== undefined) checkSuccession(pool, current);
+        return JSON.stringify(toJson(PoolRegistrationSchema, pool));
+      },
+    });
+  } finally {
+    replica.joining.delete(pool.poolId);
+  }
+}
+
+/** A pool that is there already may register again, however many there are. */
+function checkPoolCount(
+  { dispatcher, joining }: Replica,
+  { poolId, vendorId }: PoolRegistration,
+): void {
+  const there = dispatcher.pools.filter(({ vendor }) => vendor === (vendorId as VendorId));
+  const ids = new Set<string>(there.map(({ id }) => id));
+  for (const [id, vendor] of joining) if (vendor === vendorId) ids.add(id);
+  if (!ids.has(poolId)) checkBelow(vendorLimits.pools, ids.size, "pools of a vendor");
+}
+
+function checkBelow(most: number, count: number, what: string): void {
+  if (count < most) return;
+  throw toConnectError("QUOTA_EXHAUSTED", `expected at most ${most} ${what}`);
 }
 
 /** What gateways can call: HTTP, and nothing in it but where. */
@@ -132,6 +167,7 @@ export async function publishPrices(
     );
     throw toConnectError("BAD_REQUEST", list.join(", "));
   }
+  checkBookCounts(replica, book);
   const json = toJson(PriceBookSchema, message);
   const outcome = await registry.set({
     kind: "price-book",
@@ -149,6 +185,17 @@ export async function publishPrices(
     .update(canonicalize(json) ?? "")
     .digest("hex");
   return { entry: outcome.entry, hash };
+}
+
+/** A version that exists is told so, however many there are. */
+function checkBookCounts({ dispatcher, clock }: Replica, book: CheckedPriceBook): void {
+  const { id, vendor, version } = book;
+  const left = dispatcher.priceBooks(clock.now()).filter((each) => each.vendor === vendor);
+  const books = new Set(left.map((each) => each.id)).difference(new Set([id]));
+  const versions = left.filter((each) => each.id === id && each.version !== version);
+  checkBelow(vendorLimits.books, books.size, "price books of a vendor that are not over");
+  const what = `versions of ${id} that are not over`;
+  checkBelow(vendorLimits.bookVersions, versions.length, what);
 }
 
 /** The version that this one follows; the first has none. Throws if there is a gap in between. */

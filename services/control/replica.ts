@@ -23,6 +23,8 @@ export interface Replica {
   readonly calendarOf: (id: string) => Calendar | undefined;
   readonly decisions: Decisions;
   readonly drains: Drains;
+  /** Pools that are being registered, and not known to the dispatcher yet, with their vendors. */
+  readonly joining: Map<string, string>;
   readonly metrics: ControlMetrics;
   readonly log: Log;
 }

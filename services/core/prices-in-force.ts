@@ -11,20 +11,38 @@ const MINUTE_MS = 60_000;
 const FOREVER = Number.MAX_SAFE_INTEGER;
 const FOREVER_US = BigInt(FOREVER) * 1_000n;
 
-/** The price books of all vendors, and what of them is in force. */
+/** The price books of all vendors that are in force or still to come, and what of them is in force. */
 export class PricesInForce {
-  readonly #versionsByBook = new Map<BookId, PriceBook[]>();
+  readonly #versionsByBook = new Map<BookId, readonly PriceBook[]>();
+  /** When the newest version began, also of a book that is over: an older one does not come into force again. */
+  readonly #newestByBook = new Map<BookId, Pick<PriceBook, "version" | "effectiveFromUs">>();
 
   /** A version that is known already changes nothing: books are never edited. */
-  publish(book: PriceBook): void {
+  publish(book: PriceBook, now: Instant): void {
     const known = this.#versionsByBook.get(book.id) ?? [];
     if (known.some(({ version }) => version === book.version)) return;
+    const { version, effectiveFromUs } = book;
+    if (version > (this.#newestByBook.get(book.id)?.version ?? 0n)) {
+      this.#newestByBook.set(book.id, { version, effectiveFromUs });
+    }
     const versions = [...known, book].toSorted((a, b) => Number(a.version - b.version));
     this.#versionsByBook.set(book.id, versions);
+    this.#forgetEndedOf(book.id, now);
   }
 
-  books(): readonly PriceBook[] {
-    return [...this.#versionsByBook.values()].flat();
+  /** What is over has no say any more, and would make every look at what is not slower. */
+  forgetEnded(now: Instant): void {
+    for (const book of this.#versionsByBook.keys()) this.#forgetEndedOf(book, now);
+  }
+
+  /** How many versions are kept. */
+  get kept(): number {
+    return this.#books().length;
+  }
+
+  /** In force or still to come. */
+  fromNowOn(now: Instant): readonly PriceBook[] {
+    return this.#books().filter((book) => toUs(now) < this.#endsAtUs(book));
   }
 
   /** The pool with what is in force for each of its models. */
@@ -48,18 +66,32 @@ export class PricesInForce {
 
   /** When a book begins next, so that a model without a price may get one. */
   nextStartAfter(now: Instant): Instant {
-    const starts = this.books().map(({ effectiveFromUs }) => toInstant(effectiveFromUs));
+    const starts = this.#books().map(({ effectiveFromUs }) => toInstant(effectiveFromUs));
     return Math.min(FOREVER, ...starts.filter((start) => start > now));
   }
 
+  #forgetEndedOf(id: BookId, now: Instant): void {
+    const versions = this.#versionsByBook.get(id) ?? [];
+    const left = versions.filter((book) => toUs(now) < this.#endsAtUs(book));
+    if (left.length > 0) this.#versionsByBook.set(id, left);
+    else this.#versionsByBook.delete(id);
+  }
+
+  #books(): readonly PriceBook[] {
+    return [...this.#versionsByBook.values()].flat();
+  }
+
   #ofVendor(vendor: VendorId): readonly PriceBook[] {
-    return this.books().filter((book) => book.vendor === vendor);
+    return this.#books().filter((book) => book.vendor === vendor);
   }
 
   /** Its own end or the start of the next version, whichever comes first. */
   #endsAtUs(book: PriceBook): bigint {
-    const next = this.#versionsByBook.get(book.id)?.find(({ version }) => version > book.version);
-    const ends = [book.effectiveToUs, next?.effectiveFromUs].filter((end) => end !== undefined);
+    const newest = this.#newestByBook.get(book.id);
+    const starts = [...(this.#versionsByBook.get(book.id) ?? []), ...(newest ? [newest] : [])]
+      .filter(({ version }) => version > book.version)
+      .map(({ effectiveFromUs }) => effectiveFromUs);
+    const ends = [book.effectiveToUs, ...starts].filter((end) => end !== undefined);
     return ends.reduce((least, end) => (end < least ? end : least), FOREVER_US);
   }
 

@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { vendorLimits } from "../../services/control/pool-registry.ts";
 import type { VendorId } from "../../services/core/units.ts";
 import type { Identity } from "../../services/io/grpc-identity.ts";
 import { PlacementService } from "../../services/wire/gen/tokengrid/v1/placement_pb.js";
@@ -347,4 +348,18 @@ test("observePaths() replaces the prior round trip by the measured one", async (
   expect((await pools().get({ poolId: "a" })).pool?.roundTripMsByOrigin["shanghai"]?.value).toBe(
     31,
   );
+});
+
+test("the pools of a vendor are bounded, also of those that come at once; one that is there may come again", async () => {
+  const one = (number: number) =>
+    pools(vendor).register({ pool: messages.registration(`pool-${number}`) });
+  const bound = vendorLimits.pools;
+  const settled = await Promise.allSettled(Array.from({ length: bound + 20 }, (_, at) => one(at)));
+  const refused = settled.filter(({ status }) => status === "rejected");
+  expect([refused.length, (await pools().list({})).pools.length]).toEqual([20, bound]);
+  await expect(one(bound)).rejects.toThrow("[resource_exhausted]");
+  await expect(one(bound)).rejects.toThrow(`expected at most ${bound} pools of a vendor`);
+  await one(0);
+  const other = messages.registration("other", { vendor: otherVendor.subject as VendorId });
+  await pools(otherVendor).register({ pool: other });
 });

@@ -2,6 +2,8 @@ import { fromJsonString } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { BookId } from "../../services/core/units.ts";
+import { vendorLimits } from "../../services/control/pool-registry.ts";
 import { PoolService } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
 import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { priceBook, priceLine } from "../core/fixtures.ts";
@@ -119,4 +121,37 @@ test("a price that is a float does not get past the door", () => {
   expect(lines.length).toBe(4);
   const json = JSON.stringify({ lines: [{ tiers: [{ pricePicoPerToken: 1.5 }] }] });
   expect(() => fromJsonString(PriceBookSchema, json)).toThrow("price_pico_per_token");
+});
+
+/** All but the last that a book may have, one an hour from the next on. */
+async function fill(): Promise<void> {
+  await publish({ effectiveFromUs: nowUs });
+  for (let version = 2; version <= vendorLimits.bookVersions; version++) {
+    const after = BigInt(version) * hourUs;
+    await publish({ version: BigInt(version), effectiveFromUs: nowUs + after });
+  }
+}
+
+test("versions that are still to come are bounded, and those that are over make room", async () => {
+  await fill();
+  const next = BigInt(vendorLimits.bookVersions + 1);
+  const one = { version: next, effectiveFromUs: nowUs + next * hourUs };
+  const bound = `expected at most ${vendorLimits.bookVersions} versions of northgrid-2026`;
+  await expect(publish(one)).rejects.toThrow("[resource_exhausted]");
+  await expect(publish(one)).rejects.toThrow(bound);
+  await expect(publish({ effectiveFromUs: nowUs })).rejects.toThrow("[aborted]");
+  control.clock.advance(3 * 3_600_000);
+  await publish(one);
+  expect(await control.registry.get("price-book", "northgrid-2026@1")).toBeDefined();
+});
+
+test("the price books of a vendor are bounded, and those of another are not counted", async () => {
+  const bookOf = (number: number) => ({ id: `book-${number}` as BookId });
+  for (let number = 1; number <= vendorLimits.books; number++) await publish(bookOf(number));
+  await expect(publish(bookOf(0))).rejects.toThrow("[resource_exhausted]");
+  await expect(publish(bookOf(0))).rejects.toThrow(`at most ${vendorLimits.books} price books`);
+  await publish({ ...bookOf(1), version: 2n, effectiveFromUs: nowUs + hourUs });
+  const vendorOf = otherVendor.subject as PriceBook["vendor"];
+  const book = messages.prices({ ...bookOf(0), vendor: vendorOf });
+  await pools(otherVendor).publishPrices({ book });
 });
