@@ -2,7 +2,7 @@ import type { Criticality } from "../core/placement/request.ts";
 import type { Side } from "../core/region.ts";
 import { criticalities } from "../core/placement/request.ts";
 import { defaultContract } from "../core/settlement/contract.ts";
-import type { EngineCounts, TokenClass, UsageFlag } from "../core/settlement/usage.ts";
+import type { TokenClass, UsageRecord } from "../core/settlement/usage.ts";
 import { entries } from "../core/table.ts";
 import { Counter, Gauge, Histogram, type Registry } from "../io/metrics.ts";
 import { outcomes, type MetricOutcome } from "../wire/errors.ts";
@@ -280,10 +280,9 @@ export function startPool(metrics: GatewayMetrics, pool: string): void {
 export function countTokens(
   metrics: GatewayMetrics,
   pool: string,
-  counts: EngineCounts,
-  flags: readonly UsageFlag[] = [],
+  { engineCounts, flags }: Pick<UsageRecord, "engineCounts" | "flags">,
 ): void {
-  const { input, output, cacheRead = 0n, cacheWrite = 0n, reasoning = 0n } = counts;
+  const { input, output, cacheRead = 0n, cacheWrite = 0n, reasoning = 0n } = engineCounts;
   const tokens: Readonly<Record<TokenClass, bigint>> = {
     uncachedInput: input === undefined ? 0n : input - cacheRead - cacheWrite,
     cacheRead,

@@ -214,7 +214,7 @@ class Router {
     this.#excluded.add(pool.id);
     if (ending.end === "complete") budget.succeeded();
     if (ending.retry !== undefined) budget.failed();
-    countTokens(metrics, pool.id, ending.record.engineCounts);
+    countTokens(metrics, pool.id, ending.record);
     metrics.metered.inc({ completeness: completenessOf(ending.record) });
     this.#recordWhenTaken(ending);
     return ending;

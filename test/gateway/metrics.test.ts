@@ -81,7 +81,7 @@ for (const [name, [said, flags, expected]] of Object.entries(attempts)) {
     startPool(metrics, "a");
     const unsaid = { cacheRead: undefined, cacheWrite: undefined, reasoning: undefined };
     const counts = { source: "final", input: undefined, output: undefined, ...unsaid, ...said };
-    countTokens(metrics, "a", counts as EngineCounts, flags);
+    countTokens(metrics, "a", { engineCounts: counts as EngineCounts, flags });
     const { values } = await metrics.tokens.get();
     expect(values.map(({ value }) => value)).toEqual(expected);
   });
