@@ -69,7 +69,6 @@ export class ControlMetrics {
   readonly #duration: Histogram;
   readonly #candidates: Histogram;
   readonly #expired: Counter;
-  readonly #ejections: Counter<"reason">;
   readonly #reload: Gauge;
   readonly #reloadedAt: Gauge;
 
@@ -112,12 +111,6 @@ export class ControlMetrics {
       buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
       registers,
     });
-    this.#ejections = new Counter({
-      name: "tokengrid_pool_ejections_total",
-      help: "Pools taken out because they failed",
-      labelNames: ["reason"] as const,
-      registers,
-    });
     this.#reload = new Gauge({
       name: "tokengrid_config_last_reload_successful",
       help: "1 if the newest policy is in force, 0 if it was refused and the one before runs on",
@@ -128,9 +121,6 @@ export class ControlMetrics {
       help: "When a policy was last put in force",
       registers,
     });
-    for (const reason of ["consecutive_errors", "failure_rate", "latency", "operator"]) {
-      this.#ejections.inc({ reason }, 0);
-    }
     this.#reports.inc({ pool: unregistered, result: "rejected_identity" }, 0);
   }
 

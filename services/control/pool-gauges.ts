@@ -6,7 +6,7 @@ import { loadOf } from "../core/placement/load.ts";
 import type { Pool, PriceEstimate, Served } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
 import { entries } from "../core/table.ts";
-import type { Instant } from "../core/units.ts";
+import type { Instant, PoolId } from "../core/units.ts";
 
 const picoPerCny = 1_000_000_000_000;
 
@@ -158,10 +158,33 @@ export function openPoolGauges(options: {
     });
     registry.registerMetric(gauge);
   }
+  registry.registerMetric(ejectionCounter(dispatcher));
   registry.registerMetric(energyCounter(dispatcher));
   registry.registerMetric(carbonGauge(geography));
   registry.registerMetric(snapshotGauge(dispatcher));
   registry.registerMetric(appliedGauge(dispatcher));
+}
+
+/** A pool keeps the instant that its last ejection lasts until, so each is seen once, however seldom we are asked. */
+function ejectionCounter(dispatcher: Dispatcher): Counter<"reason"> {
+  const countedUntil = new Map<PoolId, Instant>();
+  const counter = new Counter({
+    name: "tokengrid_pool_ejections_total",
+    help: "Pools taken out because they failed",
+    labelNames: ["reason"] as const,
+    registers: [],
+    collect() {
+      for (const { id, ejectedUntil } of dispatcher.pools) {
+        if (ejectedUntil === undefined || countedUntil.get(id) === ejectedUntil) continue;
+        countedUntil.set(id, ejectedUntil);
+        this.inc({ reason: "consecutive_errors" });
+      }
+    },
+  });
+  for (const reason of ["consecutive_errors", "failure_rate", "latency", "operator"]) {
+    counter.inc({ reason }, 0);
+  }
+  return counter;
 }
 
 function energyCounter(dispatcher: Dispatcher): Counter<"pool"> {
