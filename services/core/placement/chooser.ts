@@ -9,15 +9,16 @@ import {
   TERM_NANO_MAX,
   wholeNano,
   type Candidate,
+  type Choose,
   type Decision,
   type Placed,
   type Rejection,
   type Snapshot,
   type Tally,
 } from "./decide.ts";
-import { contextTokens, reasonOfScope } from "./filters.ts";
+import { contextTokens, reasonOfScope, refusalOf } from "./filters.ts";
 import type { Policy, PolicyRow } from "./policy.ts";
-import { askWith, type Ask, type Prospect } from "./prospect.ts";
+import { askWith, Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor } from "./rules.ts";
 import { hasOwnLimits, Seats, type Seat } from "./seats.ts";
@@ -98,6 +99,12 @@ export class Chooser {
     this.#standingsByModel.clear();
     this.#kinds.clear();
   }
+}
+
+/** The quick way of a dispatcher of its own. */
+export function chooser(): Choose {
+  const quick = new Chooser();
+  return (request, snapshot, policy) => quick.choose(request, snapshot, policy);
 }
 
 /** A decision whose bills are made when they are read, from the pools as they were. */
@@ -229,4 +236,27 @@ function keyOf(request: PlacementRequest, hasTenantRows: boolean): string {
     ? [regions, vendorsAllowed, vendorsDenied].map((each) => [...each].join("\t")).join("\n")
     : "";
   return hasTenantRows ? `${key}\n${lists}\n${request.tenant}` : `${key}\n${lists}`;
+}
+
+/** The pools that every filter admits, in the order of the snapshot: where a rival may choose. */
+export function eligible(
+  request: PlacementRequest,
+  snapshot: Snapshot,
+  policy: Policy,
+): { readonly ask: Ask; readonly prospects: readonly Prospect[] } {
+  const ask = toAsk(request, policy, snapshot);
+  const prospects = snapshot.pools.flatMap((pool) => {
+    const served = pool.served.get(request.model);
+    if (served === undefined) return [];
+    const at = new Prospect(standingOf(pool, served, ask), ask);
+    return refusalOf(at, ask) === undefined ? [at] : [];
+  });
+  return { ask, prospects };
+}
+
+/** The decision for a pool that somebody else has chosen, at the cost that it has by our terms. */
+export function placedAt(at: Prospect, ask: Ask, snapshot: Snapshot): Decision {
+  const best = { at, costNano: costNanoOf(at, ask) };
+  const seed = seedFromText(ask.request.attempt);
+  return new Chosen(best, { ask, snapshot, seed, tally: undefined });
 }

@@ -86,6 +86,9 @@ export interface Unplaceable extends Evidence {
 
 export type Decision = Placed | Unplaceable;
 
+/** A way to choose. All pools of the snapshot serve the model, and the list is never changed afterwards. */
+export type Choose = (request: PlacementRequest, snapshot: Snapshot, policy: Policy) => Decision;
+
 /**
  * Chooses the pool with the lowest expected cost that the rules allow. Depends on its arguments
  * alone, so that any decision can be made again, to explain it or to audit it.
