@@ -14,6 +14,8 @@ interface Record {
   readonly until: Instant;
 }
 
+export type EjectionsImage = readonly (readonly [PoolId, Record])[];
+
 /**
  * Who is out for failing, and for how long: 30 s times the number of ejections, at most 300 s. After
  * its pause the next failure puts a pool out again, and a success clears it. A pool that has been in
@@ -36,6 +38,14 @@ export class Ejections {
     const until = now + Math.min(PAUSE_MS_MAX, PAUSE_MS * ejections);
     this.#records.set(pool.id, { ejections, until });
     return until;
+  }
+
+  image(): EjectionsImage {
+    return [...this.#records];
+  }
+
+  restore(image: EjectionsImage): void {
+    for (const [pool, record] of image) this.#records.set(pool, record);
   }
 
   #outAt(now: Instant): number {

@@ -1,4 +1,5 @@
 import type { Effect } from "./events.ts";
+import { heldDecision } from "./held-decision.ts";
 import type { Lease } from "./lease.ts";
 import type { Placed } from "./placement/decide.ts";
 import type { AttemptId, Instant, LeaseId, ModelId, PoolId } from "./units.ts";
@@ -9,6 +10,8 @@ export interface Grant {
   readonly decision: Placed;
   readonly answer: Effect & { readonly kind: "answer" };
 }
+
+export type GrantImage = Pick<Grant, "lease" | "decision">;
 
 /** The leases of one replica, in the order in which they were granted or renewed. */
 export class Grants {
@@ -40,6 +43,17 @@ export class Grants {
   drop({ lease }: Grant): void {
     this.#byLease.delete(lease.id);
     this.#byAttempt.delete(lease.attempt);
+  }
+
+  /** In their order, each with what its answer and its end need. */
+  image(): readonly GrantImage[] {
+    return this.all().map(({ lease, decision }) => ({ lease, decision: heldDecision(decision) }));
+  }
+
+  restore(image: readonly GrantImage[]): void {
+    for (const { lease, decision } of image) {
+      this.hold({ lease, decision, answer: { kind: "answer", decision, lease } });
+    }
   }
 
   /** Looks no further than the first that lives: one with a shorter life behind it waits for it. */

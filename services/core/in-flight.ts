@@ -11,6 +11,13 @@ interface Moves {
   ends: Instant[];
 }
 
+export interface MovesImage {
+  readonly pool: PoolId;
+  readonly model: ModelId;
+  readonly grants: readonly Instant[];
+  readonly ends: readonly Instant[];
+}
+
 /** Beyond it the oldest are taken to be in the report. Only reports that stay away make it grow. */
 const MOVES_MAX = 65_536;
 
@@ -36,6 +43,25 @@ export class InFlight {
     moves.grants = moves.grants.filter((at) => at > observedAt);
     moves.ends = moves.ends.filter((at) => at > observedAt);
     return flowOf(moves);
+  }
+
+  image(): readonly MovesImage[] {
+    return [...this.#movesByPool].flatMap(([pool, byModel]) =>
+      [...byModel].map(([model, { grants, ends }]) => ({
+        pool,
+        model,
+        grants: [...grants],
+        ends: [...ends],
+      })),
+    );
+  }
+
+  restore(image: readonly MovesImage[]): void {
+    for (const { pool, model, grants, ends } of image) {
+      const moves = this.#moves(pool, model);
+      moves.grants = [...grants];
+      moves.ends = [...ends];
+    }
   }
 
   #moves(pool: PoolId, model: ModelId): Moves {

@@ -9,6 +9,8 @@ interface Learned {
   readonly meanTokens: number;
 }
 
+export type OutputLengthsImage = readonly (readonly [kind: string, Learned])[];
+
 /** How long answers are, learned per tenant, model and class. */
 export class OutputLengths {
   readonly #byKind = new Map<string, Learned>();
@@ -31,6 +33,14 @@ export class OutputLengths {
     this.#byKind.delete(kind);
     this.#byKind.set(kind, { attempts, meanTokens });
     if (this.#byKind.size > KINDS_MAX) this.#forgetOldest();
+  }
+
+  image(): OutputLengthsImage {
+    return [...this.#byKind];
+  }
+
+  restore(image: OutputLengthsImage): void {
+    for (const [kind, learned] of image) this.#byKind.set(kind, learned);
   }
 
   #forgetOldest(): void {

@@ -1,3 +1,4 @@
+import { assert } from "./assert.ts";
 import type { Pool } from "./pool.ts";
 import type { ModelId, PoolId } from "./units.ts";
 
@@ -7,6 +8,12 @@ interface Roster {
   readonly placeByPool: Map<PoolId, number>;
   /** Somebody keeps the array: the next change is made to a copy. */
   isLent: boolean;
+}
+
+export interface PoolTableImage {
+  readonly pools: readonly Pool[];
+  /** The order of a model's pools is that in which they came to serve it. */
+  readonly rosters: readonly (readonly [ModelId, readonly PoolId[]])[];
 }
 
 /**
@@ -42,6 +49,26 @@ export class PoolTable {
     this.#byId.set(pool.id, pool);
     if (before !== undefined) this.#strike(before, pool);
     for (const model of pool.served.keys()) this.#enter(pool, model);
+  }
+
+  image(): PoolTableImage {
+    return {
+      pools: this.all(),
+      rosters: [...this.#rosters].map(([model, { pools }]) => [model, pools.map(({ id }) => id)]),
+    };
+  }
+
+  restore({ pools, rosters }: PoolTableImage): void {
+    for (const pool of pools) this.#byId.set(pool.id, pool);
+    for (const [model, ids] of rosters) {
+      const roster = this.#writable(model);
+      for (const [place, id] of ids.entries()) {
+        const pool = this.#byId.get(id);
+        assert(pool !== undefined, "a roster lists pools of the table");
+        roster.pools[place] = pool;
+        roster.placeByPool.set(id, place);
+      }
+    }
   }
 
   #enter(pool: Pool, model: ModelId): void {

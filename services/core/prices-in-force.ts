@@ -11,11 +11,19 @@ const MINUTE_MS = 60_000;
 const FOREVER = Number.MAX_SAFE_INTEGER;
 const FOREVER_US = BigInt(FOREVER) * 1_000n;
 
+type NewestVersion = Pick<PriceBook, "version" | "effectiveFromUs">;
+
+export interface PricesImage {
+  /** Of each book, in the order in which they came. */
+  readonly versions: readonly (readonly PriceBook[])[];
+  readonly newest: readonly (readonly [BookId, NewestVersion])[];
+}
+
 /** The price books of all vendors that are in force or still to come, and what of them is in force. */
 export class PricesInForce {
   readonly #versionsByBook = new Map<BookId, readonly PriceBook[]>();
   /** When the newest version began, also of a book that is over: an older one does not come into force again. */
-  readonly #newestByBook = new Map<BookId, Pick<PriceBook, "version" | "effectiveFromUs">>();
+  readonly #newestByBook = new Map<BookId, NewestVersion>();
 
   /** A version that is known already changes nothing: books are never edited. */
   publish(book: PriceBook, now: Instant): void {
@@ -33,6 +41,21 @@ export class PricesInForce {
   /** What is over has no say any more, and would make every look at what is not slower. */
   forgetEnded(now: Instant): void {
     for (const book of this.#versionsByBook.keys()) this.#forgetEndedOf(book, now);
+  }
+
+  image(): PricesImage {
+    return {
+      versions: [...this.#versionsByBook.values()],
+      newest: [...this.#newestByBook],
+    };
+  }
+
+  restore({ versions, newest }: PricesImage): void {
+    for (const ofBook of versions) {
+      const [first] = ofBook;
+      if (first !== undefined) this.#versionsByBook.set(first.id, ofBook);
+    }
+    for (const [book, start] of newest) this.#newestByBook.set(book, start);
   }
 
   /** How many versions are kept. */
