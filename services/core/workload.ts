@@ -1,6 +1,6 @@
 import type { ServiceClass } from "./placement/request.ts";
 import { PREFIX_BLOCK_TOKENS } from "./prefix.ts";
-import type { OriginId } from "./units.ts";
+import type { ModelId, OriginId, TenantId } from "./units.ts";
 
 /** One request of a recorded workload: when and how long, never what it said. */
 export interface TraceRow {
@@ -18,6 +18,10 @@ export interface Arrival extends TraceRow {
   readonly index: number;
   readonly origin: OriginId;
   readonly class: ServiceClass;
+  /** Absent: the model that the run is for. */
+  readonly model?: ModelId;
+  /** Absent: the tenant that the run is for. */
+  readonly tenant?: TenantId;
 }
 
 /** Tokens of one block of a trace that records shared prefixes. The last block may be shorter. */
