@@ -17,7 +17,7 @@ import {
   type Tally,
 } from "./decide.ts";
 import { contextTokens, reasonOfScope, refusalOf } from "./filters.ts";
-import type { Policy, PolicyRow } from "./policy.ts";
+import type { Policy, PolicyOverride, PolicyRow } from "./policy.ts";
 import { askWith, Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor } from "./rules.ts";
@@ -43,7 +43,8 @@ export class Chooser {
   #policy: Policy | undefined;
   #geography: Geography | undefined;
   #hasTenantRows = false;
-  readonly #standingsByModel = new Map<ModelId, Standing[]>();
+  /** By model, and by whose energy counts how much where an override says so. */
+  readonly #standingsByKey = new Map<string, Standing[]>();
   readonly #kinds = new Map<string, Seats>();
 
   /** The pools of the snapshot serve the model, and the array is never changed afterwards. */
@@ -58,11 +59,12 @@ export class Chooser {
     return new Chosen(best, { ask, snapshot, seed, tally: seats.tallyFor(ask) });
   }
 
-  /** Shared by all kinds of request for the model. */
+  /** Shared by all kinds of request for the model whose energy is counted alike. */
   #standing(pool: Pool, place: number, ask: Ask): Standing {
+    const key = standingKeyOf(ask);
     const { model } = ask.request;
-    const standings = this.#standingsByModel.get(model) ?? [];
-    this.#standingsByModel.set(model, standings);
+    const standings = this.#standingsByKey.get(key) ?? [];
+    this.#standingsByKey.set(key, standings);
     const known = standings[place];
     if (known !== undefined && known.pool === pool && known.until > ask.now) return known;
     const served = pool.served.get(model);
@@ -95,8 +97,8 @@ export class Chooser {
     if (policy === this.#policy && geography === this.#geography) return;
     this.#policy = policy;
     this.#geography = geography;
-    this.#hasTenantRows = policy.rows.some(({ when }) => when.tenants !== undefined);
-    this.#standingsByModel.clear();
+    this.#hasTenantRows = hasTenantRows(policy);
+    this.#standingsByKey.clear();
     this.#kinds.clear();
   }
 }
@@ -120,6 +122,8 @@ class Chosen implements Placed {
   readonly snapshotRevision: number;
   readonly policyRevision: number;
   readonly policyRow: PolicyRow | undefined;
+  readonly policyRows: readonly PolicyRow[];
+  readonly overrides: readonly PolicyOverride[];
   readonly poolsElsewhere: number;
   readonly #at: Prospect;
   readonly #ask: Ask;
@@ -144,6 +148,8 @@ class Chosen implements Placed {
     this.snapshotRevision = snapshot.revision;
     this.policyRevision = policy.revision;
     this.policyRow = rules.filedUnder;
+    this.policyRows = rules.rows;
+    this.overrides = rules.overrides;
     this.poolsElsewhere = snapshot.poolsElsewhere ?? 0;
     this.#at = best.at;
     this.#ask = ask;
@@ -173,7 +179,7 @@ class Chosen implements Placed {
   }
 
   get #decided(): Decision {
-    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policy);
+    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policyAsSet);
     return this.#full;
   }
 }
@@ -226,7 +232,18 @@ function costNanoOf(at: Prospect, ask: Ask): number {
   );
 }
 
-/** A line break is in no id. Tenants make kinds of their own only where a row names one. */
+/** Of a policy, all that a standing depends on and an override may change. */
+function standingKeyOf({ request, policy, policyAsSet }: Ask): string {
+  if (policy === policyAsSet) return request.model;
+  return `${request.model}\n${policy.carbonAccount}\n${policy.powerShare}`;
+}
+
+function hasTenantRows({ rows, overrides = [] }: Policy): boolean {
+  const all = [...rows, ...overrides, ...overrides.flatMap((each) => each.rowsInstead ?? [])];
+  return all.some(({ when }) => when.tenants !== undefined);
+}
+
+/** A line break is in no id. Tenants make kinds of their own only where a row or an override names one. */
 function keyOf(request: PlacementRequest, hasTenantRows: boolean): string {
   const { model, class: serviceClass, origin, dataClass, mlpsLevelMin } = request;
   const key = `${model}\n${serviceClass}\n${origin}\n${dataClass}\n${mlpsLevelMin}`;

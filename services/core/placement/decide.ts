@@ -5,10 +5,10 @@ import type { Geography } from "../region.ts";
 import type { AttemptId, Instant, ModelId, PoolId, RowId } from "../units.ts";
 import type { Expected } from "./expect.ts";
 import { notServed, refusalOf, type Refusal, type RejectReason } from "./filters.ts";
-import type { Policy, PolicyRow } from "./policy.ts";
+import type { Policy, PolicyOverride, PolicyRow } from "./policy.ts";
 import { Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
-import { matches } from "./rules.ts";
+import { exemptionsOf, matches } from "./rules.ts";
 import { standingOf } from "./standing.ts";
 import { partsOf, type AppliedTariff } from "./tariffs.ts";
 import { terms, type TermName } from "./terms.ts";
@@ -34,6 +34,8 @@ export interface Candidate {
   readonly tariffs: readonly AppliedTariff[];
   /** Rows that mark the pool and change nothing. */
   readonly warnings: readonly RowId[];
+  /** Rows without which the pool would be out. */
+  readonly exemptions: readonly RowId[];
   /** The pool as it was: every input of the bill with its source and age. */
   readonly evidence: Pool;
 }
@@ -52,8 +54,12 @@ export interface Evidence {
   readonly seed: number;
   readonly snapshotRevision: number;
   readonly policyRevision: number;
-  /** The row that the decision is filed under: the first whose `when` names the request's class. */
+  /** The row that the decision is filed under: the first that applies and names the request's class. */
   readonly policyRow: PolicyRow | undefined;
+  /** All rows that applied, in order, those of overrides among them. */
+  readonly policyRows: readonly PolicyRow[];
+  /** All overrides that applied, in order. */
+  readonly overrides: readonly PolicyOverride[];
   /** In the order of the snapshot. */
   readonly candidates: readonly Candidate[];
   readonly rejections: readonly Rejection[];
@@ -117,6 +123,8 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     snapshotRevision: snapshot.revision,
     policyRevision: policy.revision,
     policyRow: ask.rules.filedUnder,
+    policyRows: ask.rules.rows,
+    overrides: ask.rules.overrides,
     candidates,
     rejections,
     poolsElsewhere: snapshot.poolsElsewhere ?? 0,
@@ -147,6 +155,7 @@ export function candidateOf(at: Prospect, ask: Ask): Candidate {
     expected: { ...at.expected(ask) },
     tariffs: partsOf(rates, tokens),
     warnings: warnings.map((row) => row.id),
+    exemptions: exemptionsOf(pool, ask).map((row) => row.id),
     evidence: pool,
   };
 }

@@ -1,6 +1,8 @@
 import type { DataClass, EngineProfile, PowerModel } from "../pool.ts";
 import type { PolicyRole, Side } from "../region.ts";
 import type { ModelId, RegionId, RowId, TenantId, VendorId } from "../units.ts";
+import type { Budget } from "./budget.ts";
+import type { ClassTable } from "./class-table.ts";
 import type { ServiceClass } from "./request.ts";
 
 /** The operator's rules, as data. A new policy is a new revision, never an edit in place. */
@@ -27,8 +29,14 @@ export interface Policy {
   readonly engineAssumed: EngineProfile;
   /** Said of a pool that declares no power model and measures no power. A house default. */
   readonly powerAssumed: PowerModel;
+  /** Rolling budgets, each kept per tenant. Absent: none. */
+  readonly budgets?: readonly Budget[];
+  /** How the class of a request is found that states none. Absent: the house's table. */
+  readonly classTable?: ClassTable;
   /** Sources that rows name by key: the document and where it can be read. */
   readonly sources: Readonly<Record<string, string>>;
+  /** Laid over the rest for the requests that they name, in order. Absent: none. */
+  readonly overrides?: readonly PolicyOverride[];
 }
 
 /** What a class promises, and what missing it costs. */
@@ -53,6 +61,7 @@ export interface CongestionPrice {
 export type Basis = "policy text" | "general knowledge" | "house default";
 
 interface RowHead {
+  /** Of no other row, and of no override. */
   readonly id: RowId;
   readonly textEn: string;
   readonly textZh: string;
@@ -63,7 +72,7 @@ interface RowHead {
 }
 
 /**
- * A decision is filed under the first row whose `when` names its class.
+ * A decision is filed under the first row that applies and names its class.
  *
  * - `require` keeps only pools that match; `reason` is the filter it speaks through.
  * - `exempt` lifts the requirement `of` for pools that match.
@@ -77,6 +86,30 @@ export type PolicyRow = RowHead &
     | { readonly kind: "tariff"; readonly pool: PoolCondition; readonly tariff: Tariff }
     | { readonly kind: "warn"; readonly pool: PoolCondition }
   );
+
+/**
+ * What holds instead for some requests. Of each setting, the last override that applies and names it counts; a list or
+ * a row is one setting. Who may serve becomes a row with the override's id and basis, so that a rejection names it.
+ */
+export interface PolicyOverride extends RowHead {
+  readonly objectives?: { readonly [Name in keyof Objectives]?: number };
+  readonly carbonAccount?: Policy["carbonAccount"];
+  readonly carbonNanoPerGram?: number;
+  readonly powerShare?: number;
+  /** Most that the price term of one request may be. */
+  readonly priceNanoMax?: number;
+  /** Most that a pool may ask for a token of input that is in no cache, and of output. */
+  readonly inputNanoPerTokenMax?: number;
+  readonly outputNanoPerTokenMax?: number;
+  readonly vendorsAllowed?: ReadonlySet<VendorId>;
+  readonly vendorsDenied?: ReadonlySet<VendorId>;
+  readonly regionsAllowed?: ReadonlySet<RegionId>;
+  readonly regionsDenied?: ReadonlySet<RegionId>;
+  /** Rows that do not hold. */
+  readonly rowsOff?: ReadonlySet<RowId>;
+  /** Each in the place of the row that has its id. */
+  readonly rowsInstead?: readonly PolicyRow[];
+}
 
 /** Filters that a row may speak through. */
 export const rowReasons = [
@@ -102,7 +135,9 @@ export interface PoolCondition {
   readonly policyRoles?: ReadonlySet<PolicyRole>;
   readonly sides?: ReadonlySet<Side>;
   readonly regions?: ReadonlySet<RegionId>;
+  readonly regionsExcept?: ReadonlySet<RegionId>;
   readonly vendors?: ReadonlySet<VendorId>;
+  readonly vendorsExcept?: ReadonlySet<VendorId>;
   readonly tags?: ReadonlySet<string>;
   /** True: the pool's region serves the demand area of the origin. */
   readonly isLocal?: boolean;

@@ -12,7 +12,10 @@ import { ratesAt, sumOf, type TariffRate } from "./tariffs.ts";
 /** What is asked, with all that is the same for every pool. */
 export interface Ask {
   readonly request: PlacementRequest;
+  /** As it is for this request. */
   readonly policy: Policy;
+  /** The same before its overrides are laid over it. */
+  readonly policyAsSet: Policy;
   readonly now: Instant;
   readonly geography: Geography;
   readonly origin: Origin | undefined;
@@ -46,13 +49,15 @@ export function askWith(
     readonly context: AskContext;
   },
 ): Ask {
-  const { request, policy, context } = options;
+  const { request, policy: policyAsSet, context } = options;
+  const { policy } = rules;
   const expected = request.outputTokensExpected ?? policy.outputTokensDefault;
   const outputTokens =
     request.outputTokensMax === undefined ? expected : Math.min(expected, request.outputTokensMax);
   return {
     request,
     policy,
+    policyAsSet,
     now: context.now,
     geography: context.geography,
     origin,

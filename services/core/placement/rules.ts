@@ -3,13 +3,27 @@ import { pueOf } from "../energy.ts";
 import type { Pool } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { RowId } from "../units.ts";
-import type { Policy, PolicyRow, PoolCondition, RequestCondition, RowReason } from "./policy.ts";
+import { overridden, type PriceCaps } from "./overrides.ts";
+import type {
+  Policy,
+  PolicyOverride,
+  PolicyRow,
+  PoolCondition,
+  RequestCondition,
+  RowReason,
+} from "./policy.ts";
 import type { PlacementRequest } from "./request.ts";
 
 type RowOf<Kind extends PolicyRow["kind"]> = PolicyRow & { readonly kind: Kind };
 
-/** The rows of a policy that apply to a request, by what they do. */
+/** What of a policy applies to a request: overrides, and rows by what they do. */
 export interface Rules {
+  /** With its overrides laid over it; the policy itself if none applies. */
+  readonly policy: Policy;
+  readonly overrides: readonly PolicyOverride[];
+  readonly caps: PriceCaps;
+  /** All that apply, in order. */
+  readonly rows: readonly PolicyRow[];
   readonly filedUnder: PolicyRow | undefined;
   readonly requirements: readonly RowOf<"require">[];
   readonly exemptions: readonly RowOf<"exempt">[];
@@ -24,10 +38,16 @@ export interface Asker {
   readonly origin: Origin | undefined;
 }
 
-export function rulesFor(policy: Policy, asker: Asker): Rules {
+export function rulesFor(asSet: Policy, asker: Asker): Rules {
+  const overrides = asSet.overrides?.filter(({ when }) => applies(when, asker)) ?? [];
+  const { policy, caps } = overridden(asSet, asker.request.class, overrides);
   const rows = policy.rows.filter((row) => applies(row.when, asker));
   return {
-    filedUnder: policy.rows.find((row) => row.when.classes?.has(asker.request.class)),
+    policy,
+    overrides,
+    caps,
+    rows,
+    filedUnder: rows.find((row) => row.when.classes !== undefined),
     requirements: rows.filter((row) => row.kind === "require"),
     exemptions: rows.filter((row) => row.kind === "exempt"),
     tariffs: rows.filter((row) => row.kind === "tariff"),
@@ -63,6 +83,19 @@ function isLifted(row: RowId, pool: Pool, asker: Asker & { readonly rules: Rules
   return asker.rules.exemptions.some((each) => each.of === row && matches(each.pool, pool, asker));
 }
 
+/** The exemptions without which the pool would be out. */
+export function exemptionsOf(
+  pool: Pool,
+  asker: Asker & { readonly rules: Rules },
+): RowOf<"exempt">[] {
+  const { requirements, exemptions } = asker.rules;
+  return exemptions.filter(
+    ({ of, pool: wanted }) =>
+      matches(wanted, pool, asker) &&
+      requirements.some((row) => row.id === of && !matches(row.pool, pool, asker)),
+  );
+}
+
 /** All that are named must hold. An unknown path is neither short nor long. */
 export function matches(wanted: PoolCondition, pool: Pool, asker: Asker): boolean {
   const { region } = pool;
@@ -70,7 +103,9 @@ export function matches(wanted: PoolCondition, pool: Pool, asker: Asker): boolea
     (wanted.policyRoles?.has(region.policyRole) ?? true) &&
     (wanted.sides?.has(region.side) ?? true) &&
     (wanted.regions?.has(region.id) ?? true) &&
+    !(wanted.regionsExcept?.has(region.id) ?? false) &&
     (wanted.vendors?.has(pool.vendor) ?? true) &&
+    !(wanted.vendorsExcept?.has(pool.vendor) ?? false) &&
     (wanted.tags?.isSubsetOf(pool.tags) ?? true) &&
     (wanted.isLocal ?? isLocal(pool, asker)) === isLocal(pool, asker) &&
     (wanted.isMainland ?? region.isMainland) === region.isMainland &&

@@ -4,6 +4,7 @@ import type { Instant } from "../units.ts";
 import type { Tally } from "./decide.ts";
 import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
 import { floorOf, type Floor } from "./floor.ts";
+import { NO_CAPS } from "./overrides.ts";
 import { Prospect, type Ask } from "./prospect.ts";
 import type { Rules } from "./rules.ts";
 import type { Standing } from "./standing.ts";
@@ -169,8 +170,9 @@ function priceReason({ price }: Served): RejectReason | undefined {
 }
 
 /** A request with limits of its own looks at each pool that could be the cheapest. */
-export function hasOwnLimits({ request, objectives }: Ask): boolean {
+export function hasOwnLimits({ request, objectives, rules }: Ask): boolean {
   return (
+    rules.caps !== NO_CAPS ||
     request.excluded.size > 0 ||
     request.priceNanoMax !== undefined ||
     request.budgetNanoLeft !== undefined ||

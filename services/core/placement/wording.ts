@@ -32,7 +32,8 @@ export function aged(figure: Figure | undefined, now: Instant): string {
 
 /** What a row wants of a pool. */
 export function wanted(condition: PoolCondition): string {
-  const { policyRoles, sides, regions, vendors, tags, oneWayMsMax, oneWayMsAbove } = condition;
+  const { policyRoles, sides, regions, regionsExcept, vendors, vendorsExcept, tags } = condition;
+  const { oneWayMsMax, oneWayMsAbove } = condition;
   const parts = [
     oneWayMsMax === undefined ? "" : `one-way ≤ ${oneWayMsMax} ms`,
     oneWayMsAbove === undefined ? "" : `one-way > ${oneWayMsAbove} ms`,
@@ -43,7 +44,9 @@ export function wanted(condition: PoolCondition): string {
     oneOf("role", policyRoles),
     oneOf("side", sides),
     oneOf("region", regions),
+    oneOf("region other than", regionsExcept),
     oneOf("vendor", vendors),
+    oneOf("vendor other than", vendorsExcept),
     tags === undefined ? "" : `tags ${[...tags].join(" and ")}`,
     condition.pueAbove === undefined ? "" : `PUE > ${condition.pueAbove}`,
     condition.routeFactorAbove === undefined
