@@ -8,11 +8,19 @@ import { entries, keys } from "../core/table.ts";
 import type { Decision } from "../core/placement/decide.ts";
 import type { Instant, LeaseId, PoolId } from "../core/units.ts";
 
-type Result = "placed" | "no_eligible_pool" | "unsatisfiable" | "shed" | "stale_state" | "deadline";
+type Result =
+  | "placed"
+  | "no_eligible_pool"
+  | "budget_exhausted"
+  | "unsatisfiable"
+  | "shed"
+  | "stale_state"
+  | "deadline";
 
 /** What waiting does not help is unsatisfiable, whatever the reason. */
 const resultOf: Readonly<Record<UnplaceableReason, Result>> = {
   "no-eligible-pool": "no_eligible_pool",
+  "budget-exhausted": "budget_exhausted",
   unsatisfiable: "unsatisfiable",
   "model-not-found": "unsatisfiable",
   "context-too-long": "unsatisfiable",
@@ -48,6 +56,7 @@ export class ControlMetrics {
   readonly #decisions: Readonly<Record<Result, Record<Criticality, number>>> = {
     placed: zeros(criticalities),
     no_eligible_pool: zeros(criticalities),
+    budget_exhausted: zeros(criticalities),
     unsatisfiable: zeros(criticalities),
     shed: zeros(criticalities),
     stale_state: zeros(criticalities),

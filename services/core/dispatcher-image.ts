@@ -1,3 +1,4 @@
+import type { BudgetsImage } from "./budgets.ts";
 import type { EjectionsImage } from "./ejection.ts";
 import type { GrantImage } from "./grants.ts";
 import type { MovesImage } from "./in-flight.ts";
@@ -33,4 +34,5 @@ export interface DispatcherImage {
   readonly lengths: OutputLengthsImage;
   readonly prices: PricesImage;
   readonly pricesUntil: Instant;
+  readonly budgets: BudgetsImage;
 }

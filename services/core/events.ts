@@ -1,3 +1,5 @@
+import type { AccountImage } from "./budgets.ts";
+import type { PlacementDigest } from "./elsewhere.ts";
 import type { AttemptOutcome, Lease } from "./lease.ts";
 import type { Decision } from "./placement/decide.ts";
 import type { Policy } from "./placement/policy.ts";
@@ -34,6 +36,9 @@ export type Event = { readonly at: Instant } & (
       readonly fence: number;
       readonly outcome: AttemptOutcome | undefined;
     }
+  | { readonly kind: "placements-elsewhere"; readonly digest: PlacementDigest }
+  /** At the start, from the replica that was here before. */
+  | { readonly kind: "budgets-inherited"; readonly accounts: readonly AccountImage[] }
   | { readonly kind: "time-passed" }
 );
 

@@ -28,6 +28,8 @@ export interface Placement {
   readonly ttlMs: number;
   readonly pool: PoolId;
   readonly vendor: VendorId;
+  /** Where an alias stands for several models. Undefined: the one that was asked for. */
+  readonly model?: ModelId | undefined;
   readonly engineModelName: string;
   readonly priceBook: BookId;
   readonly priceVersion: number;
@@ -41,7 +43,10 @@ export interface Placement {
 }
 
 export type UnplaceableReason =
-  "no-eligible-pool" | "unsatisfiable" | "model-not-found" | "context-too-long";
+  | "no-eligible-pool"
+  | "budget-exhausted"
+  | "unsatisfiable"
+  | "model-not-found" | "context-too-long";
 
 export type PlaceOutcome =
   | { readonly kind: "placed"; readonly placement: Placement }

@@ -3,8 +3,10 @@ import type { Candidate, Decision, Rejection } from "../core/placement/decide.ts
 import { inputsOf, poolsByFilter, ranked, type Input } from "../core/placement/explain.ts";
 import type { PolicyRow } from "../core/placement/policy.ts";
 import type { Instant } from "../core/units.ts";
+import { fromBudgetStanding } from "./budget.ts";
 import { fromMap } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/placement_pb.js";
+import { fromPassedOver } from "./model-choice.ts";
 import { serviceClassWords, unplaceableReasonWords } from "./placement.ts";
 import { figureSources, toAgeMs } from "./pool.ts";
 
@@ -41,6 +43,10 @@ export function fromDecision(
     inputTokens: request.inputTokens,
     outputTokensExpected: expected?.expected.outputTokens ?? request.outputTokensExpected ?? 0,
     ageMs: ageOf(decision.decidedAt, now),
+    classSource: request.classSource ?? "",
+    modelAlias: request.alias ?? "",
+    passedOverModels: request.passedOver?.map(fromPassedOver) ?? [],
+    budgets: request.budgets?.standings.map((each) => fromBudgetStanding(each, undefined)) ?? [],
     ...(decision.kind === "unplaceable"
       ? { unplaceableReason: unplaceableReasonWords.fromWord(decision.reason) }
       : {}),

@@ -242,6 +242,7 @@ export type Reason = keyof typeof outcomes;
 /** The reason of each answer that is no placement. */
 export const reasonOfUnplaceable: Readonly<Record<UnplaceableReason, Reason>> = {
   "no-eligible-pool": "NO_ELIGIBLE_POOL",
+  "budget-exhausted": "QUOTA_EXHAUSTED",
   unsatisfiable: "UNSATISFIABLE",
   "model-not-found": "MODEL_NOT_FOUND",
   "context-too-long": "CONTEXT_TOO_LONG",

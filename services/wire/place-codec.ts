@@ -12,6 +12,7 @@ import type {
   TenantId,
   VendorId,
 } from "../core/units.ts";
+import { readChoice, withChoice } from "./model-choice.ts";
 import { unplaceableReasonWords } from "./placement.ts";
 import { TooUnusual, type BytesReader, type BytesWriter } from "./protobuf-bytes.ts";
 
@@ -38,6 +39,7 @@ const limits = {
   inputTokens: 100_000_000,
   mlpsLevel: 5,
   hashes: 4_096,
+  sourceBytes: 160,
   uint32: 2 ** 32 - 1,
 } as const;
 
@@ -83,6 +85,8 @@ interface Draft {
   deadlineMs: number | undefined;
   priceNanoMax: number | undefined;
   budgetNanoLeft: number | undefined;
+  classSource: string | undefined;
+  alias: string | undefined;
 }
 
 const hashBytesEach = 8;
@@ -106,11 +110,14 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
     deadlineMs: undefined,
     priceNanoMax: undefined,
     budgetNanoLeft: undefined,
+    classSource: undefined,
+    alias: undefined,
   };
   let regions: Set<RegionId> | undefined;
   let vendorsAllowed: Set<VendorId> | undefined;
   let vendorsDenied: Set<VendorId> | undefined;
   let excluded: Set<PoolId> | undefined;
+  let choices: PlacementRequest["choices"];
   let hashBytes = 0;
   for (let next = reader.tag(); next !== 0; next = reader.tag()) {
     switch (next) {
@@ -128,6 +135,9 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
         break;
       case tag(20, text):
         hashBytes = within(hashBytes + reader.skip(next), limits.hashes * hashBytesEach);
+        break;
+      case tag(23, text):
+        choices = withChoice(choices, reader.inside(readChoice));
         break;
       default:
         readField(draft, next, reader);
@@ -155,6 +165,9 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
     deadlineMs: draft.deadlineMs,
     priceNanoMax: draft.priceNanoMax,
     budgetNanoLeft: draft.budgetNanoLeft,
+    classSource: draft.classSource,
+    alias: draft.alias,
+    choices,
   };
 }
 
@@ -209,8 +222,14 @@ function readField(into: Draft, next: number, reader: BytesReader): void {
     case tag(19, number):
       draft.budgetNanoLeft = reader.uint();
       break;
+    case tag(21, text):
+      draft.classSource = reader.text(limits.sourceBytes);
+      break;
+    case tag(22, text):
+      draft.alias = reader.text(limits.idBytes);
+      break;
     default:
-      if (next >> 3 > 20) reader.skip(next);
+      if (next >> 3 > 23) reader.skip(next);
       else unusual();
   }
 }
@@ -340,6 +359,7 @@ function writePlacement(writer: BytesWriter, placement: Placement): void {
   writer.uint(10, placement.policyRevision);
   writer.double(11, placement.joulesExpected);
   writer.double(12, placement.gramsCo2Expected);
+  writer.text(13, placement.model ?? "");
 }
 
 /** A lease as its holder gets it. */

@@ -22,6 +22,7 @@ import type {
 } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
 import { fromMap, required, toMap, words } from "./field.ts";
+import { fromDerived, toDerived } from "./model-choice.ts";
 import * as gen from "./gen/tokengrid/v1/placement_pb.js";
 import { DataClass } from "./gen/tokengrid/v1/pool_pb.js";
 import { dataClasses } from "./pool.ts";
@@ -53,6 +54,7 @@ export const attemptResultWords = words<AttemptResult, gen.AttemptResult>({
 
 export const unplaceableReasonWords = words<UnplaceableReason, gen.UnplaceableReason>({
   "no-eligible-pool": gen.UnplaceableReason.NO_ELIGIBLE_POOL,
+  "budget-exhausted": gen.UnplaceableReason.BUDGET_EXHAUSTED,
   unsatisfiable: gen.UnplaceableReason.UNSATISFIABLE,
   "model-not-found": gen.UnplaceableReason.MODEL_NOT_FOUND,
   "context-too-long": gen.UnplaceableReason.CONTEXT_TOO_LONG,
@@ -90,6 +92,7 @@ export function toPlacementRequest(
     deadlineMs: message.deadlineMs,
     priceNanoMax: toEstimate(message.priceNanoMax),
     budgetNanoLeft: toEstimate(message.budgetNanoLeft),
+    ...toDerived(message),
   };
 }
 
@@ -109,6 +112,7 @@ export function fromPlacementRequest(request: PlacementRequest): gen.PlaceReques
     vendorIdsDenied: [...request.vendorsDenied],
     poolIdsExcluded: [...request.excluded],
     inputTokens: request.inputTokens,
+    ...fromDerived(request),
     ...known({
       outputTokensExpected: request.outputTokensExpected,
       outputTokensMax: request.outputTokensMax,
@@ -182,6 +186,7 @@ function toPlacement(message: gen.Placement): Placement {
     ttlMs: lease.ttlMs,
     pool: required("pool_id", lease.poolId) as PoolId,
     vendor: required("vendor_id", message.vendorId) as VendorId,
+    ...(message.modelId !== "" && { model: message.modelId as ModelId }),
     engineModelName: message.engineModelName,
     priceBook: message.priceBookId as BookId,
     priceVersion: Number(message.priceVersion),
@@ -214,6 +219,7 @@ function fromPlacement(placement: Placement): gen.Placement {
     policyRevision: BigInt(placement.policyRevision),
     joulesExpected: placement.joulesExpected,
     gramsCo2Expected: placement.gramsCo2Expected,
+    modelId: placement.model ?? "",
   });
 }
 

@@ -228,6 +228,7 @@ function costNanoOf(at: Prospect, ask: Ask): number {
     wholeNano(terms.carbon(at, ask)) +
     wholeNano(terms.latency(at, ask)) +
     wholeNano(terms.congestion(at, ask)) +
+    wholeNano(terms.budget(at, ask)) +
     wholeNano(terms.preference(at, ask))
   );
 }

@@ -144,14 +144,15 @@ export function candidateOf(at: Prospect, ask: Ask): Candidate {
   const carbon = wholeNano(terms.carbon(at, ask));
   const latency = wholeNano(terms.latency(at, ask));
   const congestion = wholeNano(terms.congestion(at, ask));
+  const budget = wholeNano(terms.budget(at, ask));
   const preference = wholeNano(terms.preference(at, ask));
   const { pool, rates } = at;
   const tokens = ask.inputTokens + ask.outputTokens;
   const warnings = ask.rules.warnings.filter((row) => matches(row.pool, pool, ask));
   return {
     pool: pool.id,
-    terms: { price, energy, carbon, latency, congestion, preference },
-    costNano: price + energy + carbon + latency + congestion + preference,
+    terms: { price, energy, carbon, latency, congestion, budget, preference },
+    costNano: price + energy + carbon + latency + congestion + budget + preference,
     expected: { ...at.expected(ask) },
     tariffs: partsOf(rates, tokens),
     warnings: warnings.map((row) => row.id),
@@ -201,5 +202,9 @@ function reasonOf(rejections: readonly Rejection[]): UnplaceableReason {
   const serving = rejections.filter(({ reason }) => reason !== "model-not-served");
   if (serving.length === 0) return "model-not-found";
   if (serving.every(({ reason }) => reason === "context-too-long")) return "context-too-long";
-  return serving.every(({ isLasting }) => isLasting) ? "unsatisfiable" : "no-eligible-pool";
+  const passing = serving.filter(({ isLasting }) => !isLasting);
+  if (passing.length === 0) return "unsatisfiable";
+  return passing.every(({ reason }) => reason === "budget")
+    ? "budget-exhausted"
+    : "no-eligible-pool";
 }

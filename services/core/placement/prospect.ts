@@ -1,13 +1,15 @@
 import type { Pool, PriceEstimate, Served } from "../pool.ts";
 import type { Geography, Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
-import { Estimate, expect, type Expected } from "./expect.ts";
+import type { BudgetPrices, BudgetView } from "./budget.ts";
+import { Estimate, expect, lengthSpreadSquared, type Expected } from "./expect.ts";
 import type { Load } from "./load.ts";
 import type { Objectives, Policy } from "./policy.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor, type Rules } from "./rules.ts";
 import type { EnergyCoefficients, Standing, TimeCoefficients } from "./standing.ts";
 import { ratesAt, sumOf, type TariffRate } from "./tariffs.ts";
+import { withTrust } from "./trust-rate.ts";
 
 /** What is asked, with all that is the same for every pool. */
 export interface Ask {
@@ -20,11 +22,15 @@ export interface Ask {
   readonly geography: Geography;
   readonly origin: Origin | undefined;
   readonly rules: Rules;
+  /** At least 0 each. Undefined: no budget has a price now. */
+  readonly budgetPrices: BudgetPrices | undefined;
   readonly objectives: Objectives;
   readonly inputTokens: number;
   /** Expected, never more than the most that the engine is told. */
   readonly outputTokens: number;
   readonly outputTokensMax: number;
+  /** (Standard deviation / mean)² of how long an answer takes. */
+  readonly lengthSpreadSquared: number;
   /** Infinity: none was set. */
   readonly deadlineMs: number;
 }
@@ -62,12 +68,20 @@ export function askWith(
     geography: context.geography,
     origin,
     rules,
+    budgetPrices: pricesOf(request.budgets),
     objectives: policy.objectives[request.class],
     inputTokens: request.inputTokens,
     outputTokens,
     outputTokensMax: request.outputTokensMax ?? outputTokens,
+    lengthSpreadSquared: lengthSpreadSquared(outputTokens, request.outputTokensDeviation),
     deadlineMs: request.deadlineMs ?? Infinity,
   };
+}
+
+function pricesOf(budgets: BudgetView | undefined): BudgetPrices | undefined {
+  if (budgets === undefined) return undefined;
+  const { nanoPerNano, nanoPerJoule, nanoPerGram } = budgets.prices;
+  return nanoPerNano + nanoPerJoule + nanoPerGram > 0 ? budgets.prices : undefined;
 }
 
 /** Longer than any path on the map: one that nobody knows is not preferred. House default. */
@@ -97,7 +111,7 @@ export class Prospect {
     this.hasBrackets = (this.price?.brackets?.length ?? 0) > 0;
     const roundTrip = standing.pool.roundTripMsFrom.get(ask.request.origin);
     this.roundTripMs = roundTrip?.value ?? ROUND_TRIP_UNKNOWN_MS;
-    this.rates = ratesAt(standing, ask);
+    this.rates = withTrust(ratesAt(standing, ask), standing);
     this.preferenceNanoPerToken = sumOf(this.rates);
     this.#estimate = new Estimate(standing.engine);
   }

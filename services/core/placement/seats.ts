@@ -2,6 +2,7 @@ import type { Pool, Served } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
 import type { Tally } from "./decide.ts";
+import { isChoosy } from "./choice-rules.ts";
 import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
 import { floorOf, type Floor } from "./floor.ts";
 import { NO_CAPS } from "./overrides.ts";
@@ -176,6 +177,8 @@ export function hasOwnLimits({ request, objectives, rules }: Ask): boolean {
     request.excluded.size > 0 ||
     request.priceNanoMax !== undefined ||
     request.budgetNanoLeft !== undefined ||
+    (request.choice !== undefined && isChoosy(request.choice)) ||
+    request.budgets?.standings.some(({ isHard }) => isHard) === true ||
     objectives.gramsCo2Max !== undefined
   );
 }

@@ -5,6 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { DataClass, FigureSource } from "./pool_pb.js";
+import type { BudgetStanding } from "./budget_pb.js";
 
 /**
  * Describes the file tokengrid/v1/placement.proto.
@@ -140,6 +141,27 @@ export declare type PlaceRequest = Message<"tokengrid.v1.PlaceRequest"> & {
    * @generated from field: repeated fixed64 prefix_block_hashes = 20;
    */
   prefixBlockHashes: bigint[];
+
+  /**
+   * What the class was taken from, such as `header` or `service_tier=flex`. Empty: it was stated as it is.
+   *
+   * @generated from field: string class_source = 21;
+   */
+  classSource: string;
+
+  /**
+   * The name that was asked for, where it stands for the models of `model_choices`.
+   *
+   * @generated from field: string model_alias = 22;
+   */
+  modelAlias: string;
+
+  /**
+   * In order of preference: the first that is allowed, fits its cap and has room serves. Empty means `model_id` alone.
+   *
+   * @generated from field: repeated tokengrid.v1.ModelChoice model_choices = 23;
+   */
+  modelChoices: ModelChoice[];
 };
 
 /**
@@ -147,6 +169,50 @@ export declare type PlaceRequest = Message<"tokengrid.v1.PlaceRequest"> & {
  * Use `create(PlaceRequestSchema)` to create a new message.
  */
 export declare const PlaceRequestSchema: GenMessage<PlaceRequest>;
+
+/**
+ * A model that may stand for an alias.
+ *
+ * @generated from message tokengrid.v1.ModelChoice
+ */
+export declare type ModelChoice = Message<"tokengrid.v1.ModelChoice"> & {
+  /**
+   * @generated from field: string model_id = 1;
+   */
+  modelId: string;
+
+  /**
+   * Only pools that serve this version. Empty means any.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Most that a token may cost at the price in force, in nano-CNY. Absent means no cap.
+   *
+   * @generated from field: optional double input_nano_per_token_max = 3;
+   */
+  inputNanoPerTokenMax?: number | undefined;
+
+  /**
+   * @generated from field: optional double output_nano_per_token_max = 4;
+   */
+  outputNanoPerTokenMax?: number | undefined;
+
+  /**
+   * The key's list of models does not have it: it is never tried, and the record says so.
+   *
+   * @generated from field: bool is_forbidden = 5;
+   */
+  isForbidden: boolean;
+};
+
+/**
+ * Describes the message tokengrid.v1.ModelChoice.
+ * Use `create(ModelChoiceSchema)` to create a new message.
+ */
+export declare const ModelChoiceSchema: GenMessage<ModelChoice>;
 
 /**
  * @generated from message tokengrid.v1.PlaceResponse
@@ -253,6 +319,13 @@ export declare type Placement = Message<"tokengrid.v1.Placement"> & {
    * @generated from field: double grams_co2_expected = 12;
    */
   gramsCo2Expected: number;
+
+  /**
+   * Which of the choices serves. Empty: the model that was asked for.
+   *
+   * @generated from field: string model_id = 13;
+   */
+  modelId: string;
 };
 
 /**
@@ -940,6 +1013,34 @@ export declare type DecisionRecord = Message<"tokengrid.v1.DecisionRecord"> & {
    * @generated from field: tokengrid.v1.UnplaceableReason unplaceable_reason = 22;
    */
   unplaceableReason: UnplaceableReason;
+
+  /**
+   * What the class was taken from. Empty: it was stated as it is.
+   *
+   * @generated from field: string class_source = 23;
+   */
+  classSource: string;
+
+  /**
+   * The name that was asked for, where it stands for several models. Empty: it was the model's own.
+   *
+   * @generated from field: string model_alias = 24;
+   */
+  modelAlias: string;
+
+  /**
+   * Models that were wanted more than this one, in order.
+   *
+   * @generated from field: repeated tokengrid.v1.PassedOverModel passed_over_models = 25;
+   */
+  passedOverModels: PassedOverModel[];
+
+  /**
+   * The rolling budgets that the request is under, as they stood.
+   *
+   * @generated from field: repeated tokengrid.v1.BudgetStanding budgets = 26;
+   */
+  budgets: BudgetStanding[];
 };
 
 /**
@@ -947,6 +1048,43 @@ export declare type DecisionRecord = Message<"tokengrid.v1.DecisionRecord"> & {
  * Use `create(DecisionRecordSchema)` to create a new message.
  */
 export declare const DecisionRecordSchema: GenMessage<DecisionRecord>;
+
+/**
+ * Why a model does not serve although it was wanted more.
+ *
+ * @generated from message tokengrid.v1.PassedOverModel
+ */
+export declare type PassedOverModel = Message<"tokengrid.v1.PassedOverModel"> & {
+  /**
+   * @generated from field: string model_id = 1;
+   */
+  modelId: string;
+
+  /**
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * `not-allowed`, or the word of an `UnplaceableReason`, such as `no-eligible-pool`.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Number of its pools by the filter that rejected them.
+   *
+   * @generated from field: map<string, uint32> pools_by_filter = 4;
+   */
+  poolsByFilter: { [key: string]: number };
+};
+
+/**
+ * Describes the message tokengrid.v1.PassedOverModel.
+ * Use `create(PassedOverModelSchema)` to create a new message.
+ */
+export declare const PassedOverModelSchema: GenMessage<PassedOverModel>;
 
 /**
  * @generated from message tokengrid.v1.PolicyRow
@@ -1050,7 +1188,7 @@ export declare type Candidate = Message<"tokengrid.v1.Candidate"> & {
   costNano: bigint;
 
   /**
-   * In nano-CNY by term: price, energy, carbon, latency, congestion, preference.
+   * In nano-CNY by term: price, energy, carbon, latency, congestion, budget, preference.
    *
    * @generated from field: map<string, int64> nano_by_term = 5;
    */
@@ -1399,6 +1537,13 @@ export enum UnplaceableReason {
    * @generated from enum value: UNPLACEABLE_REASON_CONTEXT_TOO_LONG = 4;
    */
   CONTEXT_TOO_LONG = 4,
+
+  /**
+   * A rolling budget has no room; `retry_after_ms` says when it has.
+   *
+   * @generated from enum value: UNPLACEABLE_REASON_BUDGET_EXHAUSTED = 5;
+   */
+  BUDGET_EXHAUSTED = 5,
 }
 
 /**
