@@ -1,23 +1,18 @@
 import type { Pool } from "../pool.ts";
 import type { Geography } from "../region.ts";
-import type { AttemptId, Instant, ModelId, PoolId } from "../units.ts";
 import { assert } from "../assert.ts";
+import { Chosen, Refused, type Best } from "./chosen.ts";
 import {
-  candidateOf,
   decide,
   isDrawnFirst,
   TERM_NANO_MAX,
   wholeNano,
-  type Candidate,
   type Choose,
   type Decision,
-  type Placed,
-  type Rejection,
   type Snapshot,
-  type Tally,
 } from "./decide.ts";
 import { contextTokens, reasonOfScope, refusalOf } from "./filters.ts";
-import type { Policy, PolicyOverride, PolicyRow } from "./policy.ts";
+import type { Policy } from "./policy.ts";
 import { askWith, Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor } from "./rules.ts";
@@ -28,11 +23,6 @@ import { terms } from "./terms.ts";
 
 /** Seats kept over all kinds of request: beyond it the oldest kind goes, and is made again if asked for. */
 const SEATS_MAX = 262_144;
-
-interface Best {
-  readonly at: Prospect;
-  readonly costNano: number;
-}
 
 /**
  * Makes the decisions of `decide`, sooner: it keeps what requests of a kind have in common as long as
@@ -55,8 +45,9 @@ export class Chooser {
     seats.follow(snapshot.pools, ask, (pool, place) => this.#standing(pool, place, ask));
     const seed = seedFromText(request.attempt);
     const best = cheapest(seats, ask, { end: snapshot.pools.length, seed });
-    if (best === undefined) return decide(request, snapshot, policy);
-    return new Chosen(best, { ask, snapshot, seed, tally: seats.tallyFor(ask) });
+    const how = { ask, snapshot, seed, tally: seats.tallyFor(ask) };
+    if (best !== undefined) return new Chosen(best, how);
+    return seats.hasPassingRefusal(ask) ? new Refused(how) : decide(request, snapshot, policy);
   }
 
   /** Shared by all kinds of request for the model whose energy is counted alike. */
@@ -107,81 +98,6 @@ export class Chooser {
 export function chooser(): Choose {
   const quick = new Chooser();
   return (request, snapshot, policy) => quick.choose(request, snapshot, policy);
-}
-
-/** A decision whose bills are made when they are read, from the pools as they were. */
-class Chosen implements Placed {
-  readonly kind = "placed";
-  readonly pool: PoolId;
-  readonly costNano: number;
-  readonly attempt: AttemptId;
-  readonly request: PlacementRequest;
-  readonly model: ModelId;
-  readonly decidedAt: Instant;
-  readonly seed: number;
-  readonly snapshotRevision: number;
-  readonly policyRevision: number;
-  readonly policyRow: PolicyRow | undefined;
-  readonly policyRows: readonly PolicyRow[];
-  readonly overrides: readonly PolicyOverride[];
-  readonly poolsElsewhere: number;
-  readonly #at: Prospect;
-  readonly #ask: Ask;
-  readonly #snapshot: Snapshot;
-  #chosen: Candidate | undefined;
-  #full: Decision | undefined;
-  readonly #tally: Tally | undefined;
-
-  constructor(
-    best: Best,
-    options: { ask: Ask; snapshot: Snapshot; seed: number; tally: Tally | undefined },
-  ) {
-    const { ask, snapshot, seed, tally } = options;
-    const { request, policy, rules } = ask;
-    this.pool = best.at.pool.id;
-    this.costNano = best.costNano;
-    this.attempt = request.attempt;
-    this.request = request;
-    this.model = request.model;
-    this.decidedAt = snapshot.now;
-    this.seed = seed;
-    this.snapshotRevision = snapshot.revision;
-    this.policyRevision = policy.revision;
-    this.policyRow = rules.filedUnder;
-    this.policyRows = rules.rows;
-    this.overrides = rules.overrides;
-    this.poolsElsewhere = snapshot.poolsElsewhere ?? 0;
-    this.#at = best.at;
-    this.#ask = ask;
-    this.#snapshot = snapshot;
-    this.#tally = tally;
-  }
-
-  get evaluated(): number {
-    return this.#snapshot.pools.length;
-  }
-
-  get tally(): Tally {
-    return this.#tally ?? this.#decided.tally;
-  }
-
-  get chosen(): Candidate {
-    this.#chosen ??= candidateOf(this.#at, this.#ask);
-    return this.#chosen;
-  }
-
-  get candidates(): readonly Candidate[] {
-    return this.#decided.candidates;
-  }
-
-  get rejections(): readonly Rejection[] {
-    return this.#decided.rejections;
-  }
-
-  get #decided(): Decision {
-    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policyAsSet);
-    return this.#full;
-  }
 }
 
 /** Branch and bound, to the same answer in whatever order the pools stand. */

@@ -59,6 +59,20 @@ export class Seats {
     return this.#tally;
   }
 
+  /** A pool is out only for what it is doing now: who asks again may get it. */
+  hasPassingRefusal(ask: Ask): boolean {
+    // A limit of its own may keep it out for good.
+    if (hasOwnLimits(ask)) return false;
+    const tokens = contextTokens(ask);
+    return this.#seats.some(
+      ({ at, kindReason, reason }) =>
+        kindReason === undefined &&
+        reason !== undefined &&
+        reason !== "price-cap" &&
+        tokens <= at.served.contextTokensMax,
+    );
+  }
+
   /** Makes the seats again whose pools have changed or whose time is over. */
   follow(
     pools: readonly Pool[],
