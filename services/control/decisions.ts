@@ -16,6 +16,8 @@ export const decisionLimits = {
   perSecondMax: 1_000,
 } as const;
 
+export type DecisionLimits = Readonly<Record<keyof typeof decisionLimits, number>>;
+
 /** How often the bounds are looked at: taking one off the front moves all the others. */
 const notesPerForgetting = 256;
 
@@ -35,7 +37,7 @@ interface Kept {
 
 /** The newest decisions in memory, to be explained and watched. All of them are in the journal. */
 export class Decisions {
-  readonly #limits: Readonly<Record<keyof typeof decisionLimits, number>>;
+  readonly #limits: DecisionLimits;
   /** In order. */
   #kept: Kept[] = [];
   #count = 0;
@@ -44,7 +46,7 @@ export class Decisions {
   #leftInWindow = 0;
   readonly #byRequest = new Map<string, Decision[]>();
 
-  constructor(limits: Partial<Record<keyof typeof decisionLimits, number>> = {}) {
+  constructor(limits: Partial<DecisionLimits> = {}) {
     this.#limits = { ...decisionLimits, ...limits };
   }
 

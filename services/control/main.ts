@@ -10,7 +10,7 @@ import type { Instant, ReplicaId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import type { HotMethod } from "../io/grpc-hot.ts";
 import { openIdentities, type Identify } from "../io/grpc-identity.ts";
-import { openJournalFile, type JournalFile } from "../io/journal-file.ts";
+import { openJournalFile, type JournalFile, type JournalLimits } from "../io/journal-file.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { defaultPolicyYaml, parsePolicy } from "../io/policy-file.ts";
@@ -20,9 +20,8 @@ import type { Registry } from "../io/registry.ts";
 import { serveRpc } from "../io/rpc-server.ts";
 import type { ControlConfig } from "./config.ts";
 import { serveConsole } from "./console.ts";
-import { Decisions } from "./decisions.ts";
+import { Decisions, type DecisionLimits } from "./decisions.ts";
 import { Drains } from "./drain.ts";
-import { Definitions, type Image } from "./image.ts";
 import { loop, type Step } from "./loop.ts";
 import { ControlMetrics } from "./metrics.ts";
 import { openPoolGauges } from "./pool-gauges.ts";
@@ -35,6 +34,8 @@ import { inheritedUntil, markNoLeases, shareOfOnlyReplica } from "./shares.ts";
 export { configSchema } from "./config.ts";
 
 const tickMsDefault = 1_000;
+const minuteMs = 60_000;
+const dayMs = 24 * 60 * minuteMs;
 
 export interface Control {
   /** Pool, placement and policy services. */
@@ -56,6 +57,8 @@ export interface ControlOptions {
   readonly clock: Clock;
   readonly replica: ReplicaId;
   readonly journalFolder: string;
+  readonly journalLimits?: Partial<JournalLimits>;
+  readonly decisionLimits?: Partial<DecisionLimits>;
   /**
    * Gateways live on when this process dies, so after a crash nothing is granted for one lease: what they hold is not
    * known. False, the default, for a process that is all there is.
@@ -106,19 +109,16 @@ interface Machine {
 async function openMachine(options: ControlOptions, policy: Policy): Promise<Machine> {
   const { replica, geography, clock, journalFolder, log } = options;
   const dispatcher = new Dispatcher(replica, policy);
-  const definitions = new Definitions();
-  const image = (): Image => ({
-    replica,
-    policy: dispatcher.policy,
-    isExact: definitions.isEmpty,
-    events: definitions.events,
+  const journal = await openJournalFile({
+    folder: journalFolder,
+    image: () => dispatcher.image(),
+    log,
+    limits: options.journalLimits ?? {},
   });
-  const journal = await openJournalFile({ folder: journalFolder, image, log });
-  const decisions = new Decisions();
+  const decisions = new Decisions(options.decisionLimits);
   const metrics = new ControlMetrics(options.metrics);
   const note = (event: Event): void => {
     journal.note(event);
-    definitions.note(event);
     if (event.kind !== "pool-registered") return;
     metrics.addPool(event.registration.id, event.registration.region);
   };
@@ -126,7 +126,8 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
     metrics.count(effect, event);
     if (effect.kind === "answer") decisions.note(effect.decision, dispatcher.pools.length);
   };
-  const step = fatal(loop({ dispatcher, journal: { note }, perform }), log);
+  const given = (effects: readonly Effect[]): void => journal.given(effects);
+  const step = fatal(loop({ dispatcher, journal: { note, given }, perform }), log);
   openPoolGauges({ registry: options.metrics, dispatcher, geography, now: () => clock.now() });
   step({ kind: "geography-set", at: clock.now(), geography });
   return { dispatcher, step, journal, decisions, metrics };
@@ -252,6 +253,15 @@ export async function start(config: ControlConfig, signal: AbortSignal): Promise
     clock: systemClock,
     replica: config.replica as ReplicaId,
     journalFolder: config.journalFolder,
+    journalLimits: {
+      keptBytesMax: config.journal.bytesMax,
+      keptMsMax: config.journal.daysMax * dayMs,
+    },
+    decisionLimits: {
+      decisionsMax: config.decisions.countMax,
+      ageMsMax: config.decisions.minutesMax * minuteMs,
+      perSecondMax: config.decisions.perSecondMax,
+    },
     mayLeasesOutliveUs: true,
     signal,
   });

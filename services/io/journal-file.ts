@@ -1,9 +1,13 @@
-import type { Event } from "../core/events.ts";
-import { eventToText, fromText, toText } from "./journal-text.ts";
+import { stat } from "node:fs/promises";
+import { effectsText } from "../core/effect-text.ts";
+import type { Effect, Event } from "../core/events.ts";
+import type { Instant } from "../core/units.ts";
+import { imageLines } from "./journal-image.ts";
+import { readJournal } from "./journal-reader.ts";
+import { lineOf } from "./journal-text.ts";
 import type { Journal, JournalRecord } from "./journal.ts";
 import type { Log } from "./log.ts";
-import { openSegments, type Segments } from "./segments.ts";
-import type { Position } from "./segment-records.ts";
+import { openSegments, segmentPath, type Segments } from "./segments.ts";
 
 /** Bounds of the journal. */
 export const journalLimits = {
@@ -11,15 +15,25 @@ export const journalLimits = {
   bufferedEventsMax: 16_384,
   /** Events of one record, so that encoding never holds up the work for long. */
   batchEventsMax: 512,
+  /** Of an image, written at once: the rest follows behind the work. */
+  batchImageBytesMax: 256 * 1024,
   flushMs: 10,
   segmentBytesMax: 16 * 1024 * 1024,
-  /** An image is written after so many bytes of events. */
+  /** An image is written after so many bytes of events, and no sooner than after so many times its own. */
   imageEveryBytes: 8 * 1024 * 1024,
-  /** Older events are deleted, from image to image. */
+  imageEveryTimesItsBytes: 8,
+  /** And after so long, so that a quiet journal need not be read from far back. */
+  imageEveryMs: 15 * 60_000,
+  /** The oldest files go beyond it. */
   keptBytesMax: 512 * 1024 * 1024,
+  /** A file goes when all in it is older. */
+  keptMsMax: 30 * 24 * 3_600_000,
 } as const;
 
+export type JournalLimits = Readonly<Record<keyof typeof journalLimits, number>>;
+
 export interface JournalFile extends Journal {
+  readonly folder: string;
   /** Events that were not written, since the journal was opened. */
   readonly dropped: number;
   close(): Promise<void>;
@@ -27,10 +41,10 @@ export interface JournalFile extends Journal {
 
 export interface JournalFileOptions {
   readonly folder: string;
-  /** The whole state now. Called between two events, when an image is due. */
+  /** The whole state now, as values. Called between two events, when an image is due. */
   readonly image: () => unknown;
   readonly log: Log;
-  readonly limits?: Partial<Record<keyof typeof journalLimits, number>>;
+  readonly limits?: Partial<JournalLimits>;
 }
 
 /** A journal in files of records. It begins with an image, so that each run of the program replays by itself. */
@@ -39,7 +53,7 @@ export async function openJournalFile(options: JournalFileOptions): Promise<Jour
   const limits = { ...journalLimits, ...options.limits };
   const segments = await openSegments({
     folder,
-    segmentBytesMax: limits.segmentBytesMax,
+    segmentBytesMax: Math.min(limits.segmentBytesMax, limits.keptBytesMax / 4),
     onDamage: (damage) => log.error({ folder, ...damage }, "the journal is damaged"),
   });
   return new SegmentedJournal(segments, options, limits);
@@ -48,27 +62,32 @@ export async function openJournalFile(options: JournalFileOptions): Promise<Jour
 class SegmentedJournal implements JournalFile {
   readonly #segments: Segments;
   readonly #options: JournalFileOptions;
-  readonly #limits: Readonly<Record<keyof typeof journalLimits, number>>;
-  /** Noted and not yet encoded. */
+  readonly #limits: JournalLimits;
+  /** Noted and not yet encoded, and what was given for each. */
   #events: Event[] = [];
+  #given: (readonly Effect[])[] = [];
+  /** What is left of an image that is being written; the events come behind it. */
+  #image: Generator<string> | undefined;
   /** Encoded and not yet on disk, newest last. */
   #writing: Promise<void> = Promise.resolve();
   #batchesWaiting = 0;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
   #droppedUntold = 0;
+  /** Behind a gap nothing makes sense before the next image. */
+  #isBehindGap = false;
   #bytesSinceImage = Infinity;
-  /** Where the images are that are still kept, oldest first. */
-  readonly #images: Position[] = [];
+  #imageBytes = 0;
+  #imageAt: Instant = -Infinity;
 
-  constructor(
-    segments: Segments,
-    options: JournalFileOptions,
-    limits: Readonly<Record<keyof typeof journalLimits, number>>,
-  ) {
+  constructor(segments: Segments, options: JournalFileOptions, limits: JournalLimits) {
     this.#segments = segments;
     this.#options = options;
     this.#limits = limits;
+  }
+
+  get folder(): string {
+    return this.#options.folder;
   }
 
   get dropped(): number {
@@ -76,9 +95,8 @@ class SegmentedJournal implements JournalFile {
   }
 
   note(event: Event): void {
-    if (this.#isImageDue) this.#writeImage();
-    // Behind a gap nothing makes sense before the next image.
-    if (this.#droppedUntold > 0 || this.#events.length >= this.#limits.bufferedEventsMax) {
+    if (this.#isImageDue(event.at)) this.#beginImage(event.at);
+    if (this.#isBehindGap || this.#events.length >= this.#limits.bufferedEventsMax) {
       this.#drop(1);
       return;
     }
@@ -86,9 +104,12 @@ class SegmentedJournal implements JournalFile {
     this.#timer ??= setTimeout(() => this.#encode(), this.#limits.flushMs);
   }
 
+  given(effects: readonly Effect[]): void {
+    if (this.#given.length < this.#events.length) this.#given.push(effects);
+  }
+
   async flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    while (this.#events.length > 0) this.#encode();
+    while (this.#events.length > 0 || this.#image !== undefined) this.#encode();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.#writing;
@@ -96,56 +117,93 @@ class SegmentedJournal implements JournalFile {
 
   async *read(): AsyncGenerator<JournalRecord> {
     await this.flush();
-    for await (const { bytes } of this.#segments.read()) {
-      for (const line of bytes.toString("utf8").split("\n")) yield fromText(line);
-    }
+    yield* readJournal(this.folder);
   }
 
   async close(): Promise<void> {
     await this.flush();
-    if (this.#droppedUntold > 0) this.#write(this.#gap(), 0, false);
+    if (this.#isBehindGap) this.#write([this.#gap()], 0);
     await this.#writing;
     await this.#segments.close();
   }
 
   /** After a gap as soon as the disk keeps up again; else when enough was written since the last. */
-  get #isImageDue(): boolean {
-    if (this.#events.length > 0) return false;
-    const isBehind = this.#droppedUntold > 0 && this.#batchesWaiting === 0;
-    return isBehind || this.#bytesSinceImage >= this.#limits.imageEveryBytes;
+  #isImageDue(now: Instant): boolean {
+    if (this.#events.length > 0 || this.#image !== undefined) return false;
+    if (this.#isBehindGap) return this.#batchesWaiting === 0;
+    const { imageEveryBytes, imageEveryTimesItsBytes, imageEveryMs } = this.#limits;
+    const bytes = Math.max(imageEveryBytes, imageEveryTimesItsBytes * this.#imageBytes);
+    return this.#bytesSinceImage >= bytes || now - this.#imageAt >= imageEveryMs;
   }
 
-  #writeImage(): void {
+  #beginImage(now: Instant): void {
+    if (this.#isBehindGap) this.#write([this.#gap()], 0);
     this.#bytesSinceImage = 0;
-    const image = toText({ kind: "image", image: this.#options.image() });
-    this.#write([...this.#gap(), image], 0, true);
+    this.#imageBytes = 0;
+    this.#imageAt = now;
+    this.#image = imageLines(this.#options.image());
+    this.#timer ??= setTimeout(() => this.#encode(), 0);
   }
 
   #encode(): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
-    const events = this.#events.splice(0, this.#limits.batchEventsMax);
-    if (events.length === 0) return;
-    this.#write(events.map(eventToText), events.length, false);
-    if (this.#events.length > 0) this.#timer = setTimeout(() => this.#encode(), 0);
+    if (this.#image === undefined) this.#encodeEvents();
+    else this.#encodeImage(this.#image);
+    if (this.#events.length > 0 || this.#image !== undefined) {
+      this.#timer = setTimeout(() => this.#encode(), 0);
+    }
   }
 
-  #gap(): string[] {
-    if (this.#droppedUntold === 0) return [];
+  #encodeImage(image: Generator<string>): void {
+    const lines: string[] = [];
+    let characters = 0;
+    while (characters < this.#limits.batchImageBytesMax) {
+      const { value, done } = image.next();
+      if (done === true) {
+        this.#image = undefined;
+        this.#forgetLater();
+        break;
+      }
+      lines.push(value);
+      characters += value.length;
+    }
+    if (lines.length > 0) this.#imageBytes += this.#write(lines, 0);
+  }
+
+  #encodeEvents(): void {
+    const events = this.#events.splice(0, this.#limits.batchEventsMax);
+    const given = this.#given.splice(0, events.length);
+    if (events.length === 0) return;
+    this.#bytesSinceImage += this.#write(
+      events.map((event, index) => {
+        const effects = given[index];
+        return lineOf({
+          kind: "event",
+          event,
+          given: effects === undefined ? undefined : effectsText(effects),
+        });
+      }),
+      events.length,
+    );
+  }
+
+  #gap(): string {
     const dropped = this.#droppedUntold;
     this.#droppedUntold = 0;
-    return [toText({ kind: "gap", dropped })];
+    this.#isBehindGap = false;
+    return lineOf({ kind: "gap", dropped });
   }
 
-  #write(lines: readonly string[], events: number, isImage: boolean): void {
+  /** Returns the bytes of the lines. */
+  #write(lines: readonly string[], events: number): number {
     const bytes = Buffer.from(lines.join("\n"));
-    this.#bytesSinceImage += bytes.length;
     this.#batchesWaiting += 1;
     const before = this.#writing;
     const appended = this.#segments.append(bytes);
     const done = async (): Promise<void> => {
       try {
-        const position = await appended;
-        if (isImage) await this.#forget(position);
+        await appended;
       } catch (error) {
         this.#options.log.error({ error }, "the journal cannot be written");
         this.#drop(events);
@@ -154,20 +212,36 @@ class SegmentedJournal implements JournalFile {
       await before;
     };
     this.#writing = done();
+    return bytes.length;
   }
 
+  /** None: what is lost is a part of an image. */
   #drop(events: number): void {
+    this.#isBehindGap = true;
     this.#dropped += events;
     this.#droppedUntold += events;
   }
 
-  /** Keeps whole stretches from image to image, as many as fit. */
-  async #forget(image: Position): Promise<void> {
-    this.#images.push(image);
-    const oldest = this.#segments.end - this.#limits.keptBytesMax;
-    while (this.#images.length > 1 && (this.#images[1] ?? Infinity) <= oldest) this.#images.shift();
-    const [first] = this.#images;
-    const isOver = this.#segments.bytes > this.#limits.keptBytesMax;
-    if (first !== undefined && isOver) await this.#segments.trimBefore(first);
+  #forgetLater(): void {
+    const before = this.#writing;
+    const done = async (): Promise<void> => {
+      await before;
+      try {
+        await this.#forget();
+      } catch (error) {
+        this.#options.log.error({ error }, "old files of the journal cannot be deleted");
+      }
+    };
+    this.#writing = done();
+  }
+
+  /** From the oldest on, as long as there is too much or all in a file is too old. Never the one that is written to. */
+  async #forget(): Promise<void> {
+    const oldestMs = Date.now() - this.#limits.keptMsMax;
+    for (const { base, size } of this.#segments.files.slice(0, -1)) {
+      const isOver = this.#segments.bytes > this.#limits.keptBytesMax;
+      if (!isOver && (await stat(segmentPath(this.folder, base))).mtimeMs >= oldestMs) return;
+      await this.#segments.trimBefore(base + size);
+    }
   }
 }

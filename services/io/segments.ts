@@ -37,7 +37,8 @@ export interface SegmentsOptions {
   readonly onDamage?: (damage: Damage) => void;
 }
 
-interface Segment {
+export interface Segment {
+  /** Of its first byte. */
   readonly base: Position;
   size: number;
 }
@@ -72,6 +73,11 @@ export class Segments {
   /** On disk, in bytes. */
   get bytes(): number {
     return this.#segments.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** The files, oldest first. The last one is written to. */
+  get files(): readonly Readonly<Segment>[] {
+    return this.#segments.slice();
   }
 
   /** Where the next record will begin. */
@@ -110,7 +116,7 @@ export class Segments {
     for (const { base, size } of this.#segments.slice()) {
       if (base + size <= from || base >= until) continue;
       yield* readSegment({
-        path: pathOf(this.#options.folder, base),
+        path: segmentPath(this.#options.folder, base),
         base,
         from: Math.max(from, base),
         until: Math.min(base + size, until),
@@ -125,7 +131,7 @@ export class Segments {
       const [oldest] = this.#segments;
       if (oldest === undefined || oldest.base + oldest.size > position) return;
       this.#segments.shift();
-      await unlink(pathOf(this.#options.folder, oldest.base));
+      await unlink(segmentPath(this.#options.folder, oldest.base));
     }
   }
 
@@ -260,13 +266,13 @@ export async function openSegments(given: SegmentsOptions): Promise<Segments> {
   };
   const { folder } = options;
   await mkdir(folder, { recursive: true });
-  const segments = await list(folder);
+  const segments = await listSegments(folder);
   const last = segments.at(-1);
   if (last === undefined) {
     const file = await create(folder, 0);
     return new Segments(options, [{ base: 0, size: 0 }], file);
   }
-  const file = await open(pathOf(folder, last.base), "r+");
+  const file = await open(segmentPath(folder, last.base), "r+");
   last.size = await cutTornEnd(file, last, options);
   return new Segments(options, segments, file);
 }
@@ -279,7 +285,7 @@ async function cutTornEnd(
 ): Promise<number> {
   let end = base;
   const records = readSegment({
-    path: pathOf(folder, base),
+    path: segmentPath(folder, base),
     base,
     from: base,
     until: base + size,
@@ -297,7 +303,8 @@ async function cutTornEnd(
   return kept;
 }
 
-async function list(folder: string): Promise<Segment[]> {
+/** The files of a folder as they are now, oldest first; nothing is changed. */
+export async function listSegments(folder: string): Promise<Segment[]> {
   const names = (await readdir(folder)).filter((name) => /^\d{16}\.seg$/.test(name)).toSorted();
   return Promise.all(
     names.map(async (name) => ({
@@ -309,13 +316,13 @@ async function list(folder: string): Promise<Segment[]> {
 
 /** The name of the file is durable before a record in it is. */
 async function create(folder: string, base: Position): Promise<FileHandle> {
-  const file = await open(pathOf(folder, base), "w+");
+  const file = await open(segmentPath(folder, base), "w+");
   const directory = await open(folder, "r");
   await directory.sync();
   await directory.close();
   return file;
 }
 
-function pathOf(folder: string, base: Position): string {
+export function segmentPath(folder: string, base: Position): string {
   return join(folder, `${String(base).padStart(16, "0")}.seg`);
 }

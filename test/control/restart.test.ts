@@ -1,10 +1,8 @@
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { restore } from "../../services/control/image.ts";
-import { replay } from "../../services/control/loop.ts";
 import { defaultPolicyYaml } from "../../services/io/policy-file.ts";
-import { openJournalFile } from "../../services/io/journal-file.ts";
-import { openLog } from "../../services/io/log.ts";
+import { readJournal } from "../../services/io/journal-reader.ts";
+import { replay } from "../../services/io/journal-replay.ts";
 import { PlacementService } from "../../services/wire/gen/tokengrid/v1/placement_pb.js";
 import { PolicyService } from "../../services/wire/gen/tokengrid/v1/policy_pb.js";
 import {
@@ -90,13 +88,7 @@ test("the journal of a run gives the decisions that were given", async () => {
   const { folder } = control;
   control = await control.restart();
 
-  const journal = await openJournalFile({
-    folder: `${folder}/journal`,
-    image: () => undefined,
-    log: openLog({ role: "test", level: "silent" }),
-  });
-  const steps = await collected(replay(journal.read(), (image) => restore(image as never)));
-  await journal.close();
+  const steps = await collected(replay(readJournal(`${folder}/journal`)));
   const answers = steps.flatMap((step) =>
     step.kind === "step" ? step.effects.filter(({ kind }) => kind === "answer") : [],
   );

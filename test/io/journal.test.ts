@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -6,7 +6,9 @@ import { afterAll, expect, test } from "vitest";
 import type { Event } from "../../services/core/events.ts";
 import type { PoolId } from "../../services/core/units.ts";
 import { openJournalFile, type JournalFileOptions } from "../../services/io/journal-file.ts";
-import { eventToText, fromText, toText } from "../../services/io/journal-text.ts";
+import { imageLines, LineReader } from "../../services/io/journal-image.ts";
+import { readJournal } from "../../services/io/journal-reader.ts";
+import { fromText, lineOf } from "../../services/io/journal-text.ts";
 import type { Journal, JournalRecord } from "../../services/io/journal.ts";
 import { openLog } from "../../services/io/log.ts";
 import { collected } from "../collected.ts";
@@ -55,7 +57,10 @@ test("a journal that is opened again begins with an image behind what was there"
 test("the image is the state before the event that follows it", async () => {
   let state = 0;
   const journal = await openJournalFile(
-    options({ image: () => state, limits: { imageEveryBytes: 1 } }),
+    options({
+      image: () => state,
+      limits: { imageEveryBytes: 1, imageEveryTimesItsBytes: 0 },
+    }),
   );
   for (const at of [1, 2]) {
     journal.note(passed(at));
@@ -85,6 +90,28 @@ test("events beyond the buffer are dropped, counted, and told as a gap with a ne
     { kind: "image", image: "image" },
     { kind: "event", event: passed(5) },
   ]);
+  await journal.close();
+});
+
+test("files in which all is too old are deleted", async () => {
+  const given = options({
+    limits: { segmentBytesMax: 256, imageEveryBytes: 256, keptMsMax: 60_000 },
+  });
+  const journal = await openJournalFile(given);
+  const noteSome = async (from: number): Promise<void> => {
+    for (let at = from; at < from + 40; at++) {
+      journal.note(passed(at));
+      await journal.flush();
+    }
+  };
+  await noteSome(0);
+  const old = readdirSync(given.folder);
+  expect(old.length).toBeGreaterThan(5);
+  for (const name of old) utimesSync(join(given.folder, name), 0, 0);
+  await noteSome(40);
+  const left = readdirSync(given.folder);
+  expect(left.filter((name) => old.includes(name)).length).toBeLessThanOrEqual(1);
+  expect(left.length).toBeGreaterThan(5);
   await journal.close();
 });
 
@@ -119,12 +146,12 @@ test("journal text keeps bigints, sets, maps and numbers that JSON has no word f
   fc.assert(
     fc.property(value, (image) => {
       const record = { kind: "image", image } as const;
-      expect(withoutMinusZero(fromText(toText(record)))).toEqual(withoutMinusZero(record));
+      expect(withoutMinusZero(fromText(lineOf(record)))).toEqual(withoutMinusZero(record));
     }),
   );
 });
 
-test("a request is the same in the text that is spelt out for it", () => {
+test("a request is the same in the text of which a part is spelt out", () => {
   fc.assert(
     fc.property(request, fc.double({ min: 0, max: 2e12, noNaN: true }), (each, at) => {
       const cachedTokensAt = new Map([["a" as PoolId, 7]]);
@@ -133,9 +160,78 @@ test("a request is the same in the text that is spelt out for it", () => {
         at,
         request: { ...each, cachedTokensAt },
       } as const;
-      expect(fromText(eventToText(event))).toEqual({ kind: "event", event });
+      for (const given of [undefined, "+1 2 a"]) {
+        expect(fromText(lineOf({ kind: "event", event, given }))).toEqual({
+          kind: "event",
+          event,
+          ...(given === undefined ? {} : { given }),
+        });
+      }
     }),
   );
+});
+
+test("an image of any size is the same behind its lines, and one that is cut is none", () => {
+  const items = fc.array(fc.oneof(fc.integer(), fc.string()), { maxLength: 200 });
+  const image = fc.record({
+    version: fc.constant(1),
+    list: items,
+    part: fc.record({ list: items }),
+  });
+  fc.assert(
+    fc.property(image, fc.nat(), (each, at) => {
+      const lines = [...imageLines(each)];
+      const reader = new LineReader();
+      const records = lines.map((line) => reader.record(line));
+      expect(records.filter((record) => record !== undefined)).toEqual([
+        { kind: "image", image: each },
+      ]);
+      if (lines.length === 1) return;
+      const left = lines.toSpliced(at % lines.length, 1);
+      const cut = new LineReader();
+      expect(left.map((line) => cut.record(line)).filter(Boolean)).toEqual([]);
+    }),
+  );
+});
+
+test("what was given for an event stands beside it", async () => {
+  const journal = await openJournalFile(options());
+  journal.note(passed(1));
+  journal.given([{ kind: "refused", lease: "a" as never, reason: "lease-gone" }]);
+  journal.note(passed(2));
+  journal.given([]);
+  const given = (await recordsIn(journal)).map((record) =>
+    record.kind === "event" ? record.given : record.kind,
+  );
+  expect(given).toEqual(["image", "lease-gone", ""]);
+  await journal.close();
+});
+
+test("a flipped byte and a missing file are told with their place, and the rest is read", async () => {
+  const given = options({ limits: { segmentBytesMax: 256 } });
+  const journal = await openJournalFile(given);
+  for (let at = 0; at < 40; at++) {
+    journal.note(passed(at));
+    await journal.flush();
+  }
+  await journal.close();
+  const files = readdirSync(given.folder).toSorted();
+  const whole = await collected(readJournal(given.folder));
+  expect(files.length).toBeGreaterThan(5);
+  expect(whole.filter(({ kind }) => kind === "lost")).toEqual([]);
+
+  const flipped = join(given.folder, files[1] ?? "");
+  const bytes = readFileSync(flipped);
+  bytes[20] = (bytes[20] ?? 0) ^ 1;
+  writeFileSync(flipped, bytes);
+  rmSync(join(given.folder, files[3] ?? ""));
+  const records = await collected(readJournal(given.folder));
+  const lost = records.filter((record) => record.kind === "lost");
+  expect(lost).toMatchObject([
+    { reason: "flipped", position: Number.parseInt(files[1] ?? "", 10) },
+    { reason: "missing-segment", position: Number.parseInt(files[3] ?? "", 10) },
+  ]);
+  expect(records.at(-1)).toMatchObject({ kind: "event", event: passed(39) });
 });
 
 test("journal text that is no record is refused", () => {

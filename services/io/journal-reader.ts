@@ -1,0 +1,88 @@
+import { LineReader } from "./journal-image.ts";
+import type { JournalRecord, Lost } from "./journal.ts";
+import { readSegment } from "./segment-reader.ts";
+import type { Damage, Position } from "./segment-records.ts";
+import { listSegments, segmentPath, type Segment } from "./segments.ts";
+
+/** The lines of one write, or what is lost in their place. */
+export type JournalBatch =
+  { readonly kind: "lines"; readonly position: Position; readonly text: string } | Lost;
+
+/**
+ * The writes of a journal's folder as they are now, oldest first, from `from` on. Only reads, so that it may be done
+ * beside the one who writes. A file that is missing between two others is told; one before the first cannot be.
+ */
+export async function* readBatches(
+  folder: string,
+  from: Position = 0,
+): AsyncGenerator<JournalBatch> {
+  const files = await listSegments(folder);
+  for (const [index, file] of files.entries()) {
+    const before = files[index - 1];
+    const end = before === undefined ? file.base : before.base + before.size;
+    if (end < file.base && end >= from) yield missing(end, file.base);
+    if (file.base + file.size <= from) continue;
+    yield* batchesOf(folder, file, Math.max(from, file.base));
+  }
+}
+
+function missing(position: Position, until: Position): Lost {
+  return { kind: "lost", position, bytes: until - position, reason: "missing-segment" };
+}
+
+async function* batchesOf(
+  folder: string,
+  { base, size }: Segment,
+  from: Position,
+): AsyncGenerator<JournalBatch> {
+  const found: Damage[] = [];
+  const records = readSegment({
+    path: segmentPath(folder, base),
+    base,
+    from,
+    until: base + size,
+    onDamage: (damage) => found.push(damage),
+  });
+  for await (const { position, bytes } of records) {
+    for (const damage of found.splice(0)) yield { kind: "lost", ...damage };
+    yield { kind: "lines", position, text: bytes.toString("utf8") };
+  }
+  for (const damage of found) yield { kind: "lost", ...damage };
+}
+
+/** Turns batches to records. Behind a loss an image that had begun does not count. */
+export async function* recordsOf(
+  batches: AsyncIterable<JournalBatch>,
+): AsyncGenerator<JournalRecord> {
+  const reader = new LineReader();
+  for await (const batch of batches) {
+    if (batch.kind === "lost") {
+      reader.forgetImage();
+      yield batch;
+      continue;
+    }
+    const { position, text } = batch;
+    for (const line of text.split("\n")) yield* recordOf(reader, line, position);
+  }
+  if (reader.forgetImage()) yield { kind: "lost", position: NaN, bytes: 0, reason: "torn-image" };
+}
+
+function* recordOf(reader: LineReader, line: string, position: Position): Generator<JournalRecord> {
+  try {
+    const record = reader.record(line);
+    if (record === undefined) return;
+    // Pieces of an image come one behind the other: anything else among them ends it.
+    if (record.kind !== "image" && reader.forgetImage()) {
+      yield { kind: "lost", position, bytes: 0, reason: "torn-image" };
+    }
+    yield record;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    yield { kind: "lost", position, bytes: Buffer.byteLength(line), reason: "unreadable" };
+  }
+}
+
+/** The records of a folder. */
+export function readJournal(folder: string, from: Position = 0): AsyncGenerator<JournalRecord> {
+  return recordsOf(readBatches(folder, from));
+}
