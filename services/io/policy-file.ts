@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
 import type { Policy, PolicyOverride, PolicyRow } from "../core/placement/policy.ts";
+import { toBudgets, toClassTable } from "./budget-schema.ts";
 import {
   schemaFindings,
   syntaxMistakes,
@@ -59,7 +60,7 @@ export function parsePolicy(yaml: string, revision: number, world: PolicyWorld =
 }
 
 function toPolicy(
-  { objectives, rows, overrides, sources, ...rest }: PolicyFile,
+  { objectives, rows, overrides, budgets, classTable, sources, ...rest }: PolicyFile,
   revision: number,
 ): Policy {
   const objectivesOf = (name: keyof typeof objectives) => ({
@@ -77,6 +78,8 @@ function toPolicy(
       archival: objectivesOf("archival"),
     },
     rows: rows.map(toRow),
+    ...(budgets && { budgets: toBudgets(budgets) }),
+    ...(classTable && { classTable: toClassTable(classTable) }),
     ...(overrides && { overrides: overrides.map(toOverride) }),
     sources: Object.fromEntries(
       Object.entries(sources).map(([key, { citation, url }]) => [

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { rowReasons } from "../core/placement/policy.ts";
 import { serviceClasses } from "../core/placement/request.ts";
 import type { ModelId, RegionId, RowId, TenantId, VendorId } from "../core/units.ts";
+import { budgetsSchema, classTableSchema } from "./budget-schema.ts";
 
 /** What a policy file may say. Names of fields carry the unit; their descriptions are shown by editors. */
 
@@ -229,6 +230,8 @@ export const policySchema = z.strictObject({
     .array(overrideSchema)
     .exactOptional()
     .describe("Laid over the rest in order: of each setting, the last one that applies counts."),
+  budgets: budgetsSchema.exactOptional(),
+  classTable: classTableSchema.exactOptional(),
   sources: z
     .record(name, z.strictObject({ citation: name, url: z.url().optional() }))
     .describe("Documents that rows name by key."),
