@@ -8,16 +8,13 @@ import type { Calendar } from "../core/settlement/price-book.ts";
 import type { Instant, PoolId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
-import { parsePolicy } from "../io/policy-file.ts";
 import type { Entry, EntryKind, Registry } from "../io/registry.ts";
 import { PoolRegistrationSchema } from "../wire/gen/tokengrid/v1/pool_pb.js";
 import { PriceBookSchema } from "../wire/gen/tokengrid/v1/price_pb.js";
 import { toPoolRegistration } from "../wire/pool.ts";
 import { toPriceBook } from "../wire/price.ts";
 import type { Step } from "./loop.ts";
-
-/** The key of the one policy. */
-export const policyKey = "default";
+import { policyIn, policyKey } from "./policy-record.ts";
 
 /** What operators want of a pool, as the registry keeps it. */
 export const poolStatusSchema = z.strictObject({
@@ -27,9 +24,6 @@ export const poolStatusSchema = z.strictObject({
 });
 
 export type PoolStatusRecord = z.output<typeof poolStatusSchema>;
-
-/** The policy as the registry keeps it. */
-export const policyRecordSchema = z.object({ yaml: z.string() });
 
 export interface RegistryFeed {
   /** Resolves when the dispatcher knows the change of this revision. */
@@ -169,15 +163,14 @@ class Feed implements RegistryFeed {
   }
 
   #policySet(entry: Entry, at: Instant): readonly Event[] {
-    const { yaml } = policyRecordSchema.parse(JSON.parse(entry.value));
-    const parsed = parsePolicy(yaml, entry.revision);
+    const parsed = policyIn(entry);
     if ("policy" in parsed) {
       this.#options.onPolicy(parsed.policy);
       return [{ kind: "policy-set", at, policy: parsed.policy }];
     }
     this.#options.onPolicy(undefined);
     this.#options.log.error(
-      { mistakes: parsed.mistakes },
+      { revision: entry.revision, mistakes: parsed.mistakes },
       "the policy cannot be used, the old one stays",
     );
     return [];

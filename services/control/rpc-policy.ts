@@ -1,29 +1,21 @@
 import { createHash } from "node:crypto";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { parsePolicy } from "../io/policy-file.ts";
+import { placed } from "../io/policy-mistakes.ts";
 import type { Entry } from "../io/registry.ts";
 import { toConnectError } from "../wire/errors.ts";
 import type { PolicyService } from "../wire/gen/tokengrid/v1/policy_pb.js";
-import {
-  fromPolicyMistakes,
-  fromPolicyText,
-  type PolicyMistake,
-  type PolicyText,
-} from "../wire/policy.ts";
+import { fromPolicyMistakes, fromPolicyText, type PolicyText } from "../wire/policy.ts";
 import { requireOperator } from "./caller.ts";
-import { policyKey, policyRecordSchema } from "./registry-feed.ts";
+import { policyKey, revisionsMax, textIn, worldOf } from "./policy-record.ts";
 import type { Replica } from "./replica.ts";
 
 const historyDefault = 50;
-const historyMax = 1_000;
 
 /** The operator's rules: refused whole, or durable and in force when the call returns. */
-export function policyService({
-  registry,
-  feed,
-  metrics,
-  clock,
-}: Replica): ServiceImpl<typeof PolicyService> {
+export function policyService(replica: Replica): ServiceImpl<typeof PolicyService> {
+  const { registry, feed, metrics, clock, dispatcher } = replica;
+  const revisionInForce = (): bigint => BigInt(dispatcher.policy.revision);
   return {
     get: async ({ revision }, { values }) => {
       requireOperator(values);
@@ -34,14 +26,14 @@ export function policyService({
       if (entry === undefined) {
         throw toConnectError("NOT_FOUND", `expected a policy revision, found none of ${revision}`);
       }
-      return { policy: fromPolicyText(textOf(entry)) };
+      return { policy: fromPolicyText(textOf(entry)), revisionInForce: revisionInForce() };
     },
     set: async ({ yaml, baseRevision, author, comment }, { values }) => {
       const caller = requireOperator(values);
-      const mistakes = mistakesIn(yaml);
-      if (mistakes.length > 0) {
+      const parsed = parsePolicy(yaml, 0);
+      if ("mistakes" in parsed) {
         metrics.policyLoaded(false, clock.now());
-        const list = mistakes.map(({ path, message }) => `${path}: ${message}`).join(", ");
+        const list = parsed.mistakes.map(placed).join(", ");
         throw toConnectError("BAD_REQUEST", `the policy cannot be used: ${list}`);
       }
       const outcome = await registry.set({
@@ -61,7 +53,10 @@ export function policyService({
     },
     validate: ({ yaml }, { values }) => {
       requireOperator(values);
-      return fromPolicyMistakes(mistakesIn(yaml));
+      const parsed = parsePolicy(yaml, 0, worldOf(replica));
+      return "mistakes" in parsed
+        ? fromPolicyMistakes(parsed.mistakes)
+        : fromPolicyMistakes([], parsed.warnings);
     },
     listHistory: async ({ limit }, { values }) => {
       requireOperator(values);
@@ -70,7 +65,10 @@ export function policyService({
         policyKey,
         limit === 0 ? historyDefault : limit,
       );
-      return { policies: entries.map((entry) => fromPolicyText(textOf(entry))) };
+      return {
+        policies: entries.map((entry) => fromPolicyText(textOf(entry))),
+        revisionInForce: revisionInForce(),
+      };
     },
   };
 }
@@ -79,17 +77,13 @@ async function atRevision(
   registry: Replica["registry"],
   revision: number,
 ): Promise<Entry | undefined> {
-  const entries = await registry.history("policy", policyKey, historyMax);
+  const entries = await registry.history("policy", policyKey, revisionsMax);
   return entries.find((entry) => entry.revision === revision);
 }
 
-function mistakesIn(yaml: string): readonly PolicyMistake[] {
-  const parsed = parsePolicy(yaml, 0);
-  return "mistakes" in parsed ? parsed.mistakes : [];
-}
-
-function textOf({ revision, value, author, comment, setAtUs }: Entry): PolicyText {
-  const { yaml } = policyRecordSchema.parse(JSON.parse(value));
+function textOf(entry: Entry): PolicyText {
+  const { revision, author, comment, setAtUs } = entry;
+  const yaml = textIn(entry);
   const hash = createHash("sha256").update(yaml).digest("hex");
   return { revision, yaml, hash, author, comment, setAtUs };
 }

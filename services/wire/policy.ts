@@ -16,6 +16,9 @@ export interface PolicyText {
 export interface PolicyMistake {
   readonly path: string;
   readonly message: string;
+  /** Both from 1. */
+  readonly line: number;
+  readonly column: number;
 }
 
 export function toPolicyText(message: gen.PolicyDocument): PolicyText {
@@ -27,12 +30,16 @@ export function fromPolicyText(policy: PolicyText): gen.PolicyDocument {
   return create(gen.PolicyDocumentSchema, { ...policy, revision: BigInt(policy.revision) });
 }
 
-export function fromPolicyMistakes(mistakes: readonly PolicyMistake[]): gen.ValidateResponse {
+export function fromPolicyMistakes(
+  mistakes: readonly PolicyMistake[],
+  warnings: readonly PolicyMistake[] = [],
+): gen.ValidateResponse {
   return create(gen.ValidateResponseSchema, {
-    mistakes: mistakes.map(({ path, message }) => ({ path, message })),
+    mistakes: mistakes.map((each) => ({ ...each })),
+    warnings: warnings.map((each) => ({ ...each })),
   });
 }
 
-export function toPolicyMistakes(message: gen.ValidateResponse): PolicyMistake[] {
-  return message.mistakes.map(({ path, message: text }) => ({ path, message: text }));
+export function toPolicyMistakes(mistakes: readonly gen.PolicyMistake[]): PolicyMistake[] {
+  return mistakes.map(({ path, message, line, column }) => ({ path, message, line, column }));
 }

@@ -50,6 +50,8 @@ export interface TestControl extends Control {
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly folder: string;
+  /** All lines of the log from `error` up. */
+  logged(): string;
   /** Calls in memory, as this caller. */
   as(caller: Identity | undefined): Transport;
   /** Ends it, and opens another on the same files at the same time. */
@@ -57,17 +59,25 @@ export interface TestControl extends Control {
 }
 
 export async function openTestControl(
-  changes: { readonly folder?: string; readonly clock?: HandClock } = {},
+  changes: {
+    readonly folder?: string;
+    readonly clock?: HandClock;
+    /** Of a registry that has nothing else: the policy's record as it lies on the disk. */
+    readonly policyRecord?: string;
+  } = {},
 ): Promise<TestControl> {
   const { folder = mkdtempSync(join(tmpdir(), "tokengrid-control-")), clock = new HandClock() } =
     changes;
   const registry = await openSqliteRegistry(join(folder, "registry.sqlite"));
+  if (changes.policyRecord !== undefined) await writePolicy(registry, changes.policyRecord);
   const metrics = new Metrics();
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
   const stop = new AbortController();
   const control = await openControl({
     registry,
     geography: geography(),
-    log: openLog({ role: "test", level: "silent" }),
+    log: openLog({ role: "test", level: "error", destination }),
     metrics,
     clock,
     replica: "control-1" as ReplicaId,
@@ -86,6 +96,7 @@ export async function openTestControl(
     registry,
     metrics,
     folder,
+    logged: () => lines.join(""),
     as: (caller) => transportOf(control, caller),
     close: async () => {
       await end();
@@ -96,6 +107,17 @@ export async function openTestControl(
       return openTestControl({ folder, clock });
     },
   };
+}
+
+async function writePolicy(registry: Registry, value: string): Promise<void> {
+  await registry.set({
+    kind: "policy",
+    key: "default",
+    value,
+    baseRevision: 0,
+    author: "test",
+    comment: "",
+  });
 }
 
 function transportOf({ routes }: Control, caller: Identity | undefined): Transport {

@@ -62,7 +62,7 @@ export declare const PolicyDocumentSchema: GenMessage<PolicyDocument>;
  */
 export declare type PolicyServiceGetRequest = Message<"tokengrid.v1.PolicyServiceGetRequest"> & {
   /**
-   * 0 means the one in force.
+   * 0 means the newest.
    *
    * @generated from field: uint64 revision = 1;
    */
@@ -83,6 +83,13 @@ export declare type PolicyServiceGetResponse = Message<"tokengrid.v1.PolicyServi
    * @generated from field: tokengrid.v1.PolicyDocument policy = 1;
    */
   policy?: PolicyDocument | undefined;
+
+  /**
+   * Revision that this replica decides by: an older one where the newest cannot be used.
+   *
+   * @generated from field: uint64 revision_in_force = 2;
+   */
+  revisionInForce: bigint;
 };
 
 /**
@@ -166,6 +173,13 @@ export declare type ValidateResponse = Message<"tokengrid.v1.ValidateResponse"> 
    * @generated from field: repeated tokengrid.v1.PolicyMistake mistakes = 1;
    */
   mistakes: PolicyMistake[];
+
+  /**
+   * What is said in vain, or names what nobody here has. Only of a valid policy.
+   *
+   * @generated from field: repeated tokengrid.v1.PolicyMistake warnings = 2;
+   */
+  warnings: PolicyMistake[];
 };
 
 /**
@@ -191,6 +205,18 @@ export declare type PolicyMistake = Message<"tokengrid.v1.PolicyMistake"> & {
    * @generated from field: string message = 2;
    */
   message: string;
+
+  /**
+   * In the text, both from 1.
+   *
+   * @generated from field: uint32 line = 3;
+   */
+  line: number;
+
+  /**
+   * @generated from field: uint32 column = 4;
+   */
+  column: number;
 };
 
 /**
@@ -225,6 +251,13 @@ export declare type ListHistoryResponse = Message<"tokengrid.v1.ListHistoryRespo
    * @generated from field: repeated tokengrid.v1.PolicyDocument policies = 1;
    */
   policies: PolicyDocument[];
+
+  /**
+   * Revision that this replica decides by.
+   *
+   * @generated from field: uint64 revision_in_force = 2;
+   */
+  revisionInForce: bigint;
 };
 
 /**
