@@ -1,5 +1,5 @@
 import type { Lease, PlaceOutcome } from "../core/lease.ts";
-import type { Decision } from "../core/placement/decide.ts";
+import type { Decision, Unplaceable } from "../core/placement/decide.ts";
 import { poolsByFilter } from "../core/placement/explain.ts";
 import type { Instant, RowId } from "../core/units.ts";
 import { assert } from "../core/assert.ts";
@@ -25,6 +25,8 @@ const windowMs = 100;
 
 /** When to ask again while no pool is eligible: after the next reports. */
 const retryAfterMs = 1_000;
+/** What the field of the answer holds; a budget of months has room later. */
+const retryAfterMsMax = 2 ** 32 - 1;
 
 /** A rejection is kept in words, a pool only by reference. */
 const rejectionWeight = 8;
@@ -125,6 +127,14 @@ export class Decisions {
   }
 }
 
+/** After the next reports, or when a budget has room; 0: waiting does not help. */
+function retryAfterMsOf({ reason, rejections }: Unplaceable): number {
+  if (reason === "no-eligible-pool") return retryAfterMs;
+  if (reason !== "budget-exhausted") return 0;
+  const soonestMs = Math.min(...rejections.map(({ roomInMs = Infinity }) => roomInMs));
+  return Math.min(retryAfterMsMax, Math.max(1, Math.ceil(soonestMs)));
+}
+
 /** The answer of the core as a gateway gets it. */
 export function outcomeOf(
   decision: Decision,
@@ -136,7 +146,7 @@ export function outcomeOf(
       kind: "unplaceable",
       reason: decision.reason,
       poolsByFilter: poolsByFilter(decision),
-      retryAfterMs: decision.reason === "no-eligible-pool" ? retryAfterMs : 0,
+      retryAfterMs: retryAfterMsOf(decision),
       policyRow: decision.policyRow?.id,
     };
   }
@@ -152,6 +162,7 @@ export function outcomeOf(
       ttlMs: Math.max(0, Math.floor(lease.expiresAt - now)),
       pool: lease.pool,
       vendor: chosen.evidence.vendor,
+      ...(decision.request.choices !== undefined && { model: decision.model }),
       engineModelName: served.engineModelName,
       priceBook: served.price.book,
       priceVersion: served.price.version,

@@ -13,7 +13,6 @@ import { openIdentities, type Identify } from "../io/grpc-identity.ts";
 import { openJournalFile, type JournalFile, type JournalLimits } from "../io/journal-file.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
-import { defaultPolicyYaml, parsePolicy } from "../io/policy-file.ts";
 import { loadCalendar, loadGeography } from "../io/preset.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import type { Registry } from "../io/registry.ts";
@@ -22,10 +21,13 @@ import type { ControlConfig } from "./config.ts";
 import { serveConsole } from "./console.ts";
 import { Decisions, type DecisionLimits } from "./decisions.ts";
 import { Drains } from "./drain.ts";
+import { inheritedAccounts, keepAccounts } from "./budget-file.ts";
+import { openBudgetGauges } from "./budget-gauges.ts";
 import { loop, type Step } from "./loop.ts";
 import { ControlMetrics } from "./metrics.ts";
+import { policyInForce } from "./policy-record.ts";
 import { openPoolGauges } from "./pool-gauges.ts";
-import { openRegistryFeed, policyKey, policyRecordSchema } from "./registry-feed.ts";
+import { openRegistryFeed } from "./registry-feed.ts";
 import type { Replica } from "./replica.ts";
 import { hotMethods } from "./rpc-hot.ts";
 import { routes } from "./rpc.ts";
@@ -80,9 +82,15 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   const machine = await openMachine(options, policy);
   const replica = await openReplica(options, machine, { grantsFrom, until });
   const timer = setInterval(() => tick(replica, grantsFrom), tickMs);
+  const keeping = keepAccounts({
+    folder: options.journalFolder,
+    dispatcher: machine.dispatcher,
+    log,
+  });
   const close = async (): Promise<void> => {
     clearInterval(timer);
     stop.abort();
+    await keeping.close();
     await machine.journal.close();
     if (machine.dispatcher.leases.length === 0) await markNoLeases(options.journalFolder);
   };
@@ -128,8 +136,11 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
   };
   const given = (effects: readonly Effect[]): void => journal.given(effects);
   const step = fatal(loop({ dispatcher, journal: { note, given }, perform }), log);
+  openBudgetGauges({ registry: options.metrics, dispatcher, now: () => clock.now() });
   openPoolGauges({ registry: options.metrics, dispatcher, geography, now: () => clock.now() });
   step({ kind: "geography-set", at: clock.now(), geography });
+  const accounts = await inheritedAccounts(journalFolder, log);
+  if (accounts.length > 0) step({ kind: "budgets-inherited", at: clock.now(), accounts });
   return { dispatcher, step, journal, decisions, metrics };
 }
 
@@ -202,35 +213,6 @@ async function grantsFromOf(
   const until = await inheritedUntil(journalFolder, policy.leaseMs);
   await mkdir(journalFolder, { recursive: true });
   return mayLeasesOutliveUs ? until : 0;
-}
-
-/** The registry's policy. An empty registry gets the shipped one; one that cannot be used gives way to it. */
-async function policyInForce(registry: Registry, log: Log): Promise<Policy> {
-  const entry = (await registry.get("policy", policyKey)) ?? (await shipPolicy(registry));
-  const { yaml } = policyRecordSchema.parse(JSON.parse(entry.value));
-  const parsed = parsePolicy(yaml, entry.revision);
-  if ("policy" in parsed) return parsed.policy;
-  log.error(
-    { mistakes: parsed.mistakes },
-    "the policy cannot be used, the shipped one is in force",
-  );
-  const shipped = parsePolicy(defaultPolicyYaml(), entry.revision);
-  if ("policy" in shipped) return shipped.policy;
-  throw new Error("expected the shipped policy to be valid, found mistakes");
-}
-
-async function shipPolicy(registry: Registry) {
-  const outcome = await registry.set({
-    kind: "policy",
-    key: policyKey,
-    value: JSON.stringify({ yaml: defaultPolicyYaml() }),
-    baseRevision: 0,
-    author: "preset",
-    comment: "as shipped",
-  });
-  const entry = outcome.kind === "set" ? outcome.entry : outcome.current;
-  if (entry === undefined) throw new Error("expected a policy in the registry, found none");
-  return entry;
 }
 
 /** Calendars that are installed, by id: what a vendor names is looked up here and nowhere else. */

@@ -155,14 +155,25 @@ function refusalBy(standing: BudgetStanding, amount: number): BudgetRefusal {
   };
 }
 
-const perUnit: Readonly<Record<BudgetUnit, { readonly grains: number; readonly name: string }>> = {
-  cny: { grains: 1e9, name: "CNY" },
-  kwh: { grains: 3.6e9, name: "kWh" },
-  gco2e: { grains: 1e6, name: "gCO2e" },
+/** Smallest units in it, and what dual prices are per: nano-CNY, joules or grams. */
+const perUnit: Readonly<
+  Record<BudgetUnit, { readonly grains: number; readonly dualUnits: number; readonly name: string }>
+> = {
+  cny: { grains: 1e9, dualUnits: 1e9, name: "CNY" },
+  kwh: { grains: 3.6e9, dualUnits: 3.6e6, name: "kWh" },
+  gco2e: { grains: 1e6, dualUnits: 1, name: "gCO2e" },
 };
 
-/** In the unit that people use. */
-export function amountText(unit: BudgetUnit, amount: number): string {
-  const { grains, name } = perUnit[unit];
-  return `${Number((amount / grains).toPrecision(4))} ${name}`;
+/** In the unit that people use: CNY, kWh or gCO2e. */
+export function inUnit(unit: BudgetUnit, amount: number): number {
+  return amount / perUnit[unit].grains;
+}
+
+/** A dual price in CNY per CNY, per kWh or per gCO2e. */
+export function dualCny(unit: BudgetUnit, dualNano: number): number {
+  return (dualNano * perUnit[unit].dualUnits) / 1e9;
+}
+
+function amountText(unit: BudgetUnit, amount: number): string {
+  return `${Number(inUnit(unit, amount).toPrecision(4))} ${perUnit[unit].name}`;
 }
