@@ -25,6 +25,20 @@ export function prefillWatts(model: PowerModel): number {
   return model.accelerators * model.nominalWatts + model.hostWatts;
 }
 
+/** Draw of a loaded accelerator without a request: the middle of 80 to 110 W, general knowledge. */
+const REST_WATTS_PER_ACCELERATOR = 95;
+
+/** Draw of a replica with nothing to do, in watts of IT. */
+export function restWatts(model: PowerModel): number {
+  return model.accelerators * REST_WATTS_PER_ACCELERATOR + model.hostWatts;
+}
+
+/** What a replica draws above that while it decodes a batch; below 1, the batch is the part of the time that it does. */
+export function wattsAboveRest(model: PowerModel, batch: number): number {
+  const watts = replicaWatts(model, batch) - restWatts(model);
+  return Math.max(0, watts) * Math.min(1, batch);
+}
+
 /** Site energy / IT energy. The target of its hub stands in for a pool that has not said. */
 export function pueOf(pool: Pool): number {
   return pool.pue?.value ?? pool.region.pueTarget;

@@ -9,9 +9,11 @@ export interface Grant {
   readonly lease: Lease;
   readonly decision: Placed;
   readonly answer: Effect & { readonly kind: "answer" };
+  /** Value of time of who holds it, by the policy that granted it. */
+  readonly waitNanoPerMs: number;
 }
 
-export type GrantImage = Pick<Grant, "lease" | "decision">;
+export type GrantImage = Pick<Grant, "lease" | "decision" | "waitNanoPerMs">;
 
 /** The leases of one replica, in the order in which they were granted or renewed. */
 export class Grants {
@@ -47,12 +49,17 @@ export class Grants {
 
   /** In their order, each with what its answer and its end need. */
   image(): readonly GrantImage[] {
-    return this.all().map(({ lease, decision }) => ({ lease, decision: heldDecision(decision) }));
+    return this.all().map(({ lease, decision, waitNanoPerMs }) => ({
+      lease,
+      decision: heldDecision(decision),
+      waitNanoPerMs,
+    }));
   }
 
   restore(image: readonly GrantImage[]): void {
-    for (const { lease, decision } of image) {
-      this.hold({ lease, decision, answer: { kind: "answer", decision, lease } });
+    for (const { lease, decision, waitNanoPerMs } of image) {
+      const answer = { kind: "answer", decision, lease } as const;
+      this.hold({ lease, decision, answer, waitNanoPerMs });
     }
   }
 

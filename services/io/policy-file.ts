@@ -65,6 +65,7 @@ function toPolicy(
 ): Policy {
   const objectivesOf = (name: keyof typeof objectives) => ({
     ...objectives[name],
+    slotsUsedRatioMax: objectives[name].slotsUsedRatioMax ?? 1,
     gramsCo2Max: objectives[name].gramsCo2Max,
   });
   return {

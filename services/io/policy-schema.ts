@@ -124,6 +124,9 @@ const objectiveFields = {
   tpotMsMax: above0.describe("Mean per output token."),
   waitNanoPerMs: atLeast0.describe("Value of time of the whole answer, nano-CNY per ms."),
   missNano: atLeast0.describe("Cost of missing an objective once, nano-CNY."),
+  slotsUsedRatioMax: ratio
+    .positive()
+    .describe("Part of a pool's slots in use from which on the class takes no more; default 1."),
 };
 
 const overrideSettings = {
@@ -133,6 +136,7 @@ const overrideSettings = {
       tpotMsMax: objectiveFields.tpotMsMax.exactOptional(),
       waitNanoPerMs: objectiveFields.waitNanoPerMs.exactOptional(),
       missNano: objectiveFields.missNano.exactOptional(),
+      slotsUsedRatioMax: objectiveFields.slotsUsedRatioMax.exactOptional(),
       gramsCo2Max: above0.exactOptional().describe("Most that one request may emit."),
     })
     .exactOptional()
@@ -200,6 +204,7 @@ export const policySchema = z.strictObject({
       z.enum(serviceClasses),
       z.strictObject({
         ...objectiveFields,
+        slotsUsedRatioMax: objectiveFields.slotsUsedRatioMax.optional(),
         gramsCo2Max: above0.optional().describe("Most that one request may emit."),
       }),
     )

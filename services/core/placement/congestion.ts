@@ -1,3 +1,4 @@
+import type { Served } from "../pool.ts";
 import type { Load } from "./load.ts";
 import type { CongestionPrice } from "./policy.ts";
 
@@ -12,4 +13,14 @@ export function shadowNanoPerSlotMs(price: CongestionPrice, load: Load): number 
 /** The same for a token of KV cache. 0 while its use is not known: the slot's price still counts. */
 export function shadowNanoPerKvTokenMs(price: CongestionPrice, load: Load): number {
   return price.fullNanoPerKvTokenMs * (load.kvUsedRatio ?? 0) ** price.exponent;
+}
+
+/**
+ * What a ms of delay to everybody in one replica costs. Those of other replicas' callers that are in flight besides
+ * ours are taken to be like ours.
+ */
+export function othersNanoPerMs(served: Served, load: Load): number {
+  const { slotsLeased, waitNanoPerMsLeased, replicas } = served;
+  if (slotsLeased === 0) return 0;
+  return (waitNanoPerMsLeased * Math.max(1, load.inFlight / slotsLeased)) / replicas;
 }

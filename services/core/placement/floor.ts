@@ -27,10 +27,15 @@ export function floorOf(at: Prospect, ask: Ask): Floor {
     at.standing.shadowNanoPerSlotMs +
     energy.wattsPerRequest * nanoPerMillijoule;
   const stepMs = stepFloorMs(times);
+  const { othersNanoPerMs } = at.standing;
   const prefillNano =
-    times.msPerUncachedToken * nanoPerMs + energy.millijoulesPerUncachedToken * nanoPerMillijoule;
+    times.msPerUncachedToken * nanoPerMs +
+    times.prefillMsPerToken * othersNanoPerMs +
+    energy.millijoulesAddedPerUncachedToken * nanoPerMillijoule;
   const decodeNano =
-    stepMs * times.stretch * nanoPerMs + stepMs * energy.wattsPerSequence * nanoPerMillijoule;
+    stepMs * times.stretch * nanoPerMs +
+    times.stepMsPerSequence * othersNanoPerMs +
+    stepMs * energy.wattsAdded * nanoPerMillijoule;
   const pico = leastPico(price);
   const preference = at.preferenceNanoPerToken;
   return {

@@ -47,6 +47,11 @@ export interface Objectives {
   readonly waitNanoPerMs: number;
   /** Cost of missing an objective once. */
   readonly missNano: number;
+  /**
+   * Part of a pool's slots in use, 0..1, from which on the class takes no more of them: the rest is kept for classes
+   * that cannot wait or go elsewhere. 1 keeps nothing.
+   */
+  readonly slotsUsedRatioMax: number;
   /** Most that one request may emit, in grams, by the account of the policy. Undefined: no cap. */
   readonly gramsCo2Max: number | undefined;
 }
