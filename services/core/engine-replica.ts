@@ -1,5 +1,6 @@
 import { assert } from "./assert.ts";
 import { prefillWatts, replicaWatts } from "./energy.ts";
+import { msOf, stepsWithin, type Pace, type Stretch } from "./leap.ts";
 import type { EngineProfile, PowerModel } from "./pool.ts";
 import { PrefixCache } from "./prefix.ts";
 
@@ -14,20 +15,21 @@ export interface EngineJob {
   readonly blocks: readonly number[];
 }
 
-/** One step: every job that decodes after it, and every one that finished in it, gained one token. */
-export interface StepResult<Job> {
-  readonly ms: number;
-  /** Uncached prompt tokens that were taken. */
+/** Steps that ended: who decodes after them, and who finished in the last of them, gained a token in each. */
+export interface StepResult<Job> extends Stretch {
+  /** Uncached prompt tokens that were taken, and of whom. */
   readonly prefillTokens: number;
-  /** Sequences that decoded in it. */
-  readonly batch: number;
-  /** At the replica, before the site's own use. */
-  readonly joules: number;
-  /** Came out of the queue when it began. */
+  readonly takes: readonly Take<Job>[];
+  /** Came out of the queue when they began. */
   readonly admitted: readonly Job[];
   /** Got their first token. */
   readonly started: readonly Job[];
   readonly finished: readonly Job[];
+}
+
+export interface Take<Job> {
+  readonly job: Job;
+  readonly tokens: number;
 }
 
 /** Draw of a loaded accelerator without a request: the middle of 80 to 110 W, general knowledge. */
@@ -42,12 +44,17 @@ interface Sequence<Job> {
   isGone: boolean;
 }
 
-interface Plan<Job> {
+interface SequenceTake<Job> extends Take<Job> {
+  readonly sequence: Sequence<Job>;
+}
+
+interface Plan<Job> extends Pace {
   readonly admitted: readonly Job[];
-  readonly takes: readonly { readonly sequence: Sequence<Job>; readonly tokens: number }[];
+  readonly takes: readonly SequenceTake<Job>[];
   readonly prefillTokens: number;
   readonly batch: number;
-  readonly ms: number;
+  steps: number;
+  firstMs: number;
 }
 
 /**
@@ -55,7 +62,10 @@ interface Plan<Job> {
  * model. It knows no clock: who steps it lets the time pass that a step takes.
  *
  * A step costs as much as what changes in it, not as much as what runs: a sequence is touched when it is
- * admitted, prefilled, begins and ends.
+ * admitted, prefilled, begins and ends. Steps in which nothing changes can be taken in one leap: between
+ * admissions, prefill and ends the batch B is the same and the KV grows by B per step, so that n steps take
+ * n·(W + a·B + h·K) + h·B·n·(n − 1)/2. Who leaps passes what is over before he looks, and cuts the leap when
+ * somebody comes who finds room, or leaves: then it ends with the step that runs.
  */
 export class EngineReplica<Job extends EngineJob = EngineJob> {
   readonly profile: EngineProfile;
@@ -138,6 +148,7 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
   abort(job: Job): boolean {
     const sequence = this.#sequences.get(job);
     if (sequence === undefined) return false;
+    assert(!this.isLeaping || this.#waiting.has(sequence), "a leap is cut before somebody leaves");
     this.#leave(sequence);
     return true;
   }
@@ -153,37 +164,84 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
     return sequence === undefined || !this.#decoding.has(sequence) ? 0 : this.#produced(sequence);
   }
 
+  /** Came out of the queue when the step that runs began. */
+  get admitted(): readonly Job[] {
+    return this.#plan?.admitted ?? [];
+  }
+
+  /** More than one step is still to be passed. */
+  get isLeaping(): boolean {
+    return this.#plan !== undefined && this.#plan.steps > 1;
+  }
+
+  /** Who is first in the queue will be admitted when the next step begins. */
+  get admitsNext(): boolean {
+    for (const { job } of this.#waiting) return this.#hasRoomFor(job);
+    return false;
+  }
+
   /** Both halves at once, for a world that lets the time pass afterwards. Undefined when idle. */
   step(): StepResult<Job> | undefined {
     return this.begin() === undefined ? undefined : this.end();
   }
 
-  /** Begins a step and tells how long it will take, in ms. Undefined when there is nothing to do. */
-  begin(): number | undefined {
+  /**
+   * Begins a step, or up to so many in which nothing will change, and tells how long all of them will take,
+   * in ms. Undefined when there is nothing to do.
+   */
+  begin(stepsMax = 1): number | undefined {
     assert(this.#plan === undefined, "a step ends before the next begins");
     const admitted = this.#admit();
     if (this.runningRequests === 0) return undefined;
-    this.#plan = this.#planned(admitted);
-    return this.#plan.ms;
+    const plan = this.#planned(admitted);
+    if (stepsMax > 1 && plan.prefillTokens === 0) {
+      plan.steps = Math.min(stepsMax, this.#stepsToNextEnd());
+    }
+    this.#plan = plan;
+    return msOf(plan, plan.steps);
   }
 
-  /** Ends the step that was begun. */
+  /**
+   * Passes the steps of a leap that are over so many ms after the first that was not passed had begun; the last step is
+   * never passed, it ends. Undefined: none is over.
+   */
+  pass(elapsedMs: number): Stretch | undefined {
+    const plan = this.#plan;
+    if (plan === undefined || plan.steps === 1) return undefined;
+    const steps = stepsWithin(plan, elapsedMs);
+    if (steps === 0) return undefined;
+    const stretch = this.#stretch(plan, steps);
+    this.#step += steps;
+    this.#kvTokensDecoding += plan.batch * steps;
+    plan.steps -= steps;
+    plan.firstMs = this.#decodeMs(plan.batch);
+    return stretch;
+  }
+
+  /** Of a leap whose past steps have been passed only the step that runs is left. Tells how long that takes, in ms. */
+  cut(): number {
+    assert(this.#plan !== undefined, "what is cut was begun");
+    this.#plan.steps = 1;
+    return this.#plan.firstMs;
+  }
+
+  /** Ends the steps that were begun. */
   end(): StepResult<Job> {
     const plan = this.#plan;
     assert(plan !== undefined, "a step begins before it ends");
+    const stretch = this.#stretch(plan, plan.steps);
     this.#plan = undefined;
-    this.#step += 1;
-    this.#kvTokensDecoding += this.#decoding.size;
+    this.#step += plan.steps;
+    this.#kvTokensDecoding += this.#decoding.size * plan.steps;
     const finished = this.#endingNow();
     const started = this.#prefill(plan);
     for (const sequence of started) this.#start(sequence, finished);
-    const { ms, prefillTokens, batch, admitted } = plan;
+    const { prefillTokens, takes, admitted } = plan;
     return {
-      admitted,
-      ms,
+      ...stretch,
       prefillTokens,
-      batch,
-      joules: this.#joules(plan),
+      takes,
+      admitted,
       started: started.map(({ job }) => job),
       finished: finished.map(({ job }) => job),
     };
@@ -193,15 +251,13 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
   #admit(): Job[] {
     const admitted: Job[] = [];
     for (const sequence of this.#waiting) {
+      if (!this.#hasRoomFor(sequence.job)) break;
       const { promptTokens, outputTokensMax, blocks } = sequence.job;
-      const reserved = this.#kvTokensReserved + promptTokens + outputTokensMax;
-      const isFull = this.runningRequests >= this.profile.sequencesMax;
-      if (isFull || reserved > this.profile.kvTokensTotal) break;
       // The last token is always computed: its output is the first token of the answer.
       const known = this.#prefixCache?.match(blocks) ?? 0;
       sequence.cachedTokens = Math.min(known, promptTokens - 1);
       sequence.uncachedTokensLeft = promptTokens - sequence.cachedTokens;
-      this.#kvTokensReserved = reserved;
+      this.#kvTokensReserved += promptTokens + outputTokensMax;
       this.#kvTokensPrefilling += sequence.cachedTokens;
       this.#waiting.delete(sequence);
       this.#prefilling.add(sequence);
@@ -210,24 +266,41 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
     return admitted;
   }
 
+  #hasRoomFor({ promptTokens, outputTokensMax }: EngineJob): boolean {
+    const reserved = this.#kvTokensReserved + promptTokens + outputTokensMax;
+    const { sequencesMax, kvTokensTotal } = this.profile;
+    return this.runningRequests < sequencesMax && reserved <= kvTokensTotal;
+  }
+
   #planned(admitted: readonly Job[]): Plan<Job> {
-    const { stepBaseMs, stepMsPerSequence, stepMsPerKvToken, prefillMsPerToken } = this.profile;
-    const takes = [];
+    const { stepMsPerKvToken, prefillMsPerToken } = this.profile;
+    const takes: SequenceTake<Job>[] = [];
     let room = this.profile.prefillChunkTokens;
     for (const sequence of this.#prefilling) {
       if (room === 0) break;
       const tokens = Math.min(room, sequence.uncachedTokensLeft);
-      takes.push({ sequence, tokens });
+      takes.push({ sequence, job: sequence.job, tokens });
       room -= tokens;
     }
     const prefillTokens = this.profile.prefillChunkTokens - room;
     const batch = this.#decoding.size;
-    const decodeMs =
-      batch === 0
-        ? 0
-        : stepBaseMs + stepMsPerSequence * batch + stepMsPerKvToken * this.#kvTokensDecoding;
-    const ms = decodeMs + prefillMsPerToken * prefillTokens;
-    return { admitted, takes, prefillTokens, batch, ms };
+    const firstMs = this.#decodeMs(batch) + prefillMsPerToken * prefillTokens;
+    const growthMs = stepMsPerKvToken * batch;
+    return { admitted, takes, prefillTokens, batch, growthMs, steps: 1, firstMs };
+  }
+
+  #decodeMs(batch: number): number {
+    if (batch === 0) return 0;
+    const { stepBaseMs, stepMsPerSequence, stepMsPerKvToken } = this.profile;
+    return stepBaseMs + stepMsPerSequence * batch + stepMsPerKvToken * this.#kvTokensDecoding;
+  }
+
+  /** Who is gone may still be among those that end: then nobody does, and the next leap begins. */
+  #stepsToNextEnd(): number {
+    let next = Infinity;
+    for (const step of this.#endingAtStep.keys()) next = Math.min(next, step);
+    assert(next > this.#step && next < Infinity, "who decodes ends at a step to come");
+    return next - this.#step;
   }
 
   #endingNow(): Sequence<Job>[] {
@@ -288,11 +361,15 @@ export class EngineReplica<Job extends EngineJob = EngineJob> {
   }
 
   /** Prefill draws what the card is rated for, decode what its batch takes. */
-  #joules({ prefillTokens, batch, ms }: Plan<Job>): number {
+  #stretch(plan: Plan<Job>, steps: number): Stretch {
+    const { batch, firstMs, growthMs, prefillTokens } = plan;
+    const ms = msOf(plan, steps);
     const power = this.#power;
-    if (power === undefined) return 0;
+    if (power === undefined) return { steps, firstMs, growthMs, ms, batch, joules: 0 };
     const prefillMs = prefillTokens * this.profile.prefillMsPerToken;
     const decodeMs = ms - prefillMs;
-    return (prefillMs * prefillWatts(power) + decodeMs * replicaWatts(power, batch)) / 1_000;
+    const joules =
+      (prefillMs * prefillWatts(power) + decodeMs * replicaWatts(power, batch)) / 1_000;
+    return { steps, firstMs, growthMs, ms, batch, joules };
   }
 }

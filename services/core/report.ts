@@ -175,6 +175,17 @@ export class ReportBuilder {
     this.#itlMs.add(itlMs, times);
   }
 
+  /** Gaps that grow from step to step, each seen so many times. */
+  addGaps(gaps: {
+    readonly firstMs: number;
+    readonly growthMs: number;
+    readonly steps: number;
+    readonly sequences: number;
+  }): void {
+    const { firstMs, growthMs, steps, sequences } = gaps;
+    this.#itlMs.addSeries(firstMs, { growth: growthMs, values: steps, times: sequences });
+  }
+
   addAttempt(attempt: LedgeredAttempt): void {
     this.#attempts += 1;
     count(this.#ends, attempt.end);

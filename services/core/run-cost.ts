@@ -97,10 +97,10 @@ export interface CostedAttempt {
   readonly dispatchedAt: Instant;
   /** How long it held its slot. */
   readonly slotMs: number;
-  /** Undefined: it never got to the first byte, and owes nothing. */
-  readonly tokens: CostedTokens | undefined;
-  /** In force when it was dispatched. */
-  readonly price: PriceEstimate;
+  /** What it owes by `chargePico`; 0 of an attempt that never got to the first byte. */
+  readonly pico: number;
+  /** In and out. */
+  readonly tokens: number;
 }
 
 export interface CostedEnergy {
@@ -200,15 +200,13 @@ export class RunCostBuilder {
     for (const spread of [sum.tpotMs, this.#tpotMs]) spread.add(tpotMs);
   }
 
-  addAttempt(attempt: CostedAttempt): void {
-    const { pool, slotMs, tokens, dispatchedAt, side } = attempt;
+  addAttempt({ class: each, pool, side, dispatchedAt, slotMs, pico, tokens }: CostedAttempt): void {
     this.#slotMs.set(pool, (this.#slotMs.get(pool) ?? 0) + slotMs);
-    if (tokens === undefined) return;
-    this.#classes[attempt.class].picoMoney += BigInt(chargePico(attempt.price, tokens));
+    this.#classes[each].picoMoney += BigInt(pico);
     const at = Math.floor(dispatchedAt / HOUR_MS) * HOUR_MS;
     const hour = this.#hours.get(at) ?? { east: 0, west: 0 };
     this.#hours.set(at, hour);
-    hour[side] += tokens.inputTokens + tokens.outputTokens;
+    hour[side] += tokens;
   }
 
   addEnergy(energy: CostedEnergy): void {

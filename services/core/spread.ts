@@ -23,7 +23,31 @@ export class Spread {
   /** The value, so many times. */
   add(value: number, times = 1): void {
     assert(value >= 0 && value < Infinity, "a value of a spread is finite and not negative");
-    const bucket = Math.max(0, Math.ceil(Math.log(value / valueMin) / widthLog));
+    this.#addTo(bucketOf(value), times);
+  }
+
+  /** So many values of which each is by `growth` above the one before, each so many times. */
+  addSeries(
+    first: number,
+    {
+      growth,
+      values,
+      times,
+    }: { readonly growth: number; readonly values: number; readonly times: number },
+  ): void {
+    assert(first >= 0 && growth >= 0 && values >= 1, "a series does not fall, and has values");
+    let [value, left] = [first, values];
+    while (left > 0) {
+      const bucket = bucketOf(value);
+      const room = growth > 0 ? Math.floor((endOf(bucket) - value) / growth) + 1 : left;
+      const count = Math.min(left, Math.max(1, room));
+      this.#addTo(bucket, count * times);
+      value += count * growth;
+      left -= count;
+    }
+  }
+
+  #addTo(bucket: number, times: number): void {
     while (this.#counts.length <= bucket) this.#counts.push(0);
     this.#counts[bucket] = (this.#counts[bucket] ?? 0) + times;
     this.#count += times;
@@ -50,6 +74,15 @@ export class Spread {
     }
     return middleOf(this.#counts.length - 1);
   }
+}
+
+function bucketOf(value: number): number {
+  return Math.max(0, Math.ceil(Math.log(value / valueMin) / widthLog));
+}
+
+/** The greatest value that falls into it. */
+function endOf(bucket: number): number {
+  return valueMin * Math.exp(bucket * widthLog);
 }
 
 function middleOf(bucket: number): number {

@@ -1,9 +1,8 @@
 import { assert } from "../core/assert.ts";
 import type { Effect, Event } from "../core/events.ts";
 import type { Lease } from "../core/lease.ts";
-import type { Pool } from "../core/pool.ts";
+import type { Pool, PoolRegistration } from "../core/pool.ts";
 import type { LeaseId } from "../core/units.ts";
-import type { FleetPool } from "./fleet.ts";
 
 /** Counts leases from outside, by what was granted and given back, and holds the replica to its limits. */
 export class LeaseWatch {
@@ -13,10 +12,14 @@ export class LeaseWatch {
   #fence = 0;
   #granted = 0;
 
-  constructor(pools: readonly FleetPool[]) {
+  /** `share` is the part of what the pools declare that the replica may grant. */
+  constructor(pools: readonly Pick<PoolRegistration, "id" | "models">[], share: number) {
     this.#limits = new Map(
-      pools.flatMap(({ registration: { id, models } }) =>
-        models.map(({ model, slotsTotal }) => [keyOf({ pool: id, model }), slotsTotal] as const),
+      pools.flatMap(({ id, models }) =>
+        models.map(({ model, slotsTotal }) => {
+          const limit = Math.floor(slotsTotal * share);
+          return [keyOf({ pool: id, model }), limit] as const;
+        }),
       ),
     );
   }

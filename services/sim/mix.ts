@@ -31,7 +31,8 @@ export const operatorMix: Mix = {
 
 /**
  * The rows of a trace as requests of a mix, in their order. What a request is depends on the seed and its number
- * alone, so that a part of a trace agrees with the whole.
+ * alone, so that a part of a trace agrees with the whole. Requests that begin with the same block belong together:
+ * they are of one model, class and tenant, so that caches hit as they did when the trace was recorded.
  */
 export function* mixedArrivals(
   rows: Iterable<TraceRow>,
@@ -40,7 +41,9 @@ export function* mixedArrivals(
 ): Generator<Arrival> {
   let index = 0;
   for (const { atMs, inputTokens, outputTokens, blocks } of rows) {
-    const random = randomFromSeed(seedFromText(`${seed}/mix/${index}`));
+    const [session] = blocks;
+    const drawnBy = session === undefined ? `mix/${index}` : `session/${session}`;
+    const random = randomFromSeed(seedFromText(`${seed}/${drawnBy}`));
     yield {
       atMs,
       inputTokens,

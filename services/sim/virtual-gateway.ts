@@ -4,8 +4,9 @@ import type { AttemptOutcome, AttemptResult, Lease } from "../core/lease.ts";
 import { toOneWayMs } from "../core/network.ts";
 import type { Candidate, Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
+import type { Random } from "../core/random.ts";
 import { notSent, type Answer } from "../core/report.ts";
-import type { AttemptEnd, UsageRecord } from "../core/settlement/usage.ts";
+import type { AttemptEnd } from "../core/settlement/usage.ts";
 import type {
   AttemptId,
   Instant,
@@ -18,8 +19,10 @@ import type {
 import { sharedBlocks, type Arrival } from "../core/workload.ts";
 import { outcomes, reasonOfUnplaceable, type Reason } from "../wire/errors.ts";
 import type { Timeline } from "./timeline.ts";
-import type { VirtualJob, VirtualPool } from "./virtual-pool.ts";
-import { recordOf, type ClosedAttempt } from "./virtual-record.ts";
+import type { VirtualPool } from "./virtual-pool.ts";
+import type { ClosedAttempt } from "./virtual-record.ts";
+import type { VirtualJob } from "./virtual-server.ts";
+import type { Patience } from "./world-options.ts";
 
 /** Attempts of one request, the first included. */
 const attemptsMax = 3;
@@ -41,27 +44,49 @@ interface Attempt {
 interface Request {
   readonly arrival: Arrival;
   readonly id: RequestId;
+  readonly model: ModelId;
   readonly arrivedAt: Instant;
+  readonly outputTokensMax: number;
+  /** Ids of the prompt's blocks that engines share. */
+  readonly blocks: readonly number[];
   readonly tried: Set<PoolId>;
   attempts: number;
+}
+
+/** An answer, and what it was to. */
+export interface GivenAnswer extends Answer {
+  readonly arrival: Arrival;
+  readonly model: ModelId;
+  /** Since the request came. */
+  readonly finishMs: number;
 }
 
 export interface VirtualGatewayOptions {
   readonly timeline: Timeline;
   /** Epoch time at 0 of the timeline. */
   readonly epoch: Instant;
+  /** Of requests that name none. */
   readonly model: ModelId;
   readonly runId: string;
   readonly leaseMs: number;
   readonly inFlightMax: number;
   readonly pools: ReadonlyMap<PoolId, VirtualPool>;
   readonly roundTripMs: (origin: OriginId, pool: VirtualPool) => number;
-  /** Steps the control replica. */
-  readonly happen: (event: Event) => readonly Effect[];
+  /** Undefined: who finds no room is refused at once. */
+  readonly patience: Patience | undefined;
+  /** For the pauses of those who wait. */
+  readonly random: Random;
+  readonly outputTokensMaxOf: (arrival: Arrival) => number;
+  /** Steps the control replica of a request. */
+  readonly happen: (request: RequestId, event: Event) => readonly Effect[];
   readonly onDecision: (decision: Decision) => void;
-  readonly onRecord: (record: UsageRecord) => void;
-  readonly onAnswer: (answer: Answer) => void;
+  readonly onOpen: (pool: PoolId) => void;
+  readonly onClosed: (closed: ClosedAttempt) => void;
+  readonly onAnswer: (answer: GivenAnswer) => void;
 }
+
+const nothing: ReadonlySet<never> = new Set<never>();
+const nowhere: ReadonlyMap<never, never> = new Map<never, never>();
 
 /** What the gateway does with a request, in virtual time: place, dispatch, try again, record, release. */
 export class VirtualGateway {
@@ -84,15 +109,26 @@ export class VirtualGateway {
   }
 
   arrive(arrival: Arrival): void {
-    const { runId, inFlightMax } = this.#options;
+    const { runId, inFlightMax, onAnswer, outputTokensMaxOf } = this.#options;
+    const model = arrival.model ?? this.#options.model;
     if (this.#requestsOpen >= inFlightMax) {
-      const nothing = { ttftMs: undefined, tpotMs: undefined };
-      this.#options.onAnswer({ class: arrival.class, outcome: notSent, ...nothing });
+      const unknown = { ttftMs: undefined, tpotMs: undefined };
+      onAnswer({ arrival, model, class: arrival.class, outcome: notSent, ...unknown, finishMs: 0 });
       return;
     }
     this.#requestsOpen += 1;
-    const id = `${runId}-${arrival.index}` as RequestId;
-    this.#place({ arrival, id, arrivedAt: this.#now, tried: new Set(), attempts: 0 });
+    const outputTokensMax = outputTokensMaxOf(arrival);
+    assert(outputTokensMax >= arrival.outputTokens, "nobody says less than he gets");
+    this.#place({
+      arrival,
+      id: `${runId}-${arrival.index}` as RequestId,
+      model,
+      arrivedAt: this.#now,
+      outputTokensMax,
+      blocks: sharedBlocks(arrival),
+      tried: new Set(),
+      attempts: 1,
+    });
   }
 
   get #now(): Instant {
@@ -100,41 +136,58 @@ export class VirtualGateway {
   }
 
   #place(request: Request): void {
-    request.attempts += 1;
+    const { happen, onDecision } = this.#options;
     const asked = this.#asked(request);
-    const at = this.#now;
-    const effects = this.#options.happen({ kind: "placement-requested", at, request: asked });
+    const effects = happen(request.id, {
+      kind: "placement-requested",
+      at: this.#now,
+      request: asked,
+    });
     const answer = effects.find((effect) => effect.kind === "answer");
     assert(answer !== undefined, "every request for placement is answered");
     const { decision, lease } = answer;
-    this.#options.onDecision(decision);
+    onDecision(decision);
     if (decision.kind === "placed" && lease !== undefined) this.#open(request, decision, lease);
-    else this.#refuse(request, decision);
+    else if (!this.#waits(request, decision)) this.#refuse(request, decision);
   }
 
-  #asked({ arrival, id, attempts, tried }: Request): PlacementRequest {
+  #asked(request: Request): PlacementRequest {
+    const { arrival, id, attempts, tried, model, outputTokensMax, blocks } = request;
     return {
       request: id,
       attempt: `${id}/${attempts}` as AttemptId,
-      tenant: "dev" as TenantId,
-      model: this.#options.model,
+      tenant: arrival.tenant ?? anyTenant,
+      model,
       class: arrival.class,
       criticality: "critical",
       origin: arrival.origin,
-      regions: new Set(),
+      regions: nothing,
       dataClass: "general",
       mlpsLevelMin: 0,
-      vendorsAllowed: new Set(),
-      vendorsDenied: new Set(),
-      excluded: new Set(tried),
+      vendorsAllowed: nothing,
+      vendorsDenied: nothing,
+      excluded: tried.size === 0 ? nothing : new Set(tried),
       inputTokens: arrival.inputTokens,
-      cachedTokensAt: new Map(),
+      cachedTokensAt: nowhere,
+      ...(blocks.length > 0 && { prefixBlocks: blocks }),
       outputTokensExpected: undefined,
-      outputTokensMax: arrival.outputTokens,
+      outputTokensMax,
       deadlineMs: undefined,
       priceNanoMax: undefined,
       budgetNanoLeft: undefined,
     };
+  }
+
+  /** True: there may be room later, and the caller asks again. */
+  #waits(request: Request, decision: Decision): boolean {
+    const { patience, random, timeline } = this.#options;
+    if (patience === undefined) return false;
+    if (decision.kind !== "unplaceable" || decision.reason !== "no-eligible-pool") return false;
+    const pauseMs = patience.retryMs * (0.5 + random());
+    const waitMsMax = patience.waitMsMax[request.arrival.class];
+    if (this.#now + pauseMs - request.arrivedAt > waitMsMax) return false;
+    timeline.after(pauseMs, () => this.#place(request));
+    return true;
   }
 
   #refuse(request: Request, decision: Decision): void {
@@ -143,49 +196,55 @@ export class VirtualGateway {
     this.#answer(request, refusal(isFirst ? reasonOfUnplaceable[reason] : "UPSTREAM_FAILED"));
   }
 
-  #open(request: Request, decision: Placed, lease: Lease): void {
-    const chosen = decision.candidates.find(({ pool }) => pool === decision.pool);
-    const pool = this.#options.pools.get(decision.pool);
-    assert(chosen !== undefined && pool !== undefined, "the chosen pool is a candidate and exists");
+  #open(request: Request, { chosen, attempt: id }: Placed, lease: Lease): void {
+    const pool = this.#options.pools.get(lease.pool);
+    assert(pool !== undefined, "the chosen pool exists");
     const attempt: Attempt = {
       request,
-      id: decision.attempt,
+      id,
       lease,
       chosen,
       pool,
       roundTripMs: this.#options.roundTripMs(request.arrival.origin, pool),
       openedAt: this.#now,
-      job: this.#job(request.arrival, () => attempt),
+      job: this.#job(request, lease.model, () => attempt),
       firstByteAt: undefined,
       isClosed: false,
     };
     this.#opened.add(attempt);
+    this.#options.onOpen(lease.pool);
     this.#keepLease(attempt);
     this.#later(attempt, () => {
       if (!pool.submit(attempt.job)) this.#later(attempt, () => this.#fail(attempt, undefined));
     });
   }
 
-  #job(arrival: Arrival, attemptOf: () => Attempt): VirtualJob {
-    const { timeline, model } = this.#options;
-    const passedOn = (what: (attempt: Attempt) => void) => () => {
-      const attempt = attemptOf();
-      this.#later(attempt, () => what(attempt));
-    };
+  #job(request: Request, model: ModelId, attemptOf: () => Attempt): VirtualJob {
+    const { arrival, outputTokensMax, blocks } = request;
     return {
       model,
+      class: arrival.class,
       promptTokens: arrival.inputTokens,
       outputTokens: arrival.outputTokens,
-      outputTokensMax: arrival.outputTokens,
-      blocks: sharedBlocks(arrival),
-      submittedAt: timeline.now,
+      outputTokensMax,
+      blocks,
+      submittedAt: this.#options.timeline.now,
       cachedTokens: 0,
       tokensMade: 0,
-      onFirstToken: passedOn((attempt) => {
-        attempt.firstByteAt = this.#now;
-      }),
-      onFinished: passedOn((attempt) => this.#complete(attempt)),
-      onCut: passedOn((attempt) => this.#fail(attempt, 200)),
+      onFirstToken: () => {
+        // It gets here later, before the end of the attempt does: nobody looks in between.
+        const attempt = attemptOf();
+        const { epoch, timeline } = this.#options;
+        attempt.firstByteAt = epoch + (timeline.now + toOneWayMs(attempt.roundTripMs));
+      },
+      onFinished: () => {
+        const attempt = attemptOf();
+        this.#later(attempt, () => this.#complete(attempt));
+      },
+      onCut: () => {
+        const attempt = attemptOf();
+        this.#later(attempt, () => this.#fail(attempt, 200));
+      },
     };
   }
 
@@ -200,7 +259,8 @@ export class VirtualGateway {
     timeline.after(leaseMs / 2, () => {
       if (attempt.isClosed) return;
       const { id: lease, fence } = attempt.lease;
-      const effects = happen({ kind: "lease-renewed", at: this.#now, lease, fence });
+      const event = { kind: "lease-renewed", at: this.#now, lease, fence } as const;
+      const effects = happen(attempt.request.id, event);
       assert(
         effects.every(({ kind }) => kind !== "refused"),
         "a lease that is kept is renewed",
@@ -231,8 +291,10 @@ export class VirtualGateway {
       const { openaiCode } = outcomes.UPSTREAM_DISCONNECTED;
       const ttftMs = firstByteAt - request.arrivedAt;
       this.#answer(request, { outcome: `stream ${openaiCode}`, ttftMs });
-    } else if (request.attempts < attemptsMax) this.#place(request);
-    else this.#answer(request, refusal("UPSTREAM_FAILED"));
+    } else if (request.attempts < attemptsMax) {
+      request.attempts += 1;
+      this.#place(request);
+    } else this.#answer(request, refusal("UPSTREAM_FAILED"));
   }
 
   #close(attempt: Attempt, how: Pick<ClosedAttempt, "end" | "httpStatus" | "isWinner">): void {
@@ -249,16 +311,18 @@ export class VirtualGateway {
       openedAt,
       firstByteAt,
       request: request.id,
+      tenant: request.arrival.tenant ?? anyTenant,
       origin: request.arrival.origin,
       class: request.arrival.class,
       role: request.attempts === 1 ? "primary" : "retry",
       sequence: this.#sequence,
       closedAt: this.#now,
     };
-    this.#options.onRecord(recordOf(closed));
+    this.#options.onClosed(closed);
     const { id: lease, fence } = attempt.lease;
     const outcome = this.#outcomeOf(attempt, how.end);
-    this.#options.happen({ kind: "lease-released", at: this.#now, lease, fence, outcome });
+    const at = this.#now;
+    this.#options.happen(request.id, { kind: "lease-released", at, lease, fence, outcome });
   }
 
   #outcomeOf(
@@ -280,12 +344,26 @@ export class VirtualGateway {
     };
   }
 
-  #answer({ arrival }: Request, answer: Pick<Answer, "outcome"> & Partial<Answer>): void {
+  #answer(request: Request, answer: Pick<Answer, "outcome"> & Partial<Answer>): void {
     this.#requestsOpen -= 1;
+    const { arrival, model, arrivedAt } = request;
     const { outcome, ttftMs, tpotMs } = answer;
-    this.#options.onAnswer({ class: arrival.class, outcome, ttftMs, tpotMs });
+    const finishMs = this.#now - arrivedAt;
+    const { class: serviceClass } = arrival;
+    this.#options.onAnswer({
+      arrival,
+      model,
+      class: serviceClass,
+      outcome,
+      ttftMs,
+      tpotMs,
+      finishMs,
+    });
   }
 }
+
+/** Of requests that name none. */
+const anyTenant = "dev" as TenantId;
 
 type Placed = Decision & { readonly kind: "placed" };
 

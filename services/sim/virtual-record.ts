@@ -16,12 +16,13 @@ import type {
   RequestId,
   TenantId,
 } from "../core/units.ts";
-import type { VirtualJob } from "./virtual-pool.ts";
+import type { VirtualJob } from "./virtual-server.ts";
 
 /** All that is known of an attempt when it ends. */
 export interface ClosedAttempt {
   readonly id: AttemptId;
   readonly request: RequestId;
+  readonly tenant: TenantId;
   readonly chosen: Candidate;
   readonly job: VirtualJob;
   readonly origin: OriginId;
@@ -52,7 +53,7 @@ export function recordOf(closed: ClosedAttempt): UsageRecord {
     id: `${closed.id}:0`,
     attempt: closed.id,
     request: closed.request,
-    tenant: "dev" as TenantId,
+    tenant: closed.tenant,
     vendor: pool.vendor,
     pool: pool.id,
     region: pool.region.id,

@@ -2,7 +2,7 @@ import type { Effect, Event } from "../core/events.ts";
 import type { Choose } from "../core/placement/decide.ts";
 import type { Policy } from "../core/placement/policy.ts";
 import type { ServiceClass } from "../core/placement/request.ts";
-import type { PredictionErrors } from "../core/prediction-error.ts";
+import type { PredictionQuality } from "../core/prediction-check.ts";
 import type { Geography } from "../core/region.ts";
 import type { Answer, Report, Run } from "../core/report.ts";
 import type { RunCost } from "../core/run-cost.ts";
@@ -59,15 +59,6 @@ export interface Patience {
   readonly waitMsMax: Readonly<Record<ServiceClass, number>>;
 }
 
-/** How figures come from the pools to the dispatchers. */
-export interface ReportWay {
-  readonly intervalMs: number;
-  /** From the scrape to the dispatchers, drawn evenly: figures are those of the scrape. */
-  readonly delayMs: { readonly least: number; readonly most: number };
-  /** Part of all reports that get lost, 0..1. */
-  readonly loss: number;
-}
-
 export interface WorldOptions {
   readonly run: Run;
   readonly fleet: Fleet;
@@ -95,8 +86,8 @@ export interface WorldOptions {
   readonly dispatchers?: number;
   /** Default 1 s. */
   readonly reportIntervalMs?: number;
-  /** Default 1 to 30 ms. */
-  readonly reportDelayMs?: ReportWay["delayMs"];
+  /** From the scrape to the dispatchers, drawn evenly: figures are those of the scrape. Default 1 to 30 ms. */
+  readonly reportDelayMs?: { readonly least: number; readonly most: number };
   /** Default: who finds no room is refused at once. */
   readonly patience?: Patience;
   /** What a caller says that the answer may have at most, at least what it will have. Default: that. */
@@ -106,7 +97,7 @@ export interface WorldOptions {
 export interface WorldResult {
   readonly report: Report;
   readonly cost: RunCost;
-  readonly prediction: PredictionErrors;
+  readonly prediction: PredictionQuality;
   /** Over all decisions and ends of attempts: the same for the same options. */
   readonly digest: string;
 }

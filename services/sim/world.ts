@@ -1,79 +1,38 @@
-import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
-import { Dispatcher } from "../core/dispatcher.ts";
-import { gramsPerJoule, pueOf } from "../core/energy.ts";
-import type { Effect, Event } from "../core/events.ts";
-import type { Decision } from "../core/placement/decide.ts";
-import type { Policy } from "../core/placement/policy.ts";
-import { randomFromSeed, type Random } from "../core/random.ts";
+import { gramsPerJoule, hourEndsAt, pueOf } from "../core/energy.ts";
+import type { Event } from "../core/events.ts";
+import { randomFromSeed, seedFromText, type Random } from "../core/random.ts";
 import type { Geography } from "../core/region.ts";
-import {
-  ReportBuilder,
-  tokensOf,
-  type Answer,
-  type Report,
-  type Run,
-  type Site,
-  type StatementSummary,
-} from "../core/report.ts";
+import { tokensOf, type Site, type StatementSummary } from "../core/report.ts";
 import type { PriceBook } from "../core/settlement/price-book.ts";
 import type { Statement } from "../core/settlement/statement.ts";
-import type { UsageRecord } from "../core/settlement/usage.ts";
-import type { Instant, ModelId, OriginId, PoolId, ReplicaId } from "../core/units.ts";
+import type { Instant, ModelId, OriginId, PoolId } from "../core/units.ts";
 import type { Arrival } from "../core/workload.ts";
 import type { Fleet } from "./fleet.ts";
-import { LeaseWatch } from "./lease-watch.ts";
+import { Lies } from "./lying.ts";
 import { Timeline } from "./timeline.ts";
+import { VirtualAccounts } from "./virtual-accounts.ts";
 import { VirtualBooks } from "./virtual-books.ts";
+import { VirtualControl } from "./virtual-control.ts";
 import { VirtualGateway } from "./virtual-gateway.ts";
 import { VirtualPool } from "./virtual-pool.ts";
+import type { WorldFault, WorldOptions, WorldResult } from "./world-options.ts";
 
-/** What goes wrong, and when, in ms since the first request was due. */
-export type WorldFault =
-  /** Everything in the pool is cut; it comes back with empty engines. */
-  | {
-      readonly kind: "pool-dies";
-      readonly pool: PoolId;
-      readonly atMs: number;
-      readonly forMs: number;
-    }
-  /** No report of any pool arrives. */
-  | { readonly kind: "reports-lost"; readonly atMs: number; readonly forMs: number }
-  | { readonly kind: "prices-change"; readonly book: PriceBook; readonly atMs: number };
+/** Control replicas look at their leases so often; what is in flight is sampled as often. */
+const tickMs = 1_000;
 
-export interface WorldOptions {
-  readonly run: Run;
-  readonly fleet: Fleet;
-  readonly geography: Geography;
-  readonly policy: Policy;
-  /** Model or alias that all requests want. */
-  readonly model: string;
-  /** Epoch time at which the first request is due: prices depend on the hour. */
-  readonly startAt: Instant;
-  readonly inFlightMax: number;
-  /** Part of all reports that get lost, 0..1. */
-  readonly reportLoss: number;
-  readonly faults: readonly WorldFault[];
-  /** Told of every answer, for a progress bar. */
-  readonly onAnswer: (answer: Answer) => void;
-}
+const defaultReportIntervalMs = 1_000;
+const defaultReportDelayMs = { least: 1, most: 30 } as const;
 
-export interface WorldResult {
-  readonly report: Report;
-  /** Over all decisions and the canonical bytes of all records: the same for the same options. */
-  readonly digest: string;
-}
-
-const reportIntervalMs = 1_000;
-
-/** A report's way from the scrape to the control replica. */
-const reportDelayMs = { least: 1, most: 30 } as const;
+/** An agent's figures may be believed for three of its periods, and for so long at least. */
+const reportValidMsMin = 5_000;
+const periodsBelieved = 3;
 
 /** Reports come in before the first request does. */
-const warmUpMs = 3_000;
+const warmUpMsMin = 3_000;
 
 /** An answer that is not there so long after the last request will not come. */
-const patienceMs = 24 * 3_600_000;
+const endlessMs = 24 * 3_600_000;
 
 /**
  * The fleet in virtual time: the real rules of placement and settlement between simulated engines and a
@@ -84,80 +43,94 @@ export async function runWorld(
   options: WorldOptions,
 ): Promise<WorldResult> {
   const world = new World(options);
-  let traceMs = 0;
-  for await (const arrival of arrivals) {
-    world.passUntil(arrival.atMs / options.run.speed);
-    world.arrive(arrival);
-    traceMs = arrival.atMs;
-  }
-  return world.finish(traceMs);
+  if (Symbol.iterator in arrivals) for (const arrival of arrivals) world.next(arrival);
+  else for await (const arrival of arrivals) world.next(arrival);
+  return world.finish();
 }
 
 class World {
   readonly #options: WorldOptions;
   readonly #timeline = new Timeline();
   readonly #random: Random;
-  readonly #dispatcher: Dispatcher;
+  readonly #reportIntervalMs: number;
+  readonly #reportDelayMs: { readonly least: number; readonly most: number };
+  readonly #warmUpMs: number;
+  readonly #lies: Lies;
+  readonly #control: VirtualControl;
   readonly #pools: ReadonlyMap<PoolId, VirtualPool>;
   readonly #gateway: VirtualGateway;
-  readonly #books = new VirtualBooks();
-  readonly #leases: LeaseWatch;
-  readonly #report: ReportBuilder;
-  readonly #decisions = createHash("sha256");
-  /** Request and pool of every attempt that failed. */
-  readonly #failedAt = new Set<string>();
+  readonly #books: VirtualBooks | undefined;
+  readonly #accounts: VirtualAccounts;
   #lostUntilMs = -Infinity;
+  #traceMs = 0;
   #arrived = 0;
-  #answered = 0;
   #answeredAtMs = 0;
-  #tokensRecorded = 0;
+  /** Since when energy is not accounted for. */
+  #hourAt: Instant;
 
   constructor(options: WorldOptions) {
-    const { fleet, policy, run } = options;
+    const { fleet, policy, run, geography, books = true } = options;
     this.#options = options;
     this.#random = randomFromSeed(run.seed);
-    this.#dispatcher = new Dispatcher("control-1" as ReplicaId, policy);
-    this.#leases = new LeaseWatch(fleet.pools);
-    this.#report = new ReportBuilder(policy.objectives);
-    this.#pools = new Map(fleet.pools.map((pool) => [pool.registration.id, this.#virtual(pool)]));
+    this.#reportIntervalMs = options.reportIntervalMs ?? defaultReportIntervalMs;
+    this.#reportDelayMs = options.reportDelayMs ?? defaultReportDelayMs;
+    const reportAgeMs = this.#reportIntervalMs + this.#reportDelayMs.most;
+    this.#warmUpMs = Math.max(warmUpMsMin, reportAgeMs + tickMs);
+    this.#lies = new Lies(options.faults);
+    this.#books = books ? new VirtualBooks() : undefined;
+    this.#accounts = new VirtualAccounts({ policy, geography, books: this.#books });
+    const reportValidMs = Math.max(reportValidMsMin, periodsBelieved * reportAgeMs);
+    this.#pools = new Map(
+      fleet.pools.map((pool) => [pool.registration.id, this.#virtual(pool, reportValidMs)]),
+    );
+    this.#control = new VirtualControl({
+      policy,
+      registrations: [...this.#pools.values()].map(({ registration }) => registration),
+      dispatchers: options.dispatchers ?? 1,
+      makeRival: options.makeRival,
+    });
     this.#gateway = this.#opened();
+    this.#hourAt = this.#now;
     this.#begin();
-    this.passUntil(0);
+    this.#passUntil(0);
   }
 
-  /** Lets time pass, in ms since the first request was due. */
-  passUntil(atMs: number): void {
-    this.#timeline.runUntil(warmUpMs + atMs);
-  }
-
-  arrive(arrival: Arrival): void {
+  /** Lets time pass until a request comes, and lets it come. */
+  next(arrival: Arrival): void {
+    this.#passUntil(arrival.atMs / this.#options.run.speed);
+    this.#traceMs = arrival.atMs;
     this.#arrived += 1;
     this.#gateway.arrive(arrival);
   }
 
-  finish(traceMs: number): WorldResult {
+  finish(): WorldResult {
     const { run, fleet } = this.#options;
-    const endMs = this.#timeline.now + patienceMs;
+    const endMs = this.#timeline.now + endlessMs;
     while (this.#gateway.requestsOpen > 0 && this.#timeline.now < endMs) {
-      this.#timeline.runUntil(this.#timeline.now + reportIntervalMs);
+      this.#timeline.runUntil(this.#timeline.now + tickMs);
     }
+    this.#settleEnergy();
     this.#checkEnd();
-    const report = this.#report.build({
+    const elapsedMs = Math.max(0, this.#answeredAtMs - this.#warmUpMs);
+    const report = this.#accounts.report.build({
       run,
       isEndedEarly: false,
-      traceMs,
-      elapsedMs: this.#answeredAtMs - warmUpMs,
+      traceMs: this.#traceMs,
+      elapsedMs,
       sites: this.#sites(),
       statements: fleet.vendors.flatMap(({ id }) => this.#statements(id)),
     });
-    const stated = report.statements.reduce((sum, { amountNano }) => sum + amountNano, 0n);
-    assert(stated === report.amountNano, "the statements add up to what was charged");
-    const tokens = report.statements.reduce((sum, each) => sum + each.tokens, 0n);
-    assert(tokens === tokensOf(report), "the statements have every token that was charged");
+    if (this.#books !== undefined) checkStatements(report);
     const isAllSettled = report.attempts.quarantined === 0;
     const made = BigInt(this.#tokensMade);
     assert(!isAllSettled || report.tokens.response === made, "every token made is charged");
-    return { report, digest: this.#digest() };
+    const cost = this.#accounts.cost.build({
+      durationMs: this.#traceMs / run.speed,
+      elapsedMs,
+      slotsByPool: this.#slotsByPool(),
+    });
+    const { prediction, digest } = this.#accounts;
+    return { report, cost, prediction, digest };
   }
 
   /** Epoch time. */
@@ -166,21 +139,33 @@ class World {
   }
 
   get #epoch(): Instant {
-    return this.#options.startAt - warmUpMs;
+    return this.#options.startAt - this.#warmUpMs;
   }
 
-  #virtual(pool: Fleet["pools"][number]): VirtualPool {
+  /** In ms since the first request was due. */
+  #passUntil(atMs: number): void {
+    this.#timeline.runUntil(this.#warmUpMs + atMs);
+  }
+
+  #virtual(pool: Fleet["pools"][number], reportValidMs: number): VirtualPool {
+    const { report } = this.#accounts;
     return new VirtualPool({
       pool,
-      registration: { ...pool.registration, endpoint: "http://virtual", generation: 1 },
+      registration: {
+        ...this.#lies.declared(pool.registration),
+        endpoint: "http://virtual",
+        generation: 1,
+      },
       timeline: this.#timeline,
       epoch: this.#epoch,
-      onGaps: (itlMs, sequences) => this.#report.addGap(itlMs, sequences),
+      reportValidMs,
+      onGaps: (gaps) => report.addGaps(gaps),
     });
   }
 
   #opened(): VirtualGateway {
-    const { fleet, model, run, policy, inFlightMax, geography } = this.#options;
+    const { fleet, model, run, policy, inFlightMax, geography, patience } = this.#options;
+    const { outputTokensMaxOf = ({ outputTokens }) => outputTokens } = this.#options;
     return new VirtualGateway({
       timeline: this.#timeline,
       epoch: this.#epoch,
@@ -190,13 +175,16 @@ class World {
       inFlightMax,
       pools: this.#pools,
       roundTripMs: (origin, pool) => roundTripMs(geography, origin, pool),
-      happen: (event) => this.#happen(event),
-      onDecision: (decision) => this.#note(decision),
-      onRecord: (record) => this.#book(record),
+      patience,
+      random: randomFromSeed(seedFromText(`${run.seed}/patience`)),
+      outputTokensMaxOf,
+      happen: (request, event) => this.#control.happen(request, event),
+      onDecision: (decision) => this.#accounts.decided(decision),
+      onOpen: (pool) => this.#accounts.opened(pool),
+      onClosed: (closed) => this.#accounts.closed(closed),
       onAnswer: (answer) => {
-        this.#answered += 1;
         this.#answeredAtMs = this.#timeline.now;
-        this.#report.addAnswer(answer);
+        this.#accounts.answered(answer, this.#control.pools);
         this.#options.onAnswer(answer);
       },
     });
@@ -204,109 +192,111 @@ class World {
 
   #begin(): void {
     const { geography, fleet, faults } = this.#options;
-    this.#happen({ kind: "geography-set", at: this.#now, geography });
+    this.#tell({ kind: "geography-set", at: this.#now, geography });
     for (const book of fleet.priceBooks) this.#publish(book);
     for (const pool of this.#pools.values()) {
       const { registration } = pool;
-      this.#happen({ kind: "pool-registered", at: this.#now, registration });
-      this.#happen({ kind: "share-set", at: this.#now, pool: registration.id, share: 1 });
-      this.#timeline.after(this.#random() * reportIntervalMs, () => this.#reports(pool));
+      const { share } = this.#control;
+      this.#tell({ kind: "pool-registered", at: this.#now, registration });
+      this.#tell({ kind: "share-set", at: this.#now, pool: registration.id, share });
+      this.#timeline.after(this.#random() * this.#reportIntervalMs, () => this.#reports(pool));
     }
     for (const fault of faults) this.#plan(fault);
+    this.#nextHour();
     this.#tick();
   }
 
+  #tell(event: Event): void {
+    this.#control.tell(event);
+  }
+
   #publish(book: PriceBook): void {
-    this.#books.publish(book);
-    this.#happen({ kind: "prices-published", at: this.#now, book });
+    this.#books?.publish(book);
+    this.#tell({ kind: "prices-published", at: this.#now, book });
   }
 
   #plan(fault: WorldFault): void {
-    const at = warmUpMs + fault.atMs;
     switch (fault.kind) {
       case "pool-dies": {
         const pool = this.#pools.get(fault.pool);
         assert(pool !== undefined, "the pool that dies exists");
+        const at = this.#warmUpMs + fault.atMs;
         this.#timeline.after(at, () => pool.die());
         this.#timeline.after(at + fault.forMs, () => pool.recover());
         return;
       }
-      case "reports-lost":
+      case "reports-lost": {
+        const at = this.#warmUpMs + fault.atMs;
         this.#timeline.after(at, () => {
           this.#lostUntilMs = at + fault.forMs;
         });
         return;
+      }
       case "prices-change":
-        this.#timeline.after(at, () => this.#publish(fault.book));
+        this.#timeline.after(this.#warmUpMs + fault.atMs, () => this.#publish(fault.book));
+        return;
+      case "vendor-lies":
         return;
     }
   }
 
   /** The agent of a pool: scrapes, sends, and does so again. */
   #reports(pool: VirtualPool): void {
-    this.#timeline.after(reportIntervalMs, () => this.#reports(pool));
+    this.#timeline.after(this.#reportIntervalMs, () => this.#reports(pool));
     if (pool.isDead) return;
     const { vendor } = pool.registration;
-    const report = pool.report();
-    const { least, most } = reportDelayMs;
+    const report = this.#lies.reported(vendor, pool.report());
+    const { least, most } = this.#reportDelayMs;
     const delayMs = least + this.#random() * (most - least);
     const isLost = this.#random() < this.#options.reportLoss;
     if (isLost || this.#timeline.now < this.#lostUntilMs) return;
     this.#timeline.after(delayMs, () => {
-      this.#happen({ kind: "pool-reported", at: this.#now, vendor, report });
+      this.#tell({ kind: "pool-reported", at: this.#now, vendor, report });
     });
   }
 
   #tick(): void {
-    this.#happen({ kind: "time-passed", at: this.#now });
+    this.#tell({ kind: "time-passed", at: this.#now });
+    this.#accounts.sample();
     this.#checkAll();
-    this.#timeline.after(reportIntervalMs, () => this.#tick());
+    this.#timeline.after(tickMs, () => this.#tick());
   }
 
-  #happen(event: Event): readonly Effect[] {
-    const effects = this.#dispatcher.step(event);
-    this.#leases.see(event, effects);
-    return effects;
-  }
-
-  #note(decision: Decision): void {
-    const what =
-      decision.kind === "placed" ? [decision.pool, decision.costNano] : [decision.reason];
-    this.#decisions.update(`${[decision.attempt, decision.snapshotRevision, ...what].join(" ")}\n`);
-  }
-
-  #book(record: UsageRecord): void {
-    const booked = this.#books.post(record);
-    const place = `${record.request}\n${record.pool}`;
-    assert(!this.#failedAt.has(place), "a request is not tried again where it failed");
-    if (record.end !== "complete") this.#failedAt.add(place);
-    this.#tokensRecorded += Number(record.engineCounts.output ?? 0n);
-    this.#report.addAttempt({
-      pool: record.pool,
-      end: record.end,
-      settled: booked.kind === "posted" ? booked : undefined,
-      joulesExpected: record.joulesExpected,
+  /** Power is paid by the hour. */
+  #nextHour(): void {
+    this.#timeline.at(hourEndsAt(this.#now) - this.#epoch, () => {
+      this.#settleEnergy();
+      this.#nextHour();
     });
   }
 
+  #settleEnergy(): void {
+    for (const pool of this.#control.pools) {
+      const joulesByClass = this.#pools.get(pool.id)?.takeActiveJoules() ?? [];
+      this.#accounts.drew(pool, { joulesByClass, at: this.#hourAt });
+    }
+    this.#hourAt = this.#now;
+  }
+
   #checkAll(): void {
-    this.#leases.check(this.#dispatcher.pools);
-    this.#books.check();
+    this.#control.check();
+    this.#books?.check();
     const { attemptsOpen, requestsOpen } = this.#gateway;
-    assert(this.#leases.held === attemptsOpen, "every open attempt has a lease, and no other");
-    assert(
-      this.#leases.granted === this.#books.records + attemptsOpen,
-      "an attempt has one record",
-    );
-    assert(this.#arrived === this.#answered + requestsOpen, "a request is answered once");
-    assert(this.#tokensMade >= this.#tokensRecorded, "no record has a token that nobody made");
+    const { attempts, answers, tokensRecorded } = this.#accounts;
+    assert(this.#control.held === attemptsOpen, "every open attempt has a lease, and no other");
+    assert(this.#control.granted === attempts + attemptsOpen, "an attempt has one record");
+    const records = this.#books?.records ?? attempts;
+    assert(records === attempts, "every attempt that ended is in the books");
+    assert(this.#arrived === answers + requestsOpen, "a request is answered once");
+    assert(this.#tokensMade >= tokensRecorded, "no record has a token that nobody made");
   }
 
   #checkEnd(): void {
     this.#checkAll();
     assert(this.#gateway.requestsOpen === 0, "every request is answered");
-    assert(this.#leases.held === 0, "no lease is left over");
-    assert(this.#tokensMade === this.#tokensRecorded, "every token made is in a record");
+    assert(this.#control.held === 0, "no lease is left over");
+    const { tokensRecorded } = this.#accounts;
+    assert(this.#tokensMade === tokensRecorded, "every token made is in a record");
   }
 
   get #tokensMade(): number {
@@ -315,9 +305,17 @@ class World {
     return made;
   }
 
+  /** Slots of models that were asked for; pools that have none of them are left out. */
+  #slotsByPool(): ReadonlyMap<PoolId, number> {
+    const slots = [...this.#pools].map(
+      ([id, pool]) => [id, pool.slotsOf(this.#accounts.models)] as const,
+    );
+    return new Map(slots.filter(([, count]) => count > 0));
+  }
+
   #sites(): Site[] {
     const { residualGramsPerKwh } = this.#options.geography;
-    return this.#dispatcher.pools.map((pool) => ({
+    return this.#control.pools.map((pool) => ({
       pool: pool.id,
       vendor: pool.vendor,
       hub: pool.region.hub,
@@ -330,6 +328,7 @@ class World {
 
   /** One for each local day that the run touched. */
   #statements(vendor: Statement["vendor"]): StatementSummary[] {
+    if (this.#books === undefined) return [];
     const first = this.#books.statement(vendor, toUs(this.#epoch));
     const statements = [first];
     for (let from = first.period.toUs; from <= toUs(this.#now);) {
@@ -339,13 +338,13 @@ class World {
     }
     return statements.map(summary);
   }
+}
 
-  #digest(): string {
-    return createHash("sha256")
-      .update(this.#decisions.copy().digest("hex"))
-      .update(this.#books.digest)
-      .digest("hex");
-  }
+function checkStatements(report: WorldResult["report"]): void {
+  const stated = report.statements.reduce((sum, { amountNano }) => sum + amountNano, 0n);
+  assert(stated === report.amountNano, "the statements add up to what was charged");
+  const tokens = report.statements.reduce((sum, each) => sum + each.tokens, 0n);
+  assert(tokens === tokensOf(report), "the statements have every token that was charged");
 }
 
 function roundTripMs(geography: Geography, origin: OriginId, pool: VirtualPool): number {

@@ -8,12 +8,8 @@ import { loadGeography } from "../../services/io/preset.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
 import { cityOf } from "../../services/sim/demand.ts";
 import { loadFleet, type Fleet } from "../../services/sim/fleet.ts";
-import {
-  runWorld,
-  type WorldFault,
-  type WorldOptions,
-  type WorldResult,
-} from "../../services/sim/world.ts";
+import type { WorldFault, WorldOptions, WorldResult } from "../../services/sim/world-options.ts";
+import { runWorld } from "../../services/sim/world.ts";
 import { policy } from "../core/fixtures.ts";
 
 const seeds = process.env.SEED
