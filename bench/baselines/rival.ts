@@ -7,13 +7,12 @@
 import { assert } from "../../services/core/assert.ts";
 import type { Effect, Event } from "../../services/core/events.ts";
 import { slotsTotalOf } from "../../services/core/health.ts";
-import type { AttemptOutcome, Lease } from "../../services/core/lease.ts";
+import type { AttemptOutcome } from "../../services/core/lease.ts";
 import { eligible, placedAt } from "../../services/core/placement/chooser.ts";
 import {
   decide,
   type Choose,
   type Decision,
-  type Placed,
   type Snapshot,
 } from "../../services/core/placement/decide.ts";
 import type { Policy } from "../../services/core/placement/policy.ts";
@@ -22,6 +21,7 @@ import type { PlacementRequest } from "../../services/core/placement/request.ts"
 import type { ModelReport } from "../../services/core/pool.ts";
 import { randomFromSeed, seedFromText, type Random } from "../../services/core/random.ts";
 import type { Instant, LeaseId, ModelId, PoolId } from "../../services/core/units.ts";
+import { Endpoints, type Flight } from "./endpoints.ts";
 
 /** Another way to place, one for each dispatcher. Told of each event after the dispatcher has stepped it. */
 export interface Rival {
@@ -35,6 +35,8 @@ export interface RivalOptions {
   readonly replica: string;
   /** How often it looks at the figures of a pool. Default: as its peer does. */
   readonly reportIntervalMs?: number;
+  /** What pools answer to probes: the same one for all dispatchers of a run. Default: one of its own. */
+  readonly endpoints?: Endpoints;
 }
 
 export type MakeRival = (options: RivalOptions) => Rival;
@@ -50,15 +52,10 @@ export interface Baseline {
   readonly variants: Readonly<Record<string, MakeRival>>;
 }
 
-/** A lease of this dispatcher, as the policy that asked for it sees it. */
-export interface Flight {
-  readonly lease: Lease;
-  readonly decision: Placed;
-}
-
 /** What a policy can see of the world besides the pools that it is offered. */
 export interface Sight {
   readonly random: Random;
+  readonly endpoints: Endpoints;
   /** In flight by our own count: exact, never below 0. */
   readonly inFlight: (pool: PoolId) => number;
   /** The last report that it looked at. Undefined: none yet. */
@@ -74,15 +71,16 @@ export interface Way {
   readonly onGrant?: (flight: Flight) => void;
   /** No outcome: nobody said how it went. */
   readonly onEnd?: (flight: Flight, outcome: AttemptOutcome | undefined, now: Instant) => void;
-  readonly onReport?: (pool: PoolId) => void;
+  readonly onReport?: (pool: PoolId, report: ModelReport) => void;
 }
 
 /** Makes rivals of a policy; `pollMs` is how often it looks at figures, and 0 each time that there are some. */
 export function rivalOf(wayWith: (sight: Sight) => Way, pollMs = 0): MakeRival {
-  return ({ seed, replica, reportIntervalMs = pollMs }) => {
+  return ({ seed, replica, reportIntervalMs = pollMs, endpoints = new Endpoints() }) => {
     const watch = new Watch(wayWith, {
       random: randomFromSeed(seedFromText(`${seed}/${replica}`)),
       pollMs: reportIntervalMs,
+      endpoints,
     });
     return {
       choose: (request, snapshot, policy) => watch.choose(request, snapshot, policy),
@@ -105,16 +103,22 @@ class Watch {
   readonly #wayWith: (sight: Sight) => Way;
   readonly #random: Random;
   readonly #pollMs: number;
+  readonly #endpoints: Endpoints;
   readonly #models = new Map<ModelId, OfModel>();
   readonly #flights = new Map<LeaseId, Flight>();
 
   constructor(
     wayWith: (sight: Sight) => Way,
-    { random, pollMs }: { readonly random: Random; readonly pollMs: number },
+    options: {
+      readonly random: Random;
+      readonly pollMs: number;
+      readonly endpoints: Endpoints;
+    },
   ) {
     this.#wayWith = wayWith;
-    this.#random = random;
-    this.#pollMs = pollMs;
+    this.#random = options.random;
+    this.#pollMs = options.pollMs;
+    this.#endpoints = options.endpoints;
   }
 
   choose(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
@@ -150,6 +154,7 @@ class Watch {
     const reports: OfModel["reports"] = new Map();
     const way = this.#wayWith({
       random: this.#random,
+      endpoints: this.#endpoints,
       inFlight: (pool) => inFlight.get(pool) ?? 0,
       // Before it heard any itself, it takes what the dispatcher knows.
       report: ({ pool, served }) => reports.get(pool.id)?.report ?? served.report,
@@ -163,7 +168,8 @@ class Watch {
   #answered({ decision, lease }: Effect & { readonly kind: "answer" }): void {
     if (decision.kind === "unplaceable" || lease === undefined || this.#flights.has(lease.id))
       return;
-    const flight = { lease, decision };
+    const others = this.#endpoints.came(lease.pool, lease.model);
+    const flight = { lease, decision, others };
     this.#flights.set(lease.id, flight);
     const { way, inFlight } = this.#of(lease.model);
     inFlight.set(lease.pool, (inFlight.get(lease.pool) ?? 0) + 1);
@@ -182,6 +188,7 @@ class Watch {
     const left = (inFlight.get(pool) ?? 0) - 1;
     assert(left >= 0, "a lease ends once");
     inFlight.set(pool, left);
+    this.#endpoints.went(flight, outcome);
     way.onEnd?.(flight, outcome, now);
   }
 
@@ -191,7 +198,7 @@ class Watch {
     const last = reports.get(pool);
     if (last !== undefined && scrapedAt - last.scrapedAt < this.#pollMs - POLL_SLACK_MS) return;
     reports.set(pool, { report, scrapedAt });
-    way.onReport?.(pool);
+    way.onReport?.(pool, report);
   }
 }
 
