@@ -1,6 +1,7 @@
 import type { Lease, PlaceOutcome } from "../core/lease.ts";
-import type { Decision, Unplaceable } from "../core/placement/decide.ts";
+import type { Decision, Rejection, Unplaceable } from "../core/placement/decide.ts";
 import { poolsByFilter } from "../core/placement/explain.ts";
+import { passedOverText } from "../core/placement/model-choice.ts";
 import type { Instant, RowId } from "../core/units.ts";
 import { assert } from "../core/assert.ts";
 
@@ -127,11 +128,26 @@ export class Decisions {
   }
 }
 
+/** Which budget has no room, and what became of the other models that the name stands for. */
+function detailOf({ reason, rejections, request }: Unplaceable): string | undefined {
+  const budget = reason === "budget-exhausted" ? soonestRoom(rejections)?.detail : undefined;
+  const others = request.passedOver?.map(passedOverText) ?? [];
+  const all = budget === undefined ? others : [budget, ...others];
+  return all.length === 0 ? undefined : all.join("; ");
+}
+
+function soonestRoom(rejections: readonly Rejection[]): Rejection | undefined {
+  const [soonest] = rejections
+    .filter(({ roomInMs }) => roomInMs !== undefined)
+    .toSorted((a, b) => (a.roomInMs ?? 0) - (b.roomInMs ?? 0));
+  return soonest;
+}
+
 /** After the next reports, or when a budget has room; 0: waiting does not help. */
 function retryAfterMsOf({ reason, rejections }: Unplaceable): number {
   if (reason === "no-eligible-pool") return retryAfterMs;
   if (reason !== "budget-exhausted") return 0;
-  const soonestMs = Math.min(...rejections.map(({ roomInMs = Infinity }) => roomInMs));
+  const soonestMs = soonestRoom(rejections)?.roomInMs ?? 0;
   return Math.min(retryAfterMsMax, Math.max(1, Math.ceil(soonestMs)));
 }
 
@@ -148,6 +164,7 @@ export function outcomeOf(
       poolsByFilter: poolsByFilter(decision),
       retryAfterMs: retryAfterMsOf(decision),
       policyRow: decision.policyRow?.id,
+      detail: detailOf(decision),
     };
   }
   assert(lease !== undefined, "a placement comes with a lease");

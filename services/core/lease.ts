@@ -46,7 +46,8 @@ export type UnplaceableReason =
   | "no-eligible-pool"
   | "budget-exhausted"
   | "unsatisfiable"
-  | "model-not-found" | "context-too-long";
+  | "model-not-found"
+  | "context-too-long";
 
 export type PlaceOutcome =
   | { readonly kind: "placed"; readonly placement: Placement }
@@ -57,6 +58,8 @@ export type PlaceOutcome =
       /** 0 means that waiting does not help. */
       readonly retryAfterMs: number;
       readonly policyRow: RowId | undefined;
+      /** What more there is to say: which budget, and which models were tried. */
+      readonly detail?: string | undefined;
     };
 
 export type AttemptResult =

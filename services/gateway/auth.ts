@@ -1,19 +1,18 @@
-import { z } from "zod";
+import { aliasSchema, type AliasRecord } from "../io/aliases.ts";
 import { isKeyOf, keyRecordSchema, prefixOf, type KeyRecord } from "../io/keys.ts";
 import type { Log } from "../io/log.ts";
 import type { Entry, Registry } from "../io/registry.ts";
 import { Refusal } from "./errors.ts";
-
-export const aliasSchema = z.object({ model: z.string().min(1) });
+import { namedModel, type NamedModel } from "./model-names.ts";
 
 /** Where this gateway looks up who asks, and which model is meant. */
 export interface Tenancy {
   /** Throws `Refusal` if no key that may be used here is given. */
   keyOf(headers: CredentialHeaders): KeyRecord;
-  /** The model behind the name; the name itself where there is no alias. Throws `Refusal` if the key may not use it. */
-  modelOf(name: string, key: KeyRecord): string;
+  /** The models behind the name; the name itself where there is no alias. Throws `Refusal` if the key may use none. */
+  modelOf(name: string, key: KeyRecord): NamedModel;
   /** All aliases, sorted. */
-  readonly aliases: ReadonlyMap<string, string>;
+  readonly aliases: ReadonlyMap<string, AliasRecord>;
   isRevoked(headers: CredentialHeaders): boolean;
 }
 
@@ -50,24 +49,24 @@ export async function openTenancy(options: {
 class TenancyDirectory implements Tenancy {
   readonly #log: Log;
   readonly #keyByPrefix = new Map<string, KeyRecord>();
-  readonly #modelByAlias = new Map<string, string>();
+  readonly #aliases = new Map<string, AliasRecord>();
 
   constructor(log: Log) {
     this.#log = log;
   }
 
-  get aliases(): ReadonlyMap<string, string> {
-    return this.#modelByAlias;
+  get aliases(): ReadonlyMap<string, AliasRecord> {
+    return this.#aliases;
   }
 
   apply({ kind, key, value, isDeleted }: Entry): void {
     if (kind !== "key" && kind !== "alias") return;
-    const byKey = kind === "key" ? this.#keyByPrefix : this.#modelByAlias;
+    const byKey = kind === "key" ? this.#keyByPrefix : this.#aliases;
     byKey.delete(key);
     if (isDeleted) return;
     try {
       if (kind === "key") this.#keyByPrefix.set(key, keyRecordSchema.parse(JSON.parse(value)));
-      else this.#modelByAlias.set(key, aliasSchema.parse(JSON.parse(value)).model);
+      else this.#aliases.set(key, aliasSchema.parse(JSON.parse(value)));
     } catch (error) {
       this.#log.error({ kind, key, error: String(error) }, "unreadable entry of the registry");
     }
@@ -95,12 +94,8 @@ class TenancyDirectory implements Tenancy {
     }
   }
 
-  modelOf(name: string, key: KeyRecord): string {
-    const model = this.#modelByAlias.get(name) ?? name;
-    if (key.models.length === 0 || key.models.includes(name) || key.models.includes(model)) {
-      return model;
-    }
-    throw new Refusal("NOT_ALLOWED", "the API key may not use this model", { param: "model" });
+  modelOf(name: string, key: KeyRecord): NamedModel {
+    return namedModel(name, this.#aliases.get(name), key);
   }
 
   #recordOf(secret: string): KeyRecord | undefined {

@@ -27,6 +27,8 @@ export interface ChatRequest {
   /** It is text alone, so that the bytes of its body bound the tokens of its prompt. */
   readonly isPlain: boolean;
   readonly criticality: Criticality;
+  /** As the client says it; undefined if it does not. */
+  readonly serviceTier: string | undefined;
   readonly hints: JsonObject;
   /** The body for a pool. */
   upstreamBody(options: UpstreamBody): Buffer;
@@ -48,14 +50,14 @@ const modelNameMax = 128;
 const notPrompt = new Set(["role", "type", "id", "url", "data"]);
 
 /** What is shed first to last, by the words of the clients. */
-const criticalityByTier: Readonly<Record<string, Criticality>> = {
-  priority: "critical-plus",
-  fast: "critical-plus",
-  auto: "critical",
-  default: "critical",
-  scale: "critical",
-  flex: "sheddable",
-};
+const criticalityByTier: ReadonlyMap<string, Criticality> = new Map([
+  ["priority", "critical-plus"],
+  ["fast", "critical-plus"],
+  ["auto", "critical"],
+  ["default", "critical"],
+  ["scale", "critical"],
+  ["flex", "sheddable"],
+]);
 
 /** Reads a body once. Throws `Refusal` and names the member that is at fault. */
 export function parseChatRequest(body: Buffer): ChatRequest {
@@ -73,7 +75,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   const reader = new MemberReader(text, members);
   const streamOptions = reader.object("stream_options");
   const isStream = reader.boolean("stream") ?? false;
-  const tier = reader.text("service_tier") ?? "auto";
+  const serviceTier = reader.text("service_tier");
   const choices = reader.integer("n", 1, choicesMax) ?? 1;
   const outputTokens = outputTokensIn(reader);
   requireMessages(reader);
@@ -85,7 +87,8 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     outputTokensMax: outputTokens === undefined ? undefined : outputTokens * choices,
     inputTokens: estimate.tokens,
     isPlain: prompt.isPlain((member) => reader.raw(member)),
-    criticality: criticalityByTier[tier] ?? "critical",
+    criticality: criticalityOf(serviceTier),
+    serviceTier,
     hints: reader.object("tokengrid") ?? {},
     upstreamBody: (options) => upstreamBody(text, members, streamOptions, options),
   };
@@ -125,6 +128,13 @@ function outputTokensIn(reader: MemberReader): number | undefined {
     reader.integer(key, 1, outputTokensMax),
   );
   return all.find((value) => value !== undefined);
+}
+
+function criticalityOf(tier = "auto"): Criticality {
+  const criticality = criticalityByTier.get(tier);
+  if (criticality !== undefined) return criticality;
+  const expected = [...criticalityByTier.keys()].join(", ");
+  throw bad(`service_tier: expected one of ${expected}`, "service_tier");
 }
 
 function requireModel(reader: MemberReader): string {

@@ -83,8 +83,15 @@ export function beforeFirstByte(refusal: Refusal): Refusal {
     : refusal;
 }
 
+/** When there is room again, for who plans: it may be hours, so that nobody should wait for it. */
+function roomHint({ options: { retryAfterMs } }: Refusal): Record<string, string> {
+  return retryAfterMs === undefined
+    ? {}
+    : { "retry-after": String(Math.ceil(retryAfterMs / 1_000)) };
+}
+
 function hints(refusal: Refusal, { retry }: Outcome, jitter: number): Record<string, string> {
-  if (retry === "never") return { "x-should-retry": "false" };
+  if (retry === "never") return { "x-should-retry": "false", ...roomHint(refusal) };
   if (retry === "unsaid") return {};
   const wanted =
     refusal.options.retryAfterMs ??

@@ -12,6 +12,7 @@ import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
 import { systemDisk, type SegmentDisk } from "../io/segment-disk.ts";
 import { PoolService } from "../wire/gen/tokengrid/v1/pool_pb.js";
+import { openClassTable } from "./class-table.ts";
 import { openTenancy } from "./auth.ts";
 import { Refusal } from "./errors.ts";
 import { IdempotencyKeys } from "./idempotency.ts";
@@ -148,6 +149,7 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     retryTokens: () => budget.tokens,
   });
   const tenancy = await openTenancy({ registry, log, signal });
+  const classTables = await openClassTable({ registry, log, signal });
   const spool = await openSpool({
     folder: options.spoolFolder,
     gatewayId: options.gatewayId,
@@ -177,11 +179,13 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     budget,
     live: new Set(),
     tenancy,
+    classTables,
     idempotency: new IdempotencyKeys(),
     origin: options.origin,
     limits: { ...defaultRequestLimits, ...options.limits },
   };
-  return { parts, pools, watching: tenancy.watching };
+  const watching = Promise.all([tenancy.watching, classTables.watching]);
+  return { parts, pools, watching };
 }
 
 /** Streams may end by themselves for a while; then they are told that they are cut. */

@@ -1,20 +1,17 @@
-import {
-  criticalities,
-  serviceClasses,
-  type Criticality,
-  type ServiceClass,
-} from "../core/placement/request.ts";
-import type { ModelId, OriginId, RegionId, TenantId } from "../core/units.ts";
+import { criticalities, type Criticality, type ServiceClass } from "../core/placement/request.ts";
+import type { OriginId, RegionId, TenantId } from "../core/units.ts";
 import { outcomes } from "../wire/errors.ts";
 import { AnswerSocket, type Answer, type AnswerTimings } from "./answer.ts";
 import type { AttemptLimits } from "./attempt.ts";
 import type { Tenancy } from "./auth.ts";
 import { parseChatRequest, type ChatRequest } from "./chat-request.ts";
+import type { ClassTables } from "./class-table.ts";
 import { beforeFirstByte, Refusal } from "./errors.ts";
 import { integerHeader, textHeader, type Exchange, type ExchangeEnd } from "./exchange.ts";
 import type { IdempotencyKeys } from "./idempotency.ts";
 import { labelOf } from "./metrics.ts";
 import type { PoolDirectory } from "./pools.ts";
+import { requestClass } from "./request-class.ts";
 import { readJsonBody } from "./request-body.ts";
 import { route, type RouteJob, type RouteParts, type RouteResult } from "./route.ts";
 import { StreamAnswer } from "./stream.ts";
@@ -23,6 +20,7 @@ import { WholeAnswer } from "./whole.ts";
 /** What the OpenAI surface works with; made once. */
 export interface OpenAiParts extends RouteParts {
   readonly tenancy: Tenancy;
+  readonly classTables: ClassTables;
   readonly idempotency: IdempotencyKeys;
   readonly origin: OriginId;
   readonly limits: RequestLimits;
@@ -113,16 +111,25 @@ async function serveChat(
 
 /** What control is asked, for whichever attempt. Throws `Refusal`. */
 function placementOf(
-  { tenancy, origin, directory, limits }: OpenAiParts,
+  { tenancy, classTables, origin, directory, limits }: OpenAiParts,
   exchange: Exchange,
   chat: ChatRequest,
 ): RouteJob["request"] {
   const { id, key } = exchange;
+  const named = tenancy.modelOf(chat.model, key);
+  const deadlineMs = deadlineMsOf(exchange, chat, limits.streamMsMax);
+  const derived = requestClass(exchange, chat, {
+    table: classTables.current,
+    model: named.model,
+    deadlineMs,
+    endpoint: "/v1/chat/completions",
+  });
   return {
     request: id,
     tenant: key.subject as TenantId,
-    model: tenancy.modelOf(chat.model, key) as ModelId,
-    class: classOf(exchange),
+    ...named,
+    class: derived.class,
+    classSource: derived.source,
     criticality: chat.criticality,
     origin: originOf(exchange, origin),
     regions: regionsOf(exchange, chat, directory),
@@ -134,7 +141,7 @@ function placementOf(
     cachedTokensAt: new Map(),
     outputTokensExpected: undefined,
     outputTokensMax: chat.outputTokensMax,
-    deadlineMs: deadlineMsOf(exchange, chat, limits.streamMsMax),
+    deadlineMs,
     priceNanoMax: undefined,
     budgetNanoLeft: undefined,
   };
@@ -177,17 +184,6 @@ function mayUse(tenancy: Tenancy, name: string, key: Exchange["key"]): boolean {
 
 function modelObject(id: string) {
   return { id, object: "model", created: 0, owned_by: "tokengrid" };
-}
-
-function classOf({ request }: Exchange): ServiceClass {
-  const name = textHeader(request, "x-tokengrid-class");
-  if (name === undefined) return "llm-interactive";
-  const found = serviceClasses.find((each) => each === name);
-  if (found !== undefined) return found;
-  const expected = serviceClasses.join(", ");
-  throw new Refusal("BAD_REQUEST", `x-tokengrid-class: expected one of ${expected}`, {
-    param: "x-tokengrid-class",
-  });
 }
 
 /** Only keys for debugging may say that demand arises elsewhere. */
@@ -300,8 +296,10 @@ function endOf(
     outcome,
     isStream: chat.isStream,
     facts: {
-      model: placing.model,
+      model: last?.record.model ?? placing.model,
+      alias: placing.alias,
       class: placing.class,
+      class_source: placing.classSource,
       pool: pool?.id,
       attempt: last?.record.attempt,
       attempts,

@@ -132,7 +132,8 @@ class Router {
     if (outcome instanceof Refusal) return outcome;
     const { placement } = outcome;
     const pool = await this.#parts.directory.find(placement.pool);
-    const model = pool?.models.get(request.model);
+    const chosen = { ...placing, model: placement.model ?? request.model };
+    const model = pool?.models.get(chosen.model);
     const isAllowed =
       pool !== undefined && (request.regions.size === 0 || request.regions.has(pool.region));
     if (pool === undefined || model === undefined || !isAllowed || answer.isGone) {
@@ -144,7 +145,7 @@ class Router {
       return undefined;
     }
     const role = this.#attempts === 0 ? "primary" : "retry";
-    return { request: placing, placement, pool, poolModel: model, role, openedAt };
+    return { request: chosen, placement, pool, poolModel: model, role, openedAt };
   }
 
   async #ask(
@@ -157,7 +158,9 @@ class Router {
       const reason = reasonOfUnplaceable[outcome.reason];
       const filters = [...outcome.poolsByFilter].map(([filter, pools]) => `${filter} ${pools}`);
       const why = filters.length === 0 ? "" : ` (pools by reason: ${filters.join(", ")})`;
-      return new Refusal(reason, `no pool can serve the request: ${outcome.reason}${why}`, {
+      const detail = outcome.detail === undefined ? "" : `: ${outcome.detail}`;
+      const message = `no pool can serve the request: ${outcome.reason}${why}${detail}`;
+      return new Refusal(reason, message, {
         ...(outcome.retryAfterMs > 0 && { retryAfterMs: outcome.retryAfterMs }),
         ...(reason === "MODEL_NOT_FOUND" && { param: "model" }),
       });
@@ -252,13 +255,15 @@ class Router {
         "x-tokengrid-deadline-ms": String(Math.floor(leftMs - deadlineMarginMs)),
         ...(traceparent !== undefined && { traceparent }),
       },
-      debugHeaders: isDebug
-        ? {
-            "x-tokengrid-pool": pool.id,
-            "x-tokengrid-region": pool.region,
-            "x-tokengrid-placement-id": plan.request.attempt,
-          }
-        : {},
+      debugHeaders: {
+        // Where an alias stands for several models the caller is told which one answers.
+        ...(request.choices !== undefined && { "x-tokengrid-model": plan.request.model }),
+        ...(isDebug && {
+          "x-tokengrid-pool": pool.id,
+          "x-tokengrid-region": pool.region,
+          "x-tokengrid-placement-id": plan.request.attempt,
+        }),
+      },
     };
   }
 

@@ -1,5 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import { serviceClasses, type ServiceClass } from "../core/placement/request.ts";
 
 /** Whose credential it is: a tenant's API key, a vendor's agent, an operator. */
 export type KeyKind = "tenant" | "vendor" | "operator";
@@ -13,6 +14,8 @@ export const keyRecordSchema = z.strictObject({
   subject: z.string().min(1),
   /** Models or aliases it may use. Empty means all. */
   models: z.array(z.string()),
+  /** Class of requests that state none. Absent: the policy's table says. */
+  class: z.enum(serviceClasses).exactOptional(),
   /** May ask for debug headers and name the origin of a request. */
   isDebug: z.boolean(),
   createdAtUs: z.string(),
@@ -33,9 +36,10 @@ export function createKey(options: {
   readonly subject: string;
   readonly models?: readonly string[];
   readonly isDebug?: boolean;
+  readonly serviceClass?: ServiceClass | undefined;
   readonly nowUs: bigint;
 }): { readonly secret: string; readonly record: KeyRecord } {
-  const { kind, subject, models = [], isDebug = false, nowUs } = options;
+  const { kind, subject, models = [], isDebug = false, serviceClass, nowUs } = options;
   const prefix = `${marks[kind]}-${randomBytes(6).toString("hex")}`;
   const secret = `${prefix}-${randomBytes(32).toString("hex")}`;
   const record: KeyRecord = {
@@ -44,6 +48,7 @@ export function createKey(options: {
     kind,
     subject,
     models: [...models],
+    ...(serviceClass && { class: serviceClass }),
     isDebug,
     createdAtUs: nowUs.toString(),
     isRevoked: false,

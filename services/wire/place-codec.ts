@@ -342,6 +342,7 @@ export function writePlaceOutcome(writer: BytesWriter, outcome: PlaceOutcome): v
     }
     writer.uint(3, outcome.retryAfterMs);
     writer.text(4, outcome.policyRow ?? "");
+    writer.text(5, outcome.detail ?? "");
   });
 }
 

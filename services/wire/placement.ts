@@ -157,6 +157,7 @@ export function toPlaceOutcome(message: gen.PlaceResponse): PlaceOutcome {
         poolsByFilter: toMap(outcome.value.poolsByFilter, (count) => count),
         retryAfterMs: outcome.value.retryAfterMs,
         policyRow: outcome.value.policyRow === "" ? undefined : (outcome.value.policyRow as RowId),
+        ...(outcome.value.detail !== "" && { detail: outcome.value.detail }),
       };
     case undefined:
       throw toConnectError("INTERNAL", "expected a placement or why there is none, found neither");
@@ -174,6 +175,7 @@ export function fromPlaceOutcome(outcome: PlaceOutcome): gen.PlaceResponse {
     poolsByFilter: fromMap(outcome.poolsByFilter, (count) => count),
     retryAfterMs: outcome.retryAfterMs,
     policyRow: outcome.policyRow ?? "",
+    detail: outcome.detail ?? "",
   });
   return create(gen.PlaceResponseSchema, { outcome: { case: "unplaceable", value } });
 }

@@ -174,6 +174,15 @@ export function dualCny(unit: BudgetUnit, dualNano: number): number {
   return (dualNano * perUnit[unit].dualUnits) / 1e9;
 }
 
+/** `acme-day: 0.2 kWh spent, 0.01 kWh under way of 1 kWh in 86400 s, dual price 4.5 CNY per kWh`. */
+export function standingText({ id, unit, spent, held, limit, windowMs, ...each }: BudgetStanding) {
+  const price = Number(dualCny(unit, each.dualNano).toPrecision(4));
+  return (
+    `${id}: ${amountText(unit, spent)} spent, ${amountText(unit, held)} under way` +
+    ` of ${amountText(unit, limit)} in ${seconds(windowMs)}, dual price ${price} CNY per ${perUnit[unit].name}`
+  );
+}
+
 function amountText(unit: BudgetUnit, amount: number): string {
   return `${Number(inUnit(unit, amount).toPrecision(4))} ${perUnit[unit].name}`;
 }

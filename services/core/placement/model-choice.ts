@@ -1,6 +1,10 @@
 import type { Unplaceable, Decision } from "./decide.ts";
 import type { ModelChoice, PassedOver, PlacementRequest } from "./request.ts";
 import type { UnplaceableReason } from "../lease.ts";
+import type { ModelId } from "../units.ts";
+
+/** The name of no model, as no name is empty. */
+const noModel = "" as ModelId;
 
 /** Most models that an alias may stand for. */
 export const CHOICES_MAX = 16;
@@ -31,9 +35,16 @@ export function chooseModel(
   }
   const nearest = failed.toSorted((a, b) => farness(a) - farness(b))[0];
   // Nothing is allowed: decided for no model at all, and said why.
-  if (nearest === undefined) return decideOn({ ...request, passedOver });
+  if (nearest === undefined) return decideOn({ ...request, model: noModel, passedOver });
   const others = passedOver.filter((_, index) => choices[index] !== nearest.request.choice);
   return { ...nearest, request: { ...nearest.request, passedOver: others } };
+}
+
+/** `qwen3-32b: no-eligible-pool (alias-price-cap 3)`. */
+export function passedOverText({ model, version, reason, poolsByReason }: PassedOver): string {
+  const counts = [...poolsByReason].map(([each, count]) => `${each} ${count}`).join(", ");
+  const name = version === undefined ? model : `${model} version ${version}`;
+  return `${name}: ${reason}${counts === "" ? "" : ` (${counts})`}`;
 }
 
 function passed(

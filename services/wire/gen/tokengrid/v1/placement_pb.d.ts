@@ -399,6 +399,13 @@ export declare type Unplaceable = Message<"tokengrid.v1.Unplaceable"> & {
    * @generated from field: string policy_row = 4;
    */
   policyRow: string;
+
+  /**
+   * What more there is to say, for people: which budget, which models were tried. May be empty.
+   *
+   * @generated from field: string detail = 5;
+   */
+  detail: string;
 };
 
 /**
