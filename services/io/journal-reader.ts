@@ -6,15 +6,16 @@ import { listSegments, segmentPath, type Segment } from "./segments.ts";
 
 /** The lines of one write, or what is lost in their place. */
 export type JournalBatch =
-  { readonly kind: "lines"; readonly position: Position; readonly text: string } | Lost;
+  { readonly kind: "lines"; readonly position: Position; readonly bytes: Buffer } | Lost;
 
 /**
- * The writes of a journal's folder as they are now, oldest first, from `from` on. Only reads, so that it may be done
+ * The writes of a journal's folder as they are now, oldest first, from those at `from` to those at `until`. Only reads, so that it may be done
  * beside the one who writes. A file that is missing between two others is told; one before the first cannot be.
  */
 export async function* readBatches(
   folder: string,
   from: Position = 0,
+  until: Position = Infinity,
 ): AsyncGenerator<JournalBatch> {
   const files = await listSegments(folder);
   for (const [index, file] of files.entries()) {
@@ -22,7 +23,10 @@ export async function* readBatches(
     const end = before === undefined ? file.base : before.base + before.size;
     if (end < file.base && end >= from) yield missing(end, file.base);
     if (file.base + file.size <= from) continue;
-    yield* batchesOf(folder, file, Math.max(from, file.base));
+    for await (const batch of batchesOf(folder, file, Math.max(from, file.base))) {
+      if (batch.position > until) return;
+      yield batch;
+    }
   }
 }
 
@@ -45,7 +49,7 @@ async function* batchesOf(
   });
   for await (const { position, bytes } of records) {
     for (const damage of found.splice(0)) yield { kind: "lost", ...damage };
-    yield { kind: "lines", position, text: bytes.toString("utf8") };
+    yield { kind: "lines", position, bytes };
   }
   for (const damage of found) yield { kind: "lost", ...damage };
 }
@@ -61,8 +65,8 @@ export async function* recordsOf(
       yield batch;
       continue;
     }
-    const { position, text } = batch;
-    for (const line of text.split("\n")) yield* recordOf(reader, line, position);
+    const { position, bytes } = batch;
+    for (const line of bytes.toString("utf8").split("\n")) yield* recordOf(reader, line, position);
   }
   if (reader.forgetImage()) yield { kind: "lost", position: NaN, bytes: 0, reason: "torn-image" };
 }
@@ -82,7 +86,11 @@ function* recordOf(reader: LineReader, line: string, position: Position): Genera
   }
 }
 
-/** The records of a folder. */
-export function readJournal(folder: string, from: Position = 0): AsyncGenerator<JournalRecord> {
-  return recordsOf(readBatches(folder, from));
+/** The records of a folder, of the writes that begin within these positions. */
+export function readJournal(
+  folder: string,
+  from: Position = 0,
+  until: Position = Infinity,
+): AsyncGenerator<JournalRecord> {
+  return recordsOf(readBatches(folder, from, until));
 }
