@@ -65,7 +65,7 @@ const gauges: Readonly<Record<string, PoolGauge>> = {
   pool_requests_in_flight: {
     help: "Requests in the engines of a pool, corrected since the last report",
     labels: [],
-    samples: (pool) => [[{}, sum(pool, (served) => loadOf(pool, served).inFlight)]],
+    samples: (pool, now) => [[{}, sum(pool, (served) => loadOf(pool, served, now).inFlight)]],
   },
   pool_queue_depth: {
     help: "Requests that wait in the engines of a pool",

@@ -1,8 +1,9 @@
 import type { BudgetsImage } from "./budgets.ts";
 import type { EjectionsImage } from "./ejection.ts";
+import type { ElsewhereImage } from "./elsewhere.ts";
+import type { ForesightImage } from "./foresight.ts";
 import type { GrantImage } from "./grants.ts";
 import type { MovesImage } from "./in-flight.ts";
-import type { OutputLengthsImage } from "./output-lengths.ts";
 import type { Policy } from "./placement/policy.ts";
 import type { PoolTableImage } from "./pool-table.ts";
 import type { PoolRegistration } from "./pool.ts";
@@ -31,7 +32,8 @@ export interface DispatcherImage {
   readonly grants: readonly GrantImage[];
   readonly inFlight: readonly MovesImage[];
   readonly ejections: EjectionsImage;
-  readonly lengths: OutputLengthsImage;
+  readonly elsewhere: ElsewhereImage;
+  readonly foresight: ForesightImage;
   readonly prices: PricesImage;
   readonly pricesUntil: Instant;
   readonly budgets: BudgetsImage;

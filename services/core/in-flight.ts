@@ -45,6 +45,11 @@ export class InFlight {
     return flowOf(moves);
   }
 
+  /** As it is. */
+  flow(pool: PoolId, model: ModelId): Flow {
+    return flowOf(this.#moves(pool, model));
+  }
+
   image(): readonly MovesImage[] {
     return [...this.#movesByPool].flatMap(([pool, byModel]) =>
       [...byModel].map(([model, { grants, ends }]) => ({

@@ -1,12 +1,31 @@
+import {
+  errorOf,
+  fitFrom,
+  fitted,
+  foretoldTpotMs,
+  foretoldTtftMs,
+  isFittedTo,
+  type EngineConditions,
+  type EngineFit,
+  type EngineObservation,
+} from "./engine-fit.ts";
+import { slotsTotalOf } from "./health.ts";
 import type { AttemptOutcome, AttemptResult } from "./lease.ts";
+import { fitPriorOf, plainEngineOf, type Engine } from "./placement/engine-of.ts";
 import type { Expected } from "./placement/expect.ts";
-import type { Observed, TtftAgainstProfile } from "./pool.ts";
+import type { Objectives, Policy } from "./placement/policy.ts";
+import type { AgainstProfile, EngineProfile, Observed, Served } from "./pool.ts";
+import { noErrors, withErrorsOf } from "./prediction-error.ts";
+import { deliveryAfter, type Delivered } from "./trust.ts";
 import type { Instant } from "./units.ts";
 
 /** The newest attempt counts at least so much; the first ones are a plain mean. */
 const WEIGHT_MIN = 0.05;
 /** A single wild time moves the ratio no further. */
 const TPOT_RATIO_MAX = 20;
+/** An attempt got less than was declared when it took so many times as long, and more than a blink. */
+const SHORT_RATIO = 2;
+const BLINK_MS = 100;
 
 /** What an attempt says about its pool. A caller who hangs up, and his own mistakes, say nothing. */
 const verdicts: Readonly<Record<AttemptResult, "success" | "failure" | "nothing">> = {
@@ -19,28 +38,53 @@ const verdicts: Readonly<Record<AttemptResult, "success" | "failure" | "nothing"
   cancelled: "nothing",
 };
 
+/** Under what an attempt was made. */
+export interface Circumstances {
+  readonly now: Instant;
+  /** What was foretold of it. */
+  readonly expected: Expected;
+  /** The model at the pool as the decision found it. */
+  readonly served: Served;
+  readonly share: number;
+  /** One replica when the attempt came, without it. */
+  readonly others: EngineConditions;
+  /** The same over its life, with it. Undefined: no time passed. */
+  readonly during: EngineConditions | undefined;
+  readonly cachedTokensForetold: number;
+  readonly policy: Policy;
+  readonly objectives: Objectives;
+}
+
 /** What the pool was known for, with one more attempt. */
 export function observe(
   before: Observed | undefined,
   outcome: AttemptOutcome,
-  { expected, now }: { readonly expected: Expected; readonly now: Instant },
+  at: Circumstances,
 ): Observed {
   const verdict = verdicts[outcome.result];
   const attempts = (before?.attempts ?? 0) + 1;
   const weight = Math.max(WEIGHT_MIN, 1 / attempts);
   const failed = verdict === "nothing" ? before?.errorRatio : Number(verdict === "failure");
   const { ttftMs, itlMsMean } = outcome;
+  const times = timesOf(outcome, at);
   return {
     attempts,
     ttftMs: smoothed(before?.ttftMs, ttftMs, weight),
     itlMs: smoothed(before?.itlMs, itlMsMean, weight),
     errorRatio: smoothed(before?.errorRatio, failed, weight) ?? 0,
     tokensPerSecond: smoothed(before?.tokensPerSecond, tokensPerSecondOf(outcome), weight),
-    ttftOffsetMs: smoothed(before?.ttftOffsetMs, offsetOf(ttftMs, expected), weight) ?? 0,
-    tpotRatio: smoothed(before?.tpotRatio, ratioOf(itlMsMean, expected), weight) ?? 1,
+    ttftOffsetMs: smoothed(before?.ttftOffsetMs, times.offsetMs, weight) ?? 0,
+    tpotRatio: smoothed(before?.tpotRatio, times.tpotRatio, weight) ?? 1,
     failuresInRow: failuresInRow(before?.failuresInRow ?? 0, verdict),
-    ttftAgainstProfile: againstProfile(before?.ttftAgainstProfile, ttftMs, { expected, weight }),
-    observedAt: now,
+    ttftAgainstProfile: against(before?.ttftAgainstProfile, times.ttft, weight),
+    tpotAgainstProfile: against(before?.tpotAgainstProfile, times.tpot, weight),
+    fit: fitAfter(before, times.seen, at),
+    errors: withErrorsOf(before?.errors ?? noErrors, foretoldOf(outcome, at.expected)),
+    delivery: deliveryAfter(before, deliveredOf(outcome, verdict, times, at), {
+      slots: slotsTotalOf(at.served),
+      share: at.share,
+    }),
+    observedAt: at.now,
   };
 }
 
@@ -63,35 +107,150 @@ function tokensPerSecondOf({ outputTokens, durationMs }: AttemptOutcome): number
   return (outputTokens * 1_000) / durationMs;
 }
 
-/** Against the model alone: what had been learned before is taken out again. */
-function offsetOf(ttftMs: number | undefined, expected: Expected): number | undefined {
-  if (ttftMs === undefined) return undefined;
-  return ttftMs - (expected.ttftMs - expected.ttftOffsetMs);
+/** What an attempt tells of the engine, beside what the plain model says under the same load. */
+interface Times {
+  /** Against the model alone: nothing that was learned is in it. */
+  readonly offsetMs: number | undefined;
+  readonly tpotRatio: number | undefined;
+  /** Without the way there. Undefined where nothing is declared. */
+  readonly ttft: AgainstProfile | undefined;
+  readonly tpot: AgainstProfile | undefined;
+  readonly seen: EngineObservation;
 }
 
-/**
- * Like with like: what the pool itself took beside what its declared profile says of the same prompt and queue, without
- * what was learned. A prediction that learning has brought down to nothing does not tell what it was.
- */
-function againstProfile(
-  before: TtftAgainstProfile | undefined,
-  ttftMs: number | undefined,
-  { expected, weight }: { readonly expected: Expected; readonly weight: number },
-): TtftAgainstProfile | undefined {
-  const { engineBasis, prefillMs, waitMs, tpotMs, roundTripMs, ttftOffsetMs, tpotRatio } = expected;
-  if (ttftMs === undefined || engineBasis !== "declared" || prefillMs <= 0) return before;
-  const observedMs = Math.max(0, ttftMs - roundTripMs);
-  // A first token comes at the end of a step, however short its prompt.
-  const declaredMs = waitMs + prefillMs - ttftOffsetMs + tpotMs / tpotRatio;
-  if (before === undefined) return { observedMs, declaredMs };
+function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
+  const { expected, others, served, policy } = at;
+  const { ttftMs, itlMsMean: tpotMs } = outcome;
+  const during = at.during ?? { ...others, batch: others.batch + 1 };
+  const uncachedTokens = uncachedOf(outcome, expected);
+  const profile = fitPriorOf(served, policy);
+  const modelTtftMs = foretoldTtftMs(profile, uncachedTokens, others);
+  const modelTpotMs = foretoldTpotMs(profile, during);
+  const insideMs = ttftMs === undefined ? undefined : ttftMs - expected.roundTripMs;
+  const isDeclared = served.engineProfile !== undefined;
+  const isAdmittedAtOnce = expected.waitMs === 0;
+  const ttft =
+    insideMs === undefined || !isDeclared
+      ? undefined
+      : // A first token comes at the end of a step, however short its prompt.
+        { observedMs: Math.max(0, insideMs), declaredMs: declaredTtftMs(at, uncachedTokens) };
   return {
-    observedMs: before.observedMs + weight * (observedMs - before.observedMs),
-    declaredMs: before.declaredMs + weight * (declaredMs - before.declaredMs),
+    offsetMs: insideMs === undefined ? undefined : insideMs - expected.waitMs - modelTtftMs,
+    tpotRatio:
+      tpotMs === undefined || !(modelTpotMs > 0)
+        ? undefined
+        : Math.min(TPOT_RATIO_MAX, tpotMs / modelTpotMs),
+    ttft,
+    tpot:
+      tpotMs === undefined || !isDeclared
+        ? undefined
+        : { observedMs: tpotMs, declaredMs: declaredTpotMs(at, during) },
+    seen: {
+      tpot: tpotMs === undefined || !(tpotMs > 0) ? undefined : { ms: tpotMs, during },
+      ttft:
+        insideMs === undefined || !(insideMs > 0) || !isAdmittedAtOnce
+          ? undefined
+          : { ms: insideMs, uncachedTokens, others },
+    },
   };
 }
 
-function ratioOf(itlMs: number | undefined, expected: Expected): number | undefined {
-  const modelMs = expected.tpotMs / expected.tpotRatio;
-  if (itlMs === undefined || !(modelMs > 0)) return undefined;
-  return Math.min(TPOT_RATIO_MAX, itlMs / modelMs);
+/** What the engine says that it computed, or else what was foretold. */
+function uncachedOf({ inputTokens, cachedTokens }: AttemptOutcome, expected: Expected): number {
+  if (inputTokens === undefined || cachedTokens === undefined) return expected.uncachedTokens;
+  return Math.max(0, inputTokens - cachedTokens);
+}
+
+/** By the declared profile as it stands, wait included. */
+function declaredTtftMs(
+  { served, expected, others }: Circumstances,
+  uncachedTokens: number,
+): number {
+  const profile = served.engineProfile;
+  if (profile === undefined) return Infinity;
+  const stepMs = foretoldTpotMs(profile, { ...others, batch: others.batch + 1 });
+  return expected.waitMs + Math.max(stepMs, foretoldTtftMs(profile, uncachedTokens, others));
+}
+
+function declaredTpotMs({ served }: Circumstances, during: EngineConditions): number {
+  const profile = served.engineProfile;
+  return profile === undefined ? Infinity : foretoldTpotMs(profile, during);
+}
+
+function against(
+  before: AgainstProfile | undefined,
+  found: AgainstProfile | undefined,
+  weight: number,
+): AgainstProfile | undefined {
+  if (before === undefined || found === undefined) return found ?? before;
+  return {
+    observedMs: before.observedMs + weight * (found.observedMs - before.observedMs),
+    declaredMs: before.declaredMs + weight * (found.declaredMs - before.declaredMs),
+  };
+}
+
+/** Another profile was declared: the fit begins anew. */
+function fitAfter(
+  before: Observed | undefined,
+  seen: EngineObservation,
+  { served, policy }: Circumstances,
+): EngineFit | undefined {
+  if (seen.tpot === undefined && seen.ttft === undefined) return before?.fit;
+  const prior = fitPriorOf(served, policy);
+  const known = before?.fit;
+  const fit = known === undefined || !isFittedTo(known, prior) ? fitFrom(prior) : known;
+  const plain = plainEngineOf({ ...served, observed: before }, policy);
+  return fitted(fit, seen, errorOf(plainly(plain), seen));
+}
+
+/** The profile with a plain ratio on its steps, and the offset beside it. */
+function plainly({ profile, tpotRatio, ttftOffsetMs }: Engine): {
+  readonly profile: EngineProfile;
+  readonly schedulingMs: number;
+} {
+  return {
+    profile: {
+      ...profile,
+      stepBaseMs: profile.stepBaseMs * tpotRatio,
+      stepMsPerSequence: profile.stepMsPerSequence * tpotRatio,
+      stepMsPerKvToken: profile.stepMsPerKvToken * tpotRatio,
+    },
+    schedulingMs: ttftOffsetMs,
+  };
+}
+
+function foretoldOf({ ttftMs, itlMsMean, durationMs, result }: AttemptOutcome, expected: Expected) {
+  return {
+    ttft: { foretoldMs: expected.ttftMs, observedMs: ttftMs },
+    tpot: { foretoldMs: expected.tpotMs, observedMs: itlMsMean },
+    // One that was cut short did not finish sooner than foretold.
+    finish: {
+      foretoldMs: expected.finishMs,
+      observedMs: result === "ok" ? durationMs : undefined,
+    },
+  };
+}
+
+function deliveredOf(
+  { ttftMs, itlMsMean, cachedTokens }: AttemptOutcome,
+  verdict: "success" | "failure" | "nothing",
+  { ttft, tpot }: Times,
+  { served, objectives, cachedTokensForetold }: Circumstances,
+): Delivered {
+  const isShort = isShortOf(ttft) || isShortOf(tpot);
+  const isWithin =
+    (ttftMs ?? 0) <= objectives.ttftMsMax && (itlMsMean ?? 0) <= objectives.tpotMsMax;
+  const told = verdict === "success" && ttftMs !== undefined;
+  return {
+    isInTime: verdict === "failure" ? false : told ? isWithin || !isShort : undefined,
+    isShort: verdict === "failure" ? true : told && ttft !== undefined ? isShort : undefined,
+    slotsLeased: served.slotsLeased + 1,
+    cachedTokensForetold,
+    cachedTokensFound: cachedTokens,
+  };
+}
+
+function isShortOf(times: AgainstProfile | undefined): boolean {
+  if (times === undefined) return false;
+  return times.observedMs > Math.max(SHORT_RATIO * times.declaredMs, times.declaredMs + BLINK_MS);
 }

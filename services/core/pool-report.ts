@@ -105,6 +105,20 @@ export function afterReport(
   };
 }
 
+/** A counter that fell back: the engine was started again, and what it held is gone. */
+export function wasRestarted(before: Served | undefined, after: Served): boolean {
+  const [last, next] = [before?.report, after.report];
+  if (last === undefined || next === undefined || last === next) return false;
+  return (
+    fell(last.promptTokensTotal, next.promptTokensTotal) ||
+    fell(last.outputTokensTotal, next.outputTokensTotal)
+  );
+}
+
+function fell(last: Figure | undefined, next: Figure | undefined): boolean {
+  return last !== undefined && next !== undefined && next.value < last.value;
+}
+
 /** As long as its shortest-lived load figure, within bounds. */
 function validMsOf({ models }: PoolReport): number {
   const loads = models.flatMap(({ runningRequests, waitingRequests }) => [

@@ -1,4 +1,6 @@
+import type { EngineFit } from "./engine-fit.ts";
 import type { Figure } from "./figure.ts";
+import type { PredictionErrors } from "./prediction-error.ts";
 import type { Region } from "./region.ts";
 import type { BookId, Instant, ModelId, OriginId, PoolId, RegionId, VendorId } from "./units.ts";
 
@@ -115,15 +117,33 @@ export interface Observed {
   /** Mean of observed / predicted time per output token. */
   readonly tpotRatio: number;
   readonly failuresInRow: number;
-  /** Undefined where no profile is declared, or no attempt showed a token yet. */
-  readonly ttftAgainstProfile: TtftAgainstProfile | undefined;
+  /** Without the way there. Undefined where no profile is declared, or no attempt showed a token yet. */
+  readonly ttftAgainstProfile: AgainstProfile | undefined;
+  /** The same of the time per output token. */
+  readonly tpotAgainstProfile: AgainstProfile | undefined;
+  /** Undefined: no attempt told of a time yet. */
+  readonly fit: EngineFit | undefined;
+  /** How far what was foretold of attempts at this pool was off. */
+  readonly errors: PredictionErrors;
+  readonly delivery: Delivery;
   readonly observedAt: Instant;
 }
 
-/** Means over the same attempts, in ms and without the way there: as it was, and as the declared profile had it. */
-export interface TtftAgainstProfile {
+/** Means over the same attempts, in ms: as it was, and as the declared profile had it under the same load. */
+export interface AgainstProfile {
   readonly observedMs: number;
   readonly declaredMs: number;
+}
+
+/** What a pool has shown that it can do, whatever it says of itself. */
+export interface Delivery {
+  /** Most leases of ours at once at which it did what it promised. It shrinks with every attempt that is let down. */
+  readonly slotsProven: number;
+  /** Part of the attempts, of late, that got less than was promised, 0..1. */
+  readonly shortRatio: number;
+  /** Prompt tokens that were foretold to be cached, and those that were: a belief in the prefix index. */
+  readonly cachedTokensForetold: number;
+  readonly cachedTokensFound: number;
 }
 
 /**
@@ -169,9 +189,13 @@ export interface Served extends ServedModel {
   readonly promptTokensPerSecond: number | undefined;
   readonly outputTokensPerSecond: number | undefined;
   readonly slotsLeased: number;
-  /** Granted and ended since the report was scraped: corrects what it says is running. */
+  /** Value of time of all that hold them, in nano per ms: what a ms of delay to all of them costs. */
+  readonly waitNanoPerMsLeased: number;
+  /** Granted and ended since the report was scraped, by all replicas that we hear: corrects what it says is running. */
   readonly grantedSinceReport: number;
   readonly endedSinceReport: number;
+  /** Leases that other replicas have told us of. */
+  readonly slotsLeasedElsewhere: number;
   readonly observed: Observed | undefined;
   /** Undefined while the vendor has no price in force for the model. */
   readonly price: PriceEstimate | undefined;

@@ -47,8 +47,10 @@ function toServed(
     promptTokensPerSecond: before?.promptTokensPerSecond,
     outputTokensPerSecond: before?.outputTokensPerSecond,
     slotsLeased: leasedOf(model.model),
+    waitNanoPerMsLeased: before?.waitNanoPerMsLeased ?? 0,
     grantedSinceReport: before?.grantedSinceReport ?? 0,
     endedSinceReport: before?.endedSinceReport ?? 0,
+    slotsLeasedElsewhere: before?.slotsLeasedElsewhere ?? 0,
     observed: before?.observed,
     price: before?.price,
   };

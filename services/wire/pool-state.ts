@@ -81,7 +81,7 @@ function fromServed(
     ...(report === undefined ? {} : { report: fromModelReport(report, now) }),
     ...(observed === undefined ? {} : { observed: fromObserved(observed) }),
     discrepancyRatioByFigure: fromMap(discrepancyRatios(served), (ratio) => ratio),
-    shadowNanoPerSlotMs: shadowNanoPerSlotMs(policy.congestion, loadOf(pool, served)),
+    shadowNanoPerSlotMs: shadowNanoPerSlotMs(policy.congestion, loadOf(pool, served, now)),
     ...(price === undefined ? {} : fromPrice(price)),
   };
 }

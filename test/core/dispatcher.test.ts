@@ -484,9 +484,9 @@ describe("prices", () => {
 describe("observation", () => {
   test("times are smoothed, and what the model lacked is learned", () => {
     const run = ready("a");
-    const lease = run.lease();
     const expected =
       run.dispatcher.plan(request(), 0).candidates[0]?.expected ?? expect.unreachable();
+    const lease = run.lease();
     run.release(lease, { ttftMs: 300, itlMsMean: 40, outputTokens: 100, durationMs: 4_000 });
     expect(run.served().observed).toMatchObject({
       attempts: 1,
@@ -535,16 +535,13 @@ describe("observation", () => {
     const run = ready("a");
     for (const index of [0, 1, 2]) {
       const lease = run.lease(attempt(`r${index}/1`));
-      const { expected } = run.dispatcher.plan(request(), run.now).candidates[0] ?? {};
-      if (expected === undefined) return expect.unreachable();
-      const { waitMs, prefillMs, ttftOffsetMs, tpotMs, tpotRatio } = expected;
-      const declaredMs = waitMs + prefillMs - ttftOffsetMs + tpotMs / tpotRatio;
-      run.release(lease, { ttftMs: expected.roundTripMs + 3 * declaredMs });
+      // 1,000 tokens at 0.05 ms, and 36 ms there and back.
+      run.release(lease, { ttftMs: 36 + 3 * 50 });
     }
     expect(discrepancyRatios(run.served()).get("ttft")).toBeCloseTo(2);
   });
 
-  test("lengths of answers are learned per tenant, model and class", () => {
+  test("lengths of answers are learned per tenant, model and class, and lean on what is wider", () => {
     const run = ready("a");
     run.release(run.lease(), { outputTokens: 700 });
     const expectedFor = (changes: Partial<PlacementRequest>) =>
@@ -552,7 +549,8 @@ describe("observation", () => {
         ?.expected.outputTokens;
     expect(expectedFor({})).toBe(700);
     expect(expectedFor({ outputTokensMax: 500 })).toBe(500);
-    expect(expectedFor({ class: "batch-offline" })).toBe(256);
+    expect(expectedFor({ class: "batch-offline" })).toBe(700);
+    expect(expectedFor({ model: "other" as ModelId })).toBeUndefined();
     expect(expectedFor({ outputTokensExpected: 30 })).toBe(30);
   });
 

@@ -69,9 +69,14 @@ const others: Readonly<Record<string, (value: unknown) => unknown>> = {
   decision: (value) => heldDecision(value as Decision & { kind: "placed" }),
   // Found by its key alone; the order of leases is that of #byLease.
   "#byAttempt": (value) => new Map([...(value as Map<string, unknown>)].toSorted(byKey)),
+  // Found by its key alone as well; the order of use is that of each shelf.
+  "#holders": (value) => new Map([...(value as Map<number, unknown>)].toSorted(byKey)),
 };
 
-function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+function byKey<Key extends string | number>(
+  [a]: readonly [Key, unknown],
+  [b]: readonly [Key, unknown],
+): number {
   return a < b ? -1 : 1;
 }
 

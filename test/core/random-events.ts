@@ -8,6 +8,7 @@ import type {
   ModelId,
   OriginId,
   PoolId,
+  ReplicaId,
   RequestId,
   TenantId,
   VendorId,
@@ -92,6 +93,7 @@ export class RandomEvents {
     "placement-requested": () => this.#requested(),
     "lease-renewed": () => this.#ended("lease-renewed"),
     "lease-released": () => this.#ended("lease-released"),
+    "placements-elsewhere": () => this.#elsewhere(),
     "time-passed": () => this.#now({ kind: "time-passed" }),
   };
 
@@ -121,6 +123,24 @@ export class RandomEvents {
     const conversation = this.#between(1, 20);
     const blocks = this.#between(1, 8);
     return { prefixBlocks: Array.from({ length: blocks }, (_, at) => conversation * 1_000 + at) };
+  }
+
+  #elsewhere(): Event {
+    this.#sequence += 1;
+    const models = this.#any([
+      [],
+      [
+        {
+          pool: this.#any(ids) as PoolId,
+          model: chat,
+          slotsLeased: this.#between(0, 3),
+          steps: [{ agoMs: this.#between(0, 9_000), granted: this.#between(0, 3), ended: 1 }],
+        },
+      ],
+    ]);
+    const replica = this.#any(["control-1", "control-2"]) as ReplicaId;
+    const digest = { replica, sequence: this.#sequence - this.#between(0, 2), models };
+    return this.#now({ kind: "placements-elsewhere", digest });
   }
 
   #ended(kind: "lease-renewed" | "lease-released"): Event {
@@ -216,6 +236,7 @@ const weights = {
   "pool-reported": 15,
   "time-passed": 3,
   "paths-observed": 2,
+  "placements-elsewhere": 2,
   "pool-marked": 2,
   "pool-registered": 1,
   "prices-published": 1,

@@ -1,11 +1,13 @@
+import { isFittedTo } from "../engine-fit.ts";
 import type { EngineProfile, Served } from "../pool.ts";
 import type { Policy } from "./policy.ts";
 
 /**
- * Where the times of a prediction come from, best first: the profile that the vendor declares,
- * corrected by what we learned; what we observed; what the engine reports; the policy's assumption.
+ * Where the times of a prediction come from, best first: coefficients fitted to our own attempts, where they foretell
+ * better; the profile that the vendor declares, corrected by what we learned; what we observed; what the engine
+ * reports; the policy's assumption.
  */
-export type EngineBasis = "declared" | "observed" | "reported" | "assumed";
+export type EngineBasis = "fitted" | "declared" | "observed" | "reported" | "assumed";
 
 /** The engine of a pool as far as it is known. */
 export interface Engine {
@@ -20,13 +22,55 @@ export interface Engine {
 
 /** After so many attempts, half of what they teach is believed. */
 const ATTEMPTS_HALF_BELIEVED = 8;
+/** A fit to fewer foretells nothing yet. */
+const OBSERVATIONS_MIN = 4;
+/** A fit has to be better by so much of an error, so that the two do not take turns. */
+const ERROR_SLACK = 0.01;
+/** Faster than the policy's assumption by more than this is believed when it was seen. */
+const FASTER_RATIO_MAX = 20;
 
 export function engineOf(served: Served, policy: Policy): Engine {
-  if (served.engineProfile !== undefined) return learned("declared", served.engineProfile, served);
+  const plain = plainEngineOf(served, policy);
+  const fit = served.observed?.fit;
+  if (fit === undefined || fit.observations < OBSERVATIONS_MIN) return plain;
+  if (fit.errorOfFit + ERROR_SLACK > fit.errorOfPlain) return plain;
+  if (!isFittedTo(fit, fitPriorOf(served, policy))) return plain;
+  return {
+    basis: "fitted",
+    profile: served.engineProfile === undefined ? withLimits(fit.profile, served) : fit.profile,
+    ttftOffsetMs: fit.schedulingMs,
+    tpotRatio: 1,
+  };
+}
+
+/** The same without fitted coefficients. */
+export function plainEngineOf(served: Served, policy: Policy): Engine {
+  if (served.engineProfile !== undefined) {
+    return learned("declared", credible(served.engineProfile, policy), served);
+  }
   const times = knownTimes(served);
   if (times === undefined) return learned("assumed", policy.engineAssumed, served);
   const { basis, ttftMs, itlMs } = times;
   return { basis, profile: measuredProfile(served, itlMs), ttftOffsetMs: ttftMs, tpotRatio: 1 };
+}
+
+/** What a fit begins from: the declared profile, or else the policy's assumption. */
+export function fitPriorOf({ engineProfile }: Served, policy: Policy): EngineProfile {
+  return engineProfile === undefined ? policy.engineAssumed : credible(engineProfile, policy);
+}
+
+/** A step or a prompt that takes no time is advertising: nobody gains by it before it was seen. */
+function credible(declared: EngineProfile, { engineAssumed }: Policy): EngineProfile {
+  const stepBaseMs = engineAssumed.stepBaseMs / FASTER_RATIO_MAX;
+  const prefillMsPerToken = engineAssumed.prefillMsPerToken / FASTER_RATIO_MAX;
+  if (declared.stepBaseMs >= stepBaseMs && declared.prefillMsPerToken >= prefillMsPerToken) {
+    return declared;
+  }
+  return {
+    ...declared,
+    stepBaseMs: Math.max(declared.stepBaseMs, stepBaseMs),
+    prefillMsPerToken: Math.max(declared.prefillMsPerToken, prefillMsPerToken),
+  };
 }
 
 /** Few attempts correct little: the correction grows with their number towards all of it. */
@@ -60,13 +104,26 @@ function knownTimes({ observed, report }: Served): KnownTimes | undefined {
 }
 
 /** Measured times have the load in them already, so that nothing is added for it. */
-function measuredProfile({ report, replicas, slotsTotal }: Served, itlMs: number): EngineProfile {
-  return {
+function measuredProfile(served: Served, itlMs: number): EngineProfile {
+  const profile = {
     stepBaseMs: itlMs,
     stepMsPerSequence: 0,
     stepMsPerKvToken: 0,
     prefillMsPerToken: 0,
     prefillChunkTokens: 1,
+    kvTokensTotal: Infinity,
+    sequencesMax: 1,
+  };
+  return withLimits(profile, served);
+}
+
+/** What an engine that declares nothing holds at once. */
+function withLimits(
+  profile: EngineProfile,
+  { report, replicas, slotsTotal }: Served,
+): EngineProfile {
+  return {
+    ...profile,
     kvTokensTotal: report?.kvTokensTotal ? report.kvTokensTotal.value / replicas : Infinity,
     sequencesMax: Math.max(1, (report?.slotsTotal?.value ?? slotsTotal) / replicas),
   };

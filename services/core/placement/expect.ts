@@ -15,12 +15,18 @@ export interface Expected {
   readonly ttftMs: number;
   readonly tpotMs: number;
   readonly finishMs: number;
+  /** How far the finish scatters, most of it with the length of the answer: a standard deviation. */
+  readonly finishDeviationMs: number;
   /** How long the request holds a slot. */
   readonly slotMs: number;
   /** KV tokens × ms that it holds. */
   readonly kvTokenMs: number;
-  /** At the site: power usage effectiveness included. */
+  /** For how long each of the others in its replica is held up by it. */
+  readonly delayOthersMs: number;
+  /** Its part of what the site draws: power usage effectiveness included. */
   readonly joules: number;
+  /** What the site draws more because of it: joining a batch costs less than its part of the batch. */
+  readonly joulesAdded: number;
   /** By the account that the policy names. */
   readonly gramsCo2: number;
   /** That an objective of the class is missed, 0..1. */
@@ -43,9 +49,12 @@ export class Estimate implements Expected {
   ttftMs = 0;
   tpotMs = 0;
   finishMs = 0;
+  finishDeviationMs = 0;
   slotMs = 0;
   kvTokenMs = 0;
+  delayOthersMs = 0;
   joules = 0;
+  joulesAdded = 0;
   gramsCo2 = 0;
   missProbability = 0;
   readonly engineBasis: EngineBasis;
@@ -65,8 +74,8 @@ const SPREAD_SQUARED = {
   wait: 1,
   prefill: 0.5 ** 2,
   tpot: 0.2 ** 2,
-  /** Output lengths scatter more than speeds. */
-  decode: 0.5 ** 2,
+  /** Output lengths of which nothing is known scatter more than speeds. */
+  length: 0.5 ** 2,
 };
 
 /**
@@ -109,9 +118,21 @@ export function expect(into: Estimate, at: Prospect, ask: Ask): void {
   into.slotMs = finishMs - at.roundTripMs;
   // The prompt is held while it is filled in, half of it on the mean, and then with the answer.
   into.kvTokenMs = (inputTokens * prefillMs) / 2 + (inputTokens + outputTokens / 2) * decodeMs;
+  const stepMsOthers =
+    times.stepMsPerSequence + times.stepMsPerKvToken * (inputTokens + outputTokens / 2);
+  const millijoulesAdded =
+    (prefillMs + decodeMs) * energy.wattsPerRequest +
+    uncachedTokens * energy.millijoulesAddedPerUncachedToken +
+    outputTokens * (stepMs * energy.wattsAdded + stepMsOthers * energy.wattsOthers);
+  into.delayOthersMs = uncachedTokens * times.prefillMsPerToken + outputTokens * stepMsOthers;
   into.joules = (energy.pue * millijoules) / 1_000;
+  into.joulesAdded = (energy.pue * millijoulesAdded) / 1_000;
   into.gramsCo2 = into.joules * energy.gramsPerJoule;
-  into.missProbability = missProbability(into, ask);
+  const ttftVariance =
+    SPREAD_SQUARED.wait * waitMs * waitMs + SPREAD_SQUARED.prefill * prefillMs * prefillMs;
+  const finishVariance = ttftVariance + ask.lengthSpreadSquared * decodeMs * decodeMs;
+  into.finishDeviationMs = Math.sqrt(finishVariance);
+  into.missProbability = missProbability(into, ask, ttftVariance, finishVariance);
 }
 
 /** One more runs at once: nobody waits, and neither sequences nor KV cache are used up. */
@@ -144,17 +165,23 @@ function wattsPerSequence(energy: EnergyCoefficients, batch: number): number {
 }
 
 /** The objectives are missed together or apart: no more often than the sum says. */
-function missProbability(expected: Expected, { objectives, deadlineMs }: Ask): number {
-  const { waitMs, prefillMs, ttftMs, tpotMs, finishMs } = expected;
-  const ttftVariance =
-    SPREAD_SQUARED.wait * waitMs * waitMs + SPREAD_SQUARED.prefill * prefillMs * prefillMs;
+function missProbability(
+  { ttftMs, tpotMs, finishMs }: Expected,
+  { objectives, deadlineMs }: Ask,
+  ttftVariance: number,
+  finishVariance: number,
+): number {
   const late =
     exceeds(objectives.ttftMsMax, ttftMs, ttftVariance) +
     exceeds(objectives.tpotMsMax, tpotMs, SPREAD_SQUARED.tpot * tpotMs * tpotMs);
   if (deadlineMs === Infinity) return Math.min(1, late);
-  const decodeMs = finishMs - ttftMs;
-  const finishVariance = ttftVariance + SPREAD_SQUARED.decode * decodeMs * decodeMs;
   return Math.min(1, late + exceeds(deadlineMs, finishMs, finishVariance));
+}
+
+/** (Standard deviation / mean)² of how long an answer takes, from that of its length and of the speed. */
+export function lengthSpreadSquared(tokens: number, deviationTokens: number | undefined): number {
+  if (deviationTokens === undefined || !(tokens > 0)) return SPREAD_SQUARED.length;
+  return (deviationTokens / tokens) ** 2 + SPREAD_SQUARED.tpot;
 }
 
 /** Cantelli's bound on P(time > limit): holds for every distribution with this mean and variance. */

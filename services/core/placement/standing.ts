@@ -1,3 +1,4 @@
+import { stepsOf } from "../engine-fit.ts";
 import { prefillMs, tpotMs, type EngineLoad } from "../engine.ts";
 import {
   gramsPerJoule,
@@ -6,11 +7,14 @@ import {
   prefillWatts,
   pueOf,
   replicaWatts,
+  restWatts,
+  wattsAboveRest,
 } from "../energy.ts";
 import type { EngineProfile, Pool, PowerModel, Served } from "../pool.ts";
 import type { Geography } from "../region.ts";
+import { trustOf, type Trust } from "../trust.ts";
 import type { Instant } from "../units.ts";
-import { shadowNanoPerKvTokenMs, shadowNanoPerSlotMs } from "./congestion.ts";
+import { othersNanoPerMs, shadowNanoPerKvTokenMs, shadowNanoPerSlotMs } from "./congestion.ts";
 import { engineOf, type Engine } from "./engine-of.ts";
 import { loadOf, type Load } from "./load.ts";
 import type { Policy } from "./policy.ts";
@@ -24,17 +28,20 @@ export interface Standing {
   readonly served: Served;
   readonly load: Load;
   readonly engine: Engine;
+  readonly trust: Trust;
   readonly until: Instant;
   readonly times: TimeCoefficients;
   readonly energy: EnergyCoefficients;
   readonly shadowNanoPerSlotMs: number;
   readonly shadowNanoPerKvTokenMs: number;
+  /** What a ms of delay to all who are in one replica costs, in nano. */
+  readonly othersNanoPerMs: number;
 }
 
 /** Of the engine as it is loaded now. */
 export interface TimeCoefficients {
   readonly replicas: number;
-  /** Of one replica. */
+  /** Of one replica; of those only the part that counts. */
   readonly sequencesMax: number;
   readonly kvTokensTotal: number;
   readonly inFlight: number;
@@ -45,7 +52,11 @@ export interface TimeCoefficients {
   /** KV tokens per replica of others: so many, and so many times the request's own. */
   readonly kvTokensOthers: number;
   readonly kvRequestsLikeIt: number;
+  /** Its prefill and its part of the steps of those who decode meanwhile. */
   readonly msPerUncachedToken: number;
+  /** The same without a turn among others: so long others wait for it. */
+  readonly prefillMsPerToken: number;
+  /** What comes on top whatever the prompt: the step that is under way, and what was learned. */
   readonly ttftOffsetMs: number;
   /** One step without the prefill of others, learned ratio included. */
   readonly stepBaseMs: number;
@@ -67,6 +78,10 @@ export interface EnergyCoefficients {
   /** By the model: prefill at rated power, and a step's part of the batch that `times` names. */
   readonly millijoulesPerUncachedToken: number;
   readonly wattsPerSequence: number;
+  /** What the site draws more for one more: of prefill, of a decoding sequence, and of those who are there for longer. */
+  readonly millijoulesAddedPerUncachedToken: number;
+  readonly wattsAdded: number;
+  readonly wattsOthers: number;
 }
 
 export interface StandingContext {
@@ -77,7 +92,7 @@ export interface StandingContext {
 
 export function standingOf(pool: Pool, served: Served, context: StandingContext): Standing {
   const { policy, now } = context;
-  const load = loadOf(pool, served);
+  const load = loadOf(pool, served, now);
   const engine = engineOf(served, policy);
   const times = timesOf(served, load, engine);
   return {
@@ -85,11 +100,19 @@ export function standingOf(pool: Pool, served: Served, context: StandingContext)
     served,
     load,
     engine,
+    trust: trustOf(served),
     until: holdsUntil(pool, served, policy, now),
     times,
-    energy: energyOf(pool, { ...context, load, engine, batch: times.batch }),
+    energy: energyOf(pool, {
+      ...context,
+      load,
+      engine,
+      batch: times.batch,
+      replicas: served.replicas,
+    }),
     shadowNanoPerSlotMs: shadowNanoPerSlotMs(policy.congestion, load),
     shadowNanoPerKvTokenMs: shadowNanoPerKvTokenMs(policy.congestion, load),
+    othersNanoPerMs: othersNanoPerMs(served, load),
   };
 }
 
@@ -112,9 +135,10 @@ function timesOf(
   const { replicas } = served;
   const prefillShare = prefillShareOf(served, profile.prefillMsPerToken);
   const idle: EngineLoad = { batch: 0, kvTokens: 0, prefillShare };
+  const others = othersStepMs(profile, load, replicas) * tpotRatio;
   return {
     replicas,
-    sequencesMax: profile.sequencesMax,
+    sequencesMax: profile.sequencesMax * load.slotsCountedRatio,
     kvTokensTotal: profile.kvTokensTotal,
     inFlight: load.inFlight,
     runningWhenFull: load.runningWhenFull ?? 0,
@@ -122,13 +146,26 @@ function timesOf(
     kvTokensOthers: (load.kvTokensUsed ?? 0) / replicas,
     kvRequestsLikeIt:
       (load.kvTokensUsed === undefined ? load.inFlight : load.unreported) / replicas,
-    msPerUncachedToken: prefillMs(profile, 1, idle),
-    ttftOffsetMs,
+    prefillMsPerToken: profile.prefillMsPerToken,
+    msPerUncachedToken: prefillMs(profile, 1, idle) + others / profile.prefillChunkTokens,
+    ttftOffsetMs: ttftOffsetMs + others,
     stepBaseMs: profile.stepBaseMs * tpotRatio,
     stepMsPerSequence: profile.stepMsPerSequence * tpotRatio,
     stepMsPerKvToken: profile.stepMsPerKvToken * tpotRatio,
     stretch: tpotMs(UNIT_STEP, idle),
   };
+}
+
+/**
+ * A prompt goes through one step of those who decode for each of its chunks, and through the rest of the one that is
+ * under way; times that were measured have it in them.
+ */
+function othersStepMs(profile: EngineProfile, load: Load, replicas: number): number {
+  if (profile.prefillMsPerToken === 0) return 0;
+  const batch = load.inFlight / replicas;
+  const kvTokens = (load.kvTokensUsed ?? 0) / replicas;
+  const stepMs = tpotMs(profile, { batch, kvTokens, prefillShare: 0 });
+  return stepsOf(profile, 0, { batch, kvTokens, prefillTokensPerMs: 0 }) * stepMs;
 }
 
 /** Part of a replica's time that goes to prompts, from the tokens it computed of late. */
@@ -143,9 +180,11 @@ function energyOf(
     readonly load: Load;
     readonly engine: Engine;
     readonly batch: number;
+    readonly replicas: number;
   },
 ): EnergyCoefficients {
   const { policy, geography, now, load, engine, batch } = options;
+  const others = (load.runningWhenFull ?? load.inFlight) / options.replicas;
   const isMeasured = pool.powerModel === undefined && pool.powerWatts !== undefined;
   const model = pool.powerModel ?? policy.powerAssumed;
   const msPerToken = computeMsPerToken(engine, policy);
@@ -157,6 +196,19 @@ function energyOf(
     wattsPerRequest: isMeasured ? pool.powerWatts.value / Math.max(1, load.inFlight) : 0,
     millijoulesPerUncachedToken: isMeasured ? 0 : msPerToken * prefillWatts(model),
     wattsPerSequence: isMeasured ? 0 : replicaWatts(model, batch) / batch,
+    ...(isMeasured ? NOTHING_ADDED : addedBy(model, msPerToken, others)),
+  };
+}
+
+/** Of measured power nobody knows what one request makes of it: its part is what it is charged. */
+const NOTHING_ADDED = { millijoulesAddedPerUncachedToken: 0, wattsAdded: 0, wattsOthers: 0 };
+
+function addedBy(model: PowerModel, msPerToken: number, others: number): typeof NOTHING_ADDED {
+  const wattsOthers = wattsAboveRest(model, others);
+  return {
+    millijoulesAddedPerUncachedToken: msPerToken * (prefillWatts(model) - restWatts(model)),
+    wattsAdded: Math.max(0, wattsAboveRest(model, others + 1) - wattsOthers),
+    wattsOthers,
   };
 }
 

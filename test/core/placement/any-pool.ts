@@ -1,8 +1,17 @@
 import fc from "fast-check";
-import type { Pool } from "../../../services/core/pool.ts";
+import { fitFrom, type EngineFit } from "../../../services/core/engine-fit.ts";
+import type { EngineProfile, Pool } from "../../../services/core/pool.ts";
 import type { Geography } from "../../../services/core/region.ts";
 import type { OriginId, VendorId } from "../../../services/core/units.ts";
-import { figure, modelReport, northgrid, poolServing, price, shanghai } from "../fixtures.ts";
+import {
+  figure,
+  modelReport,
+  northgrid,
+  observed,
+  poolServing,
+  price,
+  shanghai,
+} from "../fixtures.ts";
 
 /** One of eight is the other. */
 function seldom<Value>(value: Value, other: Value): fc.Arbitrary<Value> {
@@ -27,6 +36,9 @@ const anyFigures = {
   engine: fc.constantFrom("declared", "reported", "assumed"),
   offsetMs: fc.constantFrom(0, 0, -200, 350),
   tpotRatio: fc.constantFrom(1, 1, 0.7, 2.5),
+  errorRatio: fc.constantFrom(0, 0, 0.3),
+  slotsProven: fc.constantFrom(2, 1_000),
+  isFitted: fc.boolean(),
   powerWatts: fc.constantFrom(undefined, undefined, 4_000),
   replicas: fc.integer({ min: 1, max: 4 }),
   sequencesMax: fc.constantFrom(4, 256),
@@ -73,10 +85,11 @@ function servedBy(figures: Figures) {
   const { engine, replicas, sequencesMax, kvTokensTotal } = figures;
   const base = poolServing("base", {}).served.values().next().value?.engineProfile;
   const times = engine === "reported" ? { ttftMsP50: figure(300), itlMsMean: figure(30) } : {};
+  const engineProfile =
+    base && engine === "declared" ? { ...base, sequencesMax, kvTokensTotal } : undefined;
   return {
     replicas,
-    engineProfile:
-      base && engine === "declared" ? { ...base, sequencesMax, kvTokensTotal } : undefined,
+    engineProfile,
     report: modelReport({
       runningRequests: figure(figures.running),
       waitingRequests: figure(Math.max(0, figures.waiting - 4)),
@@ -87,20 +100,28 @@ function servedBy(figures: Figures) {
     slotsLeased: figures.leased,
     grantedSinceReport: figures.granted,
     endedSinceReport: figures.ended,
-    observed: {
+    observed: observed({
       attempts: 8,
-      ttftMs: undefined,
-      itlMs: undefined,
-      errorRatio: 0,
-      tokensPerSecond: undefined,
+      errorRatio: figures.errorRatio,
       ttftOffsetMs: figures.offsetMs,
       tpotRatio: figures.tpotRatio,
-      failuresInRow: 0,
-      ttftAgainstProfile: undefined,
-      observedAt: 0,
-    },
+      fit: figures.isFitted && engineProfile !== undefined ? fittedTo(engineProfile) : undefined,
+      delivery: {
+        slotsProven: figures.slotsProven,
+        shortRatio: figures.errorRatio,
+        cachedTokensForetold: 0,
+        cachedTokensFound: 0,
+      },
+    }),
     price: price({ outputPicoPerToken: figures.pico, brackets: bracketsOf(figures) }),
   };
+}
+
+/** A fit that foretells better than the profile it began from. */
+function fittedTo(prior: EngineProfile): EngineFit {
+  const profile = { ...prior, stepBaseMs: 1.7 * prior.stepBaseMs, prefillMsPerToken: 0.03 };
+  const known = { observations: 20, errorOfFit: 0.05, errorOfPlain: 0.3 };
+  return { ...fitFrom(prior), ...known, profile, schedulingMs: 12 };
 }
 
 function bracketsOf({ isBracketed, pico }: Figures) {

@@ -12,6 +12,7 @@ import {
   geography,
   modelReport,
   objectives,
+  observed as observedWith,
   policy,
   poolServing,
   powerModel,
@@ -124,18 +125,13 @@ describe("times", () => {
 });
 
 describe("where times come from", () => {
-  const observed = {
+  const observed = observedWith({
     attempts: 8,
     ttftMs: 400,
     itlMs: 33,
-    errorRatio: 0,
-    tokensPerSecond: 25,
     ttftOffsetMs: 100,
     tpotRatio: 1.5,
-    failuresInRow: 0,
-    ttftAgainstProfile: undefined,
-    observedAt: 0,
-  };
+  });
   const reported = modelReport({ ttftMsP50: figure(250), itlMsMean: figure(40) });
 
   test("eight attempts are half believed against the declared profile", () => {

@@ -6,7 +6,7 @@ import type { Pool } from "../../../services/core/pool.ts";
 import type { OriginId, RowId, TenantId } from "../../../services/core/units.ts";
 import { defaultPolicyYaml, parsePolicy } from "../../../services/io/policy-file.ts";
 import { loadGeography } from "../../../services/io/preset.ts";
-import { figure, pool, poolServing, request } from "../fixtures.ts";
+import { figure, observed, pool, poolServing, request } from "../fixtures.ts";
 
 /** The shipped policy on the ten national clusters, one like pool in each. */
 
@@ -142,18 +142,7 @@ describe("W rows", () => {
 
   test("W2: a supply hub that would miss the time to first token gives way to a demand hub", () => {
     const busy = poolServing("guian", {
-      observed: {
-        attempts: 100,
-        ttftMs: 2_500,
-        itlMs: undefined,
-        errorRatio: 0,
-        tokensPerSecond: undefined,
-        ttftOffsetMs: 2_400,
-        tpotRatio: 1,
-        failuresInRow: 0,
-        ttftAgainstProfile: undefined,
-        observedAt: 0,
-      },
+      observed: observed({ attempts: 100, ttftMs: 2_500, ttftOffsetMs: 2_400 }),
     });
     const pools = [poolIn("wuhu"), { ...poolIn("guian"), served: busy.served }];
     expect(decided({ class: "llm-interactive", from: "shanghai", pools })).toMatchObject({

@@ -1,0 +1,96 @@
+import type { Instant, LeaseId, ModelId, PoolId } from "./units.ts";
+
+/** What a model at a pool is doing, over all replicas. */
+export interface LoadNow {
+  /** Requests that run together. */
+  readonly running: number;
+  readonly kvTokens: number;
+  readonly prefillTokensPerMs: number;
+}
+
+/** Sums over time since the history began: of two, the difference by the time between them is the mean. */
+interface Sums {
+  readonly at: Instant;
+  readonly running: number;
+  readonly kvTokens: number;
+  readonly prefillTokens: number;
+}
+
+interface Track {
+  now: LoadNow;
+  sums: Sums;
+}
+
+export interface LoadHistoryImage {
+  readonly tracks: readonly {
+    readonly pool: PoolId;
+    readonly model: ModelId;
+    readonly now: LoadNow;
+    readonly sums: Sums;
+  }[];
+  readonly begun: readonly (readonly [LeaseId, Sums])[];
+}
+
+/** How loaded a pool was while an attempt was there. One entry for each model of a pool and each lease that lives. */
+export class LoadHistory {
+  readonly #tracks = new Map<PoolId, Map<ModelId, Track>>();
+  readonly #begun = new Map<LeaseId, Sums>();
+
+  /** From now on. */
+  note(pool: PoolId, model: ModelId, load: LoadNow, at: Instant): void {
+    const ofPool = this.#tracks.get(pool) ?? new Map<ModelId, Track>();
+    this.#tracks.set(pool, ofPool);
+    const track = ofPool.get(model);
+    if (track === undefined) {
+      ofPool.set(model, { now: load, sums: { at, running: 0, kvTokens: 0, prefillTokens: 0 } });
+      return;
+    }
+    track.sums = sumsAt(track, at);
+    track.now = load;
+  }
+
+  begin(lease: LeaseId, pool: PoolId, model: ModelId, at: Instant): void {
+    const track = this.#tracks.get(pool)?.get(model);
+    if (track !== undefined) this.#begun.set(lease, sumsAt(track, at));
+  }
+
+  /** The mean since the lease began. Undefined: there is none, or no time has passed. */
+  end(lease: LeaseId, pool: PoolId, model: ModelId, at: Instant): LoadNow | undefined {
+    const begun = this.#begun.get(lease);
+    this.#begun.delete(lease);
+    const track = this.#tracks.get(pool)?.get(model);
+    if (begun === undefined || track === undefined || at <= begun.at) return undefined;
+    const sums = sumsAt(track, at);
+    const ms = at - begun.at;
+    return {
+      running: (sums.running - begun.running) / ms,
+      kvTokens: (sums.kvTokens - begun.kvTokens) / ms,
+      prefillTokensPerMs: (sums.prefillTokens - begun.prefillTokens) / ms,
+    };
+  }
+
+  image(): LoadHistoryImage {
+    const tracks = [...this.#tracks].flatMap(([pool, byModel]) =>
+      [...byModel].map(([model, { now, sums }]) => ({ pool, model, now, sums })),
+    );
+    return { tracks, begun: [...this.#begun] };
+  }
+
+  restore({ tracks, begun }: LoadHistoryImage): void {
+    for (const { pool, model, now, sums } of tracks) {
+      const ofPool = this.#tracks.get(pool) ?? new Map<ModelId, Track>();
+      this.#tracks.set(pool, ofPool.set(model, { now, sums }));
+    }
+    for (const [lease, sums] of begun) this.#begun.set(lease, sums);
+  }
+}
+
+function sumsAt({ now, sums }: Track, at: Instant): Sums {
+  const ms = Math.max(0, at - sums.at);
+  return {
+    at: sums.at + ms,
+    running: sums.running + now.running * ms,
+    kvTokens: sums.kvTokens + now.kvTokens * ms,
+    prefillTokens: sums.prefillTokens + now.prefillTokensPerMs * ms,
+  };
+}
