@@ -5,10 +5,12 @@ import type {
   DecisionRecord,
   Expected,
   Input,
+  PassedOverModel,
   Rejection,
 } from "../wire/gen/tokengrid/v1/placement_pb.js";
 import { ServiceClass, UnplaceableReason } from "../wire/gen/tokengrid/v1/placement_pb.js";
 import { FigureSource } from "../wire/gen/tokengrid/v1/pool_pb.js";
+import { budgetLine } from "./budget-text.ts";
 import {
   bold,
   brief,
@@ -29,6 +31,7 @@ const termNames: readonly TermName[] = [
   "carbon",
   "latency",
   "congestion",
+  "budget",
   "preference",
 ];
 
@@ -52,14 +55,18 @@ function head(record: DecisionRecord): string {
   const asked = [
     `${grouped(record.inputTokens)} tokens in`,
     `${brief(record.outputTokensExpected)} expected out`,
-    enumWord(ServiceClass[record.serviceClass]),
+    classOf(record),
     `from ${record.originId}`,
     `for ${record.tenantId}`,
   ];
   return textCard([
     ["request", record.requestId],
     ["attempt", record.attemptId],
-    ["asked", `${record.modelId}: ${asked.join(", ")}`],
+    ["asked", `${record.modelAlias || record.modelId}: ${asked.join(", ")}`],
+    ...modelRows(record),
+    ...record.budgets.map(
+      (each, index) => [index === 0 ? "budgets" : "", budgetLine(each)] as const,
+    ),
     ...policyRow(record),
     ["decision", verdict(record)],
     ["runner-up", runnerUp(record)],
@@ -69,6 +76,28 @@ function head(record: DecisionRecord): string {
       `snapshot ${record.snapshotRevision}, policy ${record.policyRevision}, seed ${record.seed}; by ${record.decidedBy}, ${span(record.ageMs)} ago`,
     ],
   ]);
+}
+
+/** The class, and from what it follows. */
+function classOf({ serviceClass, classSource }: DecisionRecord): string {
+  const word = enumWord(ServiceClass[serviceClass]);
+  return classSource === "" ? word : `${word} (from ${classSource})`;
+}
+
+/** Which model serves of those that the name stands for, and why not one that is wanted more. */
+function modelRows(record: DecisionRecord): (readonly [string, string])[] {
+  if (record.modelAlias === "" && record.passedOverModels.length === 0) return [];
+  return [
+    ["model", record.poolId === "" ? "none" : record.modelId],
+    ...record.passedOverModels.map((each) => ["passed over", passedOver(each)] as const),
+  ];
+}
+
+function passedOver({ modelId, version, reason, poolsByFilter }: PassedOverModel): string {
+  const name = version === "" ? modelId : `${modelId}@${version}`;
+  const pools = Object.entries(poolsByFilter).map(([filter, count]) => `${count} ${filter}`);
+  const word = reason === "not-allowed" ? "not on the key's list of models" : reason;
+  return `${name}: ${word}${pools.length === 0 ? "" : `; out: ${pools.join(", ")}`}`;
 }
 
 function policyRow({ policyRow: row }: DecisionRecord): (readonly [string, string])[] {

@@ -54,6 +54,16 @@ export const entries: Readonly<Record<string, Entry>> = {
     summary: "get, validate, set and apply the operator's rules",
     load: () => import("./commands/policy.ts"),
   },
+  budget: {
+    group: "Operate:",
+    summary: "what tenants have left of money, energy and carbon",
+    load: () => import("./commands/budget.ts"),
+  },
+  alias: {
+    group: "Operate:",
+    summary: "names that tenants ask for, and the models they stand for",
+    load: () => import("./commands/alias.ts"),
+  },
   key: {
     group: "Operate:",
     summary: "create, list and revoke keys of tenants, vendors and operators",

@@ -19,7 +19,7 @@ import {
  * @typedef {{ name: string, nano: bigint }} Term
  */
 
-const termNames = ["price", "energy", "carbon", "latency", "congestion", "preference"];
+const termNames = ["price", "energy", "carbon", "latency", "congestion", "budget", "preference"];
 const candidatesShown = 8;
 
 export class Bill {
@@ -64,6 +64,7 @@ function sections(decision) {
   const chosen = candidates.find((each) => each["poolId"] === decision["poolId"]);
   return [
     headline(decision, chosen),
+    asked(decision),
     policyRow(record(decision["policyRow"])),
     ...(candidates.length === 0 ? [] : [billTable(candidates, string(decision["poolId"]))]),
     ...(chosen === undefined ? [] : [expectations(record(chosen["expected"])), inputs(chosen)]),
@@ -98,6 +99,49 @@ function headline(decision, chosen) {
     ),
   );
   return title;
+}
+
+/**
+ * How the request came to its class and model, and the budgets that it is under.
+ * @param {Json} decision
+ */
+function asked(decision) {
+  const source = string(decision["classSource"]);
+  const alias = string(decision["modelAlias"]);
+  const name = word("class", enumWord(decision["serviceClass"], "SERVICE_CLASS_"));
+  const lines = [
+    ...(source === "" ? [] : [text("bill.class", { class: name, source })]),
+    ...(alias === "" ? [] : [text("bill.alias", { alias, model: string(decision["modelId"]) })]),
+    ...list(decision["passedOverModels"]).map((each) =>
+      text("bill.passedOver", {
+        model: string(each["modelId"]),
+        reason: word("reason", string(each["reason"])),
+      }),
+    ),
+    ...list(decision["budgets"]).map(budgetText),
+  ];
+  return make("section", "asked", ...lines.map((line) => make("p", "small", line)));
+}
+
+/** Smallest units in one that people use, and what a dual price is per, by unit. */
+const budgetUnits = new Map([
+  ["cny", { name: "CNY", grains: 1e9, dualNano: 1 }],
+  ["kwh", { name: "kWh", grains: 3.6e9, dualNano: 1e9 / 3.6e6 }],
+  ["grams-co2e", { name: "gCO2e", grains: 1e6, dualNano: 1e9 }],
+]);
+
+/** @param {Json} standing */
+function budgetText(standing) {
+  const unit = budgetUnits.get(enumWord(standing["unit"], "BUDGET_UNIT_"));
+  if (unit === undefined) return string(standing["budgetId"]);
+  const used = Number(nano(standing["spent"])) + Number(nano(standing["held"]));
+  return text("bill.budget", {
+    budget: string(standing["budgetId"]),
+    used: significant(used / unit.grains),
+    limit: significant(Number(nano(standing["limit"])) / unit.grains),
+    price: significant(number(standing["dualNano"]) / unit.dualNano),
+    unit: unit.name,
+  });
 }
 
 /** @param {Json} row */

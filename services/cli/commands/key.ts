@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import { serviceClasses, type ServiceClass } from "../../core/placement/request.ts";
 import { createKey, type KeyKind, type KeyRecord, keyRecordSchema } from "../../io/keys.ts";
 import { checked, fromEnvironment } from "../../io/config.ts";
 import type { Registry } from "../../io/registry.ts";
@@ -19,6 +20,7 @@ interface CreateOptions extends Options {
   readonly kind: KeyKind;
   readonly subject: string;
   readonly model?: readonly string[];
+  readonly class?: ServiceClass;
   readonly debug?: boolean;
   readonly file?: string;
 }
@@ -55,6 +57,11 @@ function createCommand(): Command {
     .requiredOption("--subject <id>", "the tenant, the vendor, or the operator's name")
     .option("--file <path>", "where to write the key instead of printing it")
     .option("--model <id...>", "models or aliases it may use; all if not given")
+    .addOption(
+      new Option("--class <class>", "class of its requests that state none").choices(
+        serviceClasses,
+      ),
+    )
     .option("--debug", "may ask for debug headers and name the origin of a request")
     .action(exits(createOne));
 }
@@ -74,6 +81,7 @@ async function createOne(options: CreateOptions): Promise<ExitCode> {
     subject,
     models: model,
     isDebug: debug,
+    serviceClass: options.class,
     nowUs: BigInt(Date.now()) * 1_000n,
   });
   await withRegistry(options, async (registry) => {
