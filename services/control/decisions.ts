@@ -53,10 +53,11 @@ export class Decisions {
     this.#limits = { ...decisionLimits, ...limits };
   }
 
-  /** `pools` is how many it was made among. Nothing of the decision is read that would have to be made first. */
-  note(decision: Decision, pools: number): void {
+  /** Nothing of the decision is read that would have to be made first. */
+  note(decision: Decision): void {
     this.#count += 1;
     if (!this.#isRoomAt(decision.decidedAt)) return;
+    const pools = decision.evaluated + decision.poolsElsewhere;
     const weight = 1 + pools * (decision.kind === "placed" ? 1 : rejectionWeight);
     this.#kept.push({ number: this.#count - 1, decision, weight });
     this.#pools += weight;

@@ -19,6 +19,7 @@ import type { Registry } from "../io/registry.ts";
 import { serveRpc } from "../io/rpc-server.ts";
 import type { ControlConfig } from "./config.ts";
 import { serveConsole } from "./console.ts";
+import { DecisionLog } from "./decision-log.ts";
 import { Decisions, type DecisionLimits } from "./decisions.ts";
 import { Drains } from "./drain.ts";
 import { inheritedAccounts, keepAccounts } from "./budget-file.ts";
@@ -132,7 +133,7 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
   };
   const perform = (effect: Effect, event: Event): void => {
     metrics.count(effect, event);
-    if (effect.kind === "answer") decisions.note(effect.decision, dispatcher.pools.length);
+    if (effect.kind === "answer") decisions.note(effect.decision);
   };
   const given = (effects: readonly Effect[]): void => journal.given(effects);
   const step = fatal(loop({ dispatcher, journal: { note, given }, perform }), log);
@@ -161,7 +162,7 @@ function fatal(step: Step, log: Log): Step {
 
 async function openReplica(
   { registry, geography, clock, log }: ControlOptions,
-  { dispatcher, step, decisions, metrics }: Machine,
+  { dispatcher, step, journal, decisions, metrics }: Machine,
   { grantsFrom, until }: { readonly grantsFrom: Instant; readonly until: AbortSignal },
 ): Promise<Replica> {
   const drains = new Drains(dispatcher, step);
@@ -187,6 +188,7 @@ async function openReplica(
     geography,
     calendarOf,
     decisions,
+    decisionLog: new DecisionLog(journal),
     drains,
     joining: new Map(),
     metrics,

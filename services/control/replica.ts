@@ -6,6 +6,7 @@ import type { PoolId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Registry } from "../io/registry.ts";
+import type { DecisionLog } from "./decision-log.ts";
 import type { Decisions } from "./decisions.ts";
 import type { Drains } from "./drain.ts";
 import type { Step } from "./loop.ts";
@@ -22,6 +23,7 @@ export interface Replica {
   readonly geography: Geography;
   readonly calendarOf: (id: string) => Calendar | undefined;
   readonly decisions: Decisions;
+  readonly decisionLog: DecisionLog;
   readonly drains: Drains;
   /** Pools that are being registered, and not known to the dispatcher yet, with their vendors. */
   readonly joining: Map<string, string>;

@@ -3,7 +3,7 @@ import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import type { PlaceOutcome } from "../core/lease.ts";
 import type { Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
-import type { LeaseId } from "../core/units.ts";
+import type { Instant, LeaseId } from "../core/units.ts";
 import { validate } from "../io/grpc-validation.ts";
 import { fromDecision, fromDecisionToSummary } from "../wire/decision.ts";
 import { toConnectError } from "../wire/errors.ts";
@@ -17,6 +17,7 @@ import {
   type PlacementService,
   type PlaceStreamRequest,
   type PlaceStreamResponseSchema,
+  type ReadJournalResponseSchema,
   type ReleaseRequest,
   type RenewRequest,
   type RenewResponseSchema,
@@ -102,9 +103,13 @@ export function placementService(replica: Replica): ServiceImpl<typeof Placement
         stateVersion: BigInt(decision.snapshotRevision),
       };
     },
-    explain: ({ which }, { values }) => {
+    explain: async ({ which }, { values }) => {
       requireOperator(values);
-      return { decisions: explained(replica, which) };
+      return { decisions: await explained(replica, which) };
+    },
+    async *readJournal({ sinceUs }, { values }) {
+      requireOperator(values);
+      yield* journalParts(replica, Number(sinceUs) / 1_000);
     },
     async *watchDecisions({ backlog, perSecondMax }, { values, signal }) {
       requireOperator(values);
@@ -168,15 +173,34 @@ function toRenewResponse(
   return { outcome: { case: "lease", value } };
 }
 
-function explained(
-  { decisions, clock }: Replica,
+async function* journalParts(
+  { decisionLog }: Replica,
+  since: Instant,
+): AsyncGenerator<MessageInitShape<typeof ReadJournalResponseSchema>> {
+  const endPosition = BigInt(await decisionLog.end());
+  for await (const batch of decisionLog.read(since)) {
+    const position = BigInt(batch.position);
+    if (batch.kind === "lines") {
+      yield { part: { case: "lines", value: batch.bytes }, position, endPosition };
+    } else {
+      const value = { bytes: BigInt(batch.bytes), reason: batch.reason };
+      yield { part: { case: "loss", value }, position, endPosition };
+    }
+  }
+}
+
+/** What is in memory no more is made again from the journal. */
+async function explained(
+  { decisions, decisionLog, clock }: Replica,
   which: ExplainRequest["which"],
-): DecisionRecord[] {
-  const found = decisionsOf(decisions, which);
+): Promise<DecisionRecord[]> {
+  const known = decisionsOf(decisions, which);
+  const isLogged = known.length === 0 && which.case !== "last" && which.case !== undefined;
+  const found = isLogged ? await decisionLog.find(which.value) : known;
   if (found.length === 0) {
     const wanted =
       which.case === "last" ? "any decision" : `decisions of ${which.value ?? "nothing"}`;
-    throw toConnectError("NOT_FOUND", `expected ${wanted} in memory, found none`);
+    throw toConnectError("NOT_FOUND", `expected ${wanted} in memory or in the journal, found none`);
   }
   const now = clock.now();
   return found.map((decision) => fromDecision(decision, { now, decidedBy: "control" }));

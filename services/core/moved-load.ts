@@ -26,14 +26,13 @@ export class MovedLoad {
 
   /** The report as the other world would have given it. The same value where nothing differs. */
   corrected(report: PoolReport, now: Instant): PoolReport {
-    let hasChanged = false;
     const models = report.models.map((each) => {
-      const more = this.#moreAt(report.pool, each.model, each.runningRequests?.observedAt ?? now);
-      if (more === 0 || each.runningRequests === undefined) return each;
-      hasChanged = true;
-      return withMore(each, each.runningRequests, more);
+      const { runningRequests: running } = each;
+      const more = this.#moreAt(report.pool, each.model, running?.observedAt ?? now);
+      return more === 0 || running === undefined ? each : withMore(each, running, more);
     });
-    return hasChanged ? { ...report, models } : report;
+    const isSame = models.every((each, index) => each === report.models[index]);
+    return isSame ? report : { ...report, models };
   }
 
   /** Forgets what happened up to the instant: reports come in order, and a late one is refused anyway. */

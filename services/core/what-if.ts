@@ -152,7 +152,12 @@ export class WhatIf {
       case "lease-released":
         this.#follow(event);
         return;
-      default:
+      case "pool-cut":
+      case "share-set":
+      case "paths-observed":
+      case "placements-elsewhere":
+      case "budgets-inherited":
+      case "time-passed":
         this.#step(event);
     }
   }

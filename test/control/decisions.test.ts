@@ -15,7 +15,7 @@ function decision(
 
 function noted(limits: ConstructorParameters<typeof Decisions>[0], count: number) {
   const decisions = new Decisions({ perSecondMax: 1e6, ...limits });
-  for (let number = 0; number < count; number++) decisions.note(decision(number), 2);
+  for (let number = 0; number < count; number++) decisions.note(decision(number));
   return decisions;
 }
 
@@ -37,8 +37,8 @@ test("decisions with many pools take the place of more", () => {
 
 test("decisions are forgotten by age", () => {
   const decisions = new Decisions({ ageMsMax: 1_000, perSecondMax: 1e6 });
-  for (let number = 0; number < 255; number++) decisions.note(decision(number), 2);
-  decisions.note(decision(255, { at: 5_000 }), 2);
+  for (let number = 0; number < 255; number++) decisions.note(decision(number));
+  decisions.note(decision(255, { at: 5_000 }));
   expect(decisions.from(0, 10_000).map(({ attempt }) => attempt)).toEqual(["255"]);
 });
 
@@ -54,7 +54,7 @@ test("from() begins at the number asked for, or later if that is forgotten or to
 test("a request id that is used for everything keeps its newest alone", () => {
   const decisions = new Decisions({ perRequestMax: 3, perSecondMax: 1e6 });
   for (let number = 0; number < 1_000; number++) {
-    decisions.note(decision(number, { request: "same" }), 2);
+    decisions.note(decision(number, { request: "same" }));
   }
   expect(decisions.ofRequest("same").map(({ attempt }) => attempt)).toEqual(["997", "998", "999"]);
 });
@@ -62,7 +62,7 @@ test("a request id that is used for everything keeps its newest alone", () => {
 test("above so many per second a part of each tenth is left out, and counted", () => {
   const decisions = new Decisions({ perSecondMax: 20 });
   for (let number = 0; number < 30; number++) {
-    decisions.note(decision(number, { at: number < 15 ? 0 : 100 }), 2);
+    decisions.note(decision(number, { at: number < 15 ? 0 : 100 }));
   }
   expect(decisions.count).toBe(30);
   expect(decisions.from(0, 100).map(({ attempt }) => attempt)).toEqual(["0", "1", "15", "16"]);

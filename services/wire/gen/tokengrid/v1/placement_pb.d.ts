@@ -762,6 +762,93 @@ export declare type ExplainResponse = Message<"tokengrid.v1.ExplainResponse"> & 
 export declare const ExplainResponseSchema: GenMessage<ExplainResponse>;
 
 /**
+ * @generated from message tokengrid.v1.ReadJournalRequest
+ */
+export declare type ReadJournalRequest = Message<"tokengrid.v1.ReadJournalRequest"> & {
+  /**
+   * By the replica's clock, in microseconds since 1970. 0: from the oldest on.
+   *
+   * @generated from field: uint64 since_us = 1;
+   */
+  sinceUs: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.ReadJournalRequest.
+ * Use `create(ReadJournalRequestSchema)` to create a new message.
+ */
+export declare const ReadJournalRequestSchema: GenMessage<ReadJournalRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ReadJournalResponse
+ */
+export declare type ReadJournalResponse = Message<"tokengrid.v1.ReadJournalResponse"> & {
+  /**
+   * @generated from oneof tokengrid.v1.ReadJournalResponse.part
+   */
+  part: {
+    /**
+     * Records as they are in the journal, one per line.
+     *
+     * @generated from field: bytes lines = 1;
+     */
+    value: Uint8Array;
+    case: "lines";
+  } | {
+    /**
+     * Bytes of the journal that hold no record any more.
+     *
+     * @generated from field: tokengrid.v1.JournalLoss loss = 2;
+     */
+    value: JournalLoss;
+    case: "loss";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Where the part is in the journal, in bytes since its first record ever.
+   *
+   * @generated from field: uint64 position = 3;
+   */
+  position: bigint;
+
+  /**
+   * Where the journal ended when the call began: how much is left.
+   *
+   * @generated from field: uint64 end_position = 4;
+   */
+  endPosition: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.ReadJournalResponse.
+ * Use `create(ReadJournalResponseSchema)` to create a new message.
+ */
+export declare const ReadJournalResponseSchema: GenMessage<ReadJournalResponse>;
+
+/**
+ * @generated from message tokengrid.v1.JournalLoss
+ */
+export declare type JournalLoss = Message<"tokengrid.v1.JournalLoss"> & {
+  /**
+   * @generated from field: uint64 bytes = 1;
+   */
+  bytes: bigint;
+
+  /**
+   * torn-tail, flipped or missing-segment.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.JournalLoss.
+ * Use `create(JournalLossSchema)` to create a new message.
+ */
+export declare const JournalLossSchema: GenMessage<JournalLoss>;
+
+/**
  * @generated from message tokengrid.v1.WatchDecisionsRequest
  */
 export declare type WatchDecisionsRequest = Message<"tokengrid.v1.WatchDecisionsRequest"> & {
@@ -1632,6 +1719,17 @@ export declare const PlacementService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchDecisionsRequestSchema;
     output: typeof WatchDecisionsResponseSchema;
+  },
+  /**
+   * The replica's journal as it is now, from the last image before the instant on, so that a replay can make every
+   * decision again.
+   *
+   * @generated from rpc tokengrid.v1.PlacementService.ReadJournal
+   */
+  readJournal: {
+    methodKind: "server_streaming";
+    input: typeof ReadJournalRequestSchema;
+    output: typeof ReadJournalResponseSchema;
   },
 }>;
 
