@@ -1,0 +1,48 @@
+import { problemOf } from "./formulate.ts";
+import { valued, type Duals } from "./lagrangian.ts";
+import type { BoundOptions, Problem } from "./problem.ts";
+import { solve, type Parts } from "./program.ts";
+import { raised } from "./raise.ts";
+
+/** A certificate that no policy costs less, and how it was found. */
+export interface Bound {
+  /** No dispatch policy, online or clairvoyant, costs less: `valued(problem, duals)`, for anybody to check. */
+  readonly boundNano: number;
+  readonly duals: Duals;
+  readonly problem: Problem;
+  /** What the bound is made of, by the program's solution: an estimate. */
+  readonly byPart: Parts;
+  /** Optimum of the linear program over mean requests: near the bound, but none. */
+  readonly lpNano: number;
+  /** What the best steady spreading of the load would cost, prompts of others included: an estimate, not a bound. */
+  readonly fluidNano: number;
+  readonly solveMs: number;
+}
+
+export interface SolveOptions {
+  /** How often prices are improved after the program; each round goes over all requests. */
+  readonly rounds?: number;
+  readonly timeLimitSeconds?: number;
+}
+
+const ROUNDS = 60;
+const TIME_LIMIT_SECONDS = 30;
+
+/** The bound on the cost of a run of these arrivals in this world. See `valued` for what it rests on. */
+export async function boundOf(options: BoundOptions & SolveOptions): Promise<Bound> {
+  const { rounds = ROUNDS, timeLimitSeconds = TIME_LIMIT_SECONDS } = options;
+  const beganMs = performance.now();
+  const problem = problemOf(options);
+  const plain = await solve(problem, { isSteady: false, timeLimitSeconds });
+  const steady = await solve(problem, { isSteady: true, timeLimitSeconds });
+  const { duals, boundNano } = raised(problem, plain.duals, rounds);
+  return {
+    boundNano,
+    duals,
+    problem,
+    byPart: plain.parts,
+    lpNano: plain.nano,
+    fluidNano: boundNano + Math.max(0, steady.nano - plain.nano),
+    solveMs: performance.now() - beganMs,
+  };
+}
