@@ -18,6 +18,7 @@ import {
 import { readText } from "../document.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { localTime } from "../period.ts";
+import { testCommand } from "../policy/test-command.ts";
 import { jsonOf, print, textTable } from "../print.ts";
 
 type Options = ServerOptions & OutputOptions;
@@ -66,6 +67,7 @@ export function command(): Command {
         .option("--server", "ask the server, which knows its own version of the rules")
         .action(exits(validate)),
     )
+    .addCommand(testCommand())
     .addCommand(
       withOutput(withServer(new Command("history")))
         .description("Revisions, newest first.")
