@@ -186,15 +186,16 @@ export class ReportBuilder {
     this.#itlMs.addSeries(firstMs, { growth: growthMs, values: steps, times: sequences });
   }
 
-  addAttempt(attempt: LedgeredAttempt): void {
-    this.#attempts += 1;
-    count(this.#ends, attempt.end);
+  /** One attempt, or several at one pool with one end: tokens, money and joules are of all of them. */
+  addAttempt(attempt: LedgeredAttempt, times = 1): void {
+    this.#attempts += times;
+    count(this.#ends, attempt.end, times);
     const { settled } = attempt;
-    if (settled === undefined) this.#quarantined += 1;
+    if (settled === undefined) this.#quarantined += times;
     if (attempt.pool === undefined) return;
     const before = this.#pools.get(attempt.pool) ?? nothing;
     this.#pools.set(attempt.pool, {
-      attempts: before.attempts + 1,
+      attempts: before.attempts + times,
       tokens: settled === undefined ? before.tokens : sum(before.tokens, settled.tokens),
       amountNano: before.amountNano + (settled?.amountNano ?? 0n),
       joules: before.joules + attempt.joulesExpected,
@@ -304,8 +305,8 @@ function sum(a: Tokens, b: Tokens): Tokens {
   };
 }
 
-function count(counts: Map<string, number>, name: string): void {
-  counts.set(name, (counts.get(name) ?? 0) + 1);
+function count(counts: Map<string, number>, name: string, times = 1): void {
+  counts.set(name, (counts.get(name) ?? 0) + times);
 }
 
 function sorted(counts: ReadonlyMap<string, number>): Record<string, number> {

@@ -127,13 +127,33 @@ export function chargePico(price: PriceEstimate, tokens: CostedTokens): number {
     (inputTokens - cachedTokens) * uncachedInputPicoPerToken +
     cachedTokens * cacheReadPicoPerToken +
     outputTokens * outputPicoPerToken;
-  assert(Number.isSafeInteger(pico), "a charge is a whole number of pico");
+  assert(Number.isSafeInteger(pico) && pico < RECENT_PICO_MAX, "a charge is whole pico");
   return pico;
 }
 
+/** An exact sum of whole numbers: a bigint for what a double could not hold any more. */
+class PicoSum {
+  #whole: Pico = 0n;
+  #recent = 0;
+
+  add(pico: number): void {
+    this.#recent += pico;
+    if (this.#recent < RECENT_PICO_MAX) return;
+    this.#whole += BigInt(this.#recent);
+    this.#recent = 0;
+  }
+
+  get total(): Pico {
+    return this.#whole + BigInt(this.#recent);
+  }
+}
+
+/** With one more request on top still a safe integer. */
+const RECENT_PICO_MAX = 2 ** 52;
+
 interface ClassSum {
-  picoMoney: Pico;
-  picoRefused: Pico;
+  readonly money: PicoSum;
+  readonly dearest: PicoSum;
   energyNano: number;
   carbonNano: number;
   timeNano: number;
@@ -163,8 +183,8 @@ export class RunCostBuilder {
   constructor(policy: Policy) {
     this.#policy = policy;
     this.#classes = byClass(() => ({
-      picoMoney: 0n,
-      picoRefused: 0n,
+      money: new PicoSum(),
+      dearest: new PicoSum(),
       energyNano: 0,
       carbonNano: 0,
       timeNano: 0,
@@ -186,7 +206,7 @@ export class RunCostBuilder {
     sum.timeNano += answer.finishMs * waitNanoPerMs;
     if (!answer.isServed) {
       sum.refused += 1;
-      sum.picoRefused += BigInt(answer.dearestPico);
+      sum.dearest.add(answer.dearestPico);
       return;
     }
     const { ttftMs = 0, tpotMs = 0 } = answer;
@@ -202,7 +222,7 @@ export class RunCostBuilder {
 
   addAttempt({ class: each, pool, side, dispatchedAt, slotMs, pico, tokens }: CostedAttempt): void {
     this.#slotMs.set(pool, (this.#slotMs.get(pool) ?? 0) + slotMs);
-    this.#classes[each].picoMoney += BigInt(pico);
+    this.#classes[each].money.add(pico);
     const at = Math.floor(dispatchedAt / HOUR_MS) * HOUR_MS;
     const hour = this.#hours.get(at) ?? { east: 0, west: 0 };
     this.#hours.set(at, hour);
@@ -242,7 +262,7 @@ export class RunCostBuilder {
       totalNano: costParts.reduce((total, part) => total + nanoByPart[part], 0),
       nanoByPart,
       nanoByClass,
-      moneyPico: sums.reduce((total, { picoMoney }) => total + picoMoney, 0n),
+      moneyPico: sums.reduce((total, { money }) => total + money.total, 0n),
       requests: count(({ requests }) => requests),
       refused: count(({ refused }) => refused),
       goodputPerSecond: ratio(count(({ good }) => good) * 1_000, run.durationMs),
@@ -265,12 +285,12 @@ export class RunCostBuilder {
     const sum = this.#classes[each];
     const { missNano } = this.#policy.objectives[each];
     return {
-      money: nanoOf(sum.picoMoney),
+      money: nanoOf(sum.money.total),
       energy: Math.round(sum.energyNano),
       carbon: Math.round(sum.carbonNano),
       time: Math.round(sum.timeNano),
       missed: (sum.missedTtft + sum.missedTpot) * missNano,
-      refused: 2 * sum.refused * missNano + nanoOf(sum.picoRefused),
+      refused: 2 * sum.refused * missNano + nanoOf(sum.dearest.total),
     };
   }
 }

@@ -2,26 +2,29 @@ import { assert } from "../core/assert.ts";
 import type { Effect, Event } from "../core/events.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Pool, PoolRegistration } from "../core/pool.ts";
-import type { LeaseId } from "../core/units.ts";
+import type { LeaseId, ModelId, PoolId } from "../core/units.ts";
+
+interface Place {
+  count: number;
+  readonly limit: number;
+}
 
 /** Counts leases from outside, by what was granted and given back, and holds the replica to its limits. */
 export class LeaseWatch {
-  readonly #limits: ReadonlyMap<string, number>;
-  readonly #held = new Map<LeaseId, Lease>();
-  readonly #counts = new Map<string, number>();
+  readonly #places = new Map<PoolId, Map<ModelId, Place>>();
+  readonly #held = new Map<LeaseId, Place>();
   #fence = 0;
   #granted = 0;
 
   /** `share` is the part of what the pools declare that the replica may grant. */
   constructor(pools: readonly Pick<PoolRegistration, "id" | "models">[], share: number) {
-    this.#limits = new Map(
-      pools.flatMap(({ id, models }) =>
-        models.map(({ model, slotsTotal }) => {
-          const limit = Math.floor(slotsTotal * share);
-          return [keyOf({ pool: id, model }), limit] as const;
-        }),
-      ),
-    );
+    for (const { id, models } of pools) {
+      const places = models.map(
+        ({ model, slotsTotal }) =>
+          [model, { count: 0, limit: Math.floor(slotsTotal * share) }] as const,
+      );
+      this.#places.set(id, new Map(places));
+    }
   }
 
   /** Leases that were ever granted. */
@@ -46,8 +49,8 @@ export class LeaseWatch {
     let leased = 0;
     for (const pool of pools) {
       for (const { model, slotsLeased } of pool.served.values()) {
-        const count = this.#counts.get(keyOf({ pool: pool.id, model })) ?? 0;
-        assert(slotsLeased === count, "a pool's leases are those that were granted");
+        const place = this.#places.get(pool.id)?.get(model);
+        assert(slotsLeased === place?.count, "a pool's leases are those that were granted");
         leased += slotsLeased;
       }
     }
@@ -58,22 +61,17 @@ export class LeaseWatch {
     assert(lease.fence > this.#fence, "fences only grow");
     this.#fence = lease.fence;
     this.#granted += 1;
-    this.#held.set(lease.id, lease);
-    const key = keyOf(lease);
-    const count = (this.#counts.get(key) ?? 0) + 1;
-    this.#counts.set(key, count);
-    assert(count <= (this.#limits.get(key) ?? 0), "a pool never has more leases than slots");
+    const place = this.#places.get(lease.pool)?.get(lease.model);
+    assert(place !== undefined, "a lease is for what a pool serves");
+    this.#held.set(lease.id, place);
+    place.count += 1;
+    assert(place.count <= place.limit, "a pool never has more leases than slots");
   }
 
   #drop(id: LeaseId): void {
-    const lease = this.#held.get(id);
-    assert(lease !== undefined, "a lease ends once");
+    const place = this.#held.get(id);
+    assert(place !== undefined, "a lease ends once");
     this.#held.delete(id);
-    const key = keyOf(lease);
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) - 1);
+    place.count -= 1;
   }
-}
-
-function keyOf({ pool, model }: Pick<Lease, "pool" | "model">): string {
-  return `${pool}\n${model}`;
 }

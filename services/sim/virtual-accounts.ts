@@ -7,23 +7,29 @@ import type { ServiceClass } from "../core/placement/request.ts";
 import type { Pool } from "../core/pool.ts";
 import { PredictionCheck, type PredictionQuality } from "../core/prediction-check.ts";
 import type { Geography } from "../core/region.ts";
-import { notSent, ReportBuilder, type LedgeredAttempt } from "../core/report.ts";
+import { notSent, ReportBuilder } from "../core/report.ts";
 import { chargePico, RunCostBuilder, type CostedTokens } from "../core/run-cost.ts";
-import { noTokens } from "../core/settlement/usage.ts";
 import type { Instant, ModelId, PoolId } from "../core/units.ts";
+import { Unledgered } from "./unledgered.ts";
 import type { VirtualBooks } from "./virtual-books.ts";
 import type { GivenAnswer } from "./virtual-gateway.ts";
 import { recordOf, type ClosedAttempt } from "./virtual-record.ts";
+import type { Gaps } from "./virtual-server.ts";
+
+/** Characters that are hashed at once. */
+const textMax = 65_536;
 
 /** Everything that is counted in a run: what callers saw, what pools are owed, what it cost, what was foreseen. */
 export class VirtualAccounts {
-  readonly report: ReportBuilder;
   readonly cost: RunCostBuilder;
+  readonly #report: ReportBuilder;
+  readonly #unledgered = new Unledgered();
   readonly #geography: Geography;
   /** Undefined: nothing is ledgered. */
   readonly #books: VirtualBooks | undefined;
   readonly #prediction = new PredictionCheck();
   readonly #hash = createHash("sha256");
+  #text = "";
   /** Request and pool of every attempt that failed. */
   readonly #failedAt = new Set<string>();
   readonly #inFlight = new Map<PoolId, number>();
@@ -37,7 +43,7 @@ export class VirtualAccounts {
     readonly geography: Geography;
     readonly books: VirtualBooks | undefined;
   }) {
-    this.report = new ReportBuilder(options.policy.objectives);
+    this.#report = new ReportBuilder(options.policy.objectives);
     this.cost = new RunCostBuilder(options.policy);
     this.#geography = options.geography;
     this.#books = options.books;
@@ -68,15 +74,25 @@ export class VirtualAccounts {
 
   /** Over all decisions, and all records or ends of attempts, in the order they came. */
   get digest(): string {
-    const hash = createHash("sha256").update(this.#hash.copy().digest("hex"));
+    const hash = createHash("sha256").update(this.#hash.copy().update(this.#text).digest("hex"));
     if (this.#books !== undefined) hash.update(this.#books.digest);
     return hash.digest("hex");
+  }
+
+  /** What callers saw and what is owed; nothing is added afterwards. */
+  get report(): ReportBuilder {
+    this.#unledgered.addTo(this.#report);
+    return this.#report;
+  }
+
+  addGaps(gaps: Gaps): void {
+    this.#report.addGaps(gaps);
   }
 
   decided(decision: Decision): void {
     const what =
       decision.kind === "placed" ? `${decision.pool} ${decision.costNano}` : decision.reason;
-    this.#hash.update(`${decision.attempt} ${decision.snapshotRevision} ${what}\n`);
+    this.#note(`${decision.attempt} ${decision.snapshotRevision} ${what}\n`);
   }
 
   opened(pool: PoolId): void {
@@ -101,12 +117,7 @@ export class VirtualAccounts {
           };
     this.#tokensRecorded += tokens?.outputTokens ?? 0;
     const pico = tokens === undefined ? 0 : chargePico(price, tokens);
-    this.report.addAttempt({
-      pool: pool.id,
-      end: closed.end,
-      settled: this.#books === undefined ? unledgered(tokens, pico) : this.#ledgered(closed),
-      joulesExpected: closed.chosen.expected.joules,
-    });
+    this.#settle(closed, tokens, pico);
     this.cost.addAttempt({
       class: closed.class,
       pool: pool.id,
@@ -119,21 +130,22 @@ export class VirtualAccounts {
     this.#compare(closed);
   }
 
-  /** `pools` as they are priced now. */
-  answered(answer: GivenAnswer, pools: readonly Pool[]): void {
+  /** `pools` gives them as they are priced now. */
+  answered(answer: GivenAnswer, pools: () => readonly Pool[]): void {
     const { arrival, model, outcome, finishMs, ttftMs, tpotMs } = answer;
     this.#answers += 1;
     this.#models.add(model);
-    this.report.addAnswer(answer);
+    this.#report.addAnswer(answer);
     const isServed = outcome === "ok";
-    const tokens = { ...arrival, cachedTokens: 0 };
+    const { inputTokens, outputTokens } = arrival;
+    const tokens = { inputTokens, outputTokens, cachedTokens: 0 };
     this.cost.addAnswer({
       class: answer.class,
       isServed,
       ttftMs,
       tpotMs,
       finishMs: outcome === notSent ? 0 : finishMs,
-      dearestPico: isServed ? 0 : dearestPico(model, tokens, pools),
+      dearestPico: isServed ? 0 : dearestPico(model, tokens, pools()),
     });
   }
 
@@ -168,18 +180,31 @@ export class VirtualAccounts {
     for (const [pool, count] of this.#inFlight) this.cost.sample(pool, count);
   }
 
-  #ledgered(closed: ClosedAttempt): LedgeredAttempt["settled"] {
-    const booked = this.#books?.post(recordOf(closed));
-    return booked?.kind === "posted" ? booked : undefined;
+  #settle(closed: ClosedAttempt, tokens: CostedTokens | undefined, pico: number): void {
+    const { end, id, chosen, job, closedAt } = closed;
+    const { joules } = chosen.expected;
+    if (this.#books === undefined) {
+      this.#note(`${id} ${end} ${job.tokensMade} ${closedAt}\n`);
+      this.#unledgered.add(chosen.pool, end, { tokens, pico, joules });
+      return;
+    }
+    const booked = this.#books.post(recordOf(closed));
+    const settled = booked.kind === "posted" ? booked : undefined;
+    this.#report.addAttempt({ pool: chosen.pool, end, settled, joulesExpected: joules });
   }
 
-  #checkRetry({ request, end, id, job, closedAt }: ClosedAttempt, pool: PoolId): void {
-    if (this.#books === undefined) {
-      this.#hash.update(`${id} ${end} ${job.tokensMade} ${closedAt}\n`);
-    }
+  #checkRetry({ request, end, role }: ClosedAttempt, pool: PoolId): void {
+    if (end === "complete" && role === "primary") return;
     const place = `${request}\n${pool}`;
     assert(!this.#failedAt.has(place), "a request is not tried again where it failed");
     if (end !== "complete") this.#failedAt.add(place);
+  }
+
+  #note(line: string): void {
+    this.#text += line;
+    if (this.#text.length < textMax) return;
+    this.#hash.update(this.#text);
+    this.#text = "";
   }
 
   #compare({ end, chosen, openedAt, firstByteAt, closedAt, job }: ClosedAttempt): void {
@@ -191,24 +216,6 @@ export class VirtualAccounts {
       finishMs: closedAt - openedAt,
     });
   }
-}
-
-/** As the books would have it, but for rounding. */
-function unledgered(
-  tokens: CostedTokens | undefined,
-  pico: number,
-): NonNullable<LedgeredAttempt["settled"]> {
-  if (tokens === undefined) return { tokens: noTokens, amountNano: 0n };
-  const { inputTokens, cachedTokens, outputTokens } = tokens;
-  return {
-    tokens: {
-      ...noTokens,
-      uncachedInput: BigInt(inputTokens - cachedTokens),
-      cacheRead: BigInt(cachedTokens),
-      response: BigInt(outputTokens),
-    },
-    amountNano: BigInt(Math.round(pico / 1_000)),
-  };
 }
 
 function dearestPico(model: ModelId, tokens: CostedTokens, pools: readonly Pool[]): number {

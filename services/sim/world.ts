@@ -148,7 +148,6 @@ class World {
   }
 
   #virtual(pool: Fleet["pools"][number], reportValidMs: number): VirtualPool {
-    const { report } = this.#accounts;
     return new VirtualPool({
       pool,
       registration: {
@@ -159,7 +158,7 @@ class World {
       timeline: this.#timeline,
       epoch: this.#epoch,
       reportValidMs,
-      onGaps: (gaps) => report.addGaps(gaps),
+      onGaps: (gaps) => this.#accounts.addGaps(gaps),
     });
   }
 
@@ -184,7 +183,7 @@ class World {
       onClosed: (closed) => this.#accounts.closed(closed),
       onAnswer: (answer) => {
         this.#answeredAtMs = this.#timeline.now;
-        this.#accounts.answered(answer, this.#control.pools);
+        this.#accounts.answered(answer, () => this.#control.pools);
         this.#options.onAnswer(answer);
       },
     });
