@@ -12,6 +12,7 @@ import {
 } from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
 import { PlainPrompt } from "./plain-prompt.ts";
+import { PrefixBlocks } from "./prefix-blocks.ts";
 import { TokenEstimate } from "./token-estimate.ts";
 
 /** A chat request as the gateway reads it. All else in it is forwarded byte for byte. */
@@ -30,6 +31,8 @@ export interface ChatRequest {
   /** As the client says it; undefined if it does not. */
   readonly serviceTier: string | undefined;
   readonly hints: JsonObject;
+  /** What prompts that begin alike have in common, see `PrefixBlocks`. */
+  prefixBlocks(tenant: string): readonly number[];
   /** The body for a pool. */
   upstreamBody(options: UpstreamBody): Buffer;
 }
@@ -65,9 +68,11 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   const text = body.toString("latin1");
   const estimate = new TokenEstimate(text);
   const prompt = new PlainPrompt(text);
+  const prefix = new PrefixBlocks(text);
   const scan = scanObject(text, jsonLimits, (member, key, start, end) => {
     if (member !== "messages") return;
     prompt.add(key, start, end);
+    prefix.add(start, end);
     if (!notPrompt.has(key)) estimate.add(start, end);
   });
   if (scan.kind !== "object") throw unusable(scan);
@@ -90,6 +95,8 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     criticality: criticalityOf(serviceTier),
     serviceTier,
     hints: reader.object("tokengrid") ?? {},
+    // Engines say what tools there are before they say the messages.
+    prefixBlocks: (tenant) => prefix.hashes(tenant, reader.raw("tools") ?? ""),
     upstreamBody: (options) => upstreamBody(text, members, streamOptions, options),
   };
 }

@@ -117,6 +117,7 @@ function placementOf(
 ): RouteJob["request"] {
   const { id, key } = exchange;
   const named = tenancy.modelOf(chat.model, key);
+  const prefixBlocks = chat.prefixBlocks(key.subject);
   const deadlineMs = deadlineMsOf(exchange, chat, limits.streamMsMax);
   const derived = requestClass(exchange, chat, {
     table: classTables.current,
@@ -139,6 +140,7 @@ function placementOf(
     vendorsDenied: new Set(),
     inputTokens: chat.inputTokens,
     cachedTokensAt: new Map(),
+    ...(prefixBlocks.length > 0 && { prefixBlocks }),
     outputTokensExpected: undefined,
     outputTokensMax: chat.outputTokensMax,
     deadlineMs,

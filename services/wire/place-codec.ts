@@ -89,8 +89,6 @@ interface Draft {
   alias: string | undefined;
 }
 
-const hashBytesEach = 8;
-
 const none: ReadonlySet<never> = new Set<never>();
 
 export function readPlacementRequest(reader: BytesReader): PlacementRequest {
@@ -118,7 +116,7 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
   let vendorsDenied: Set<VendorId> | undefined;
   let excluded: Set<PoolId> | undefined;
   let choices: PlacementRequest["choices"];
-  let hashBytes = 0;
+  let prefixBlocks: number[] | undefined;
   for (let next = reader.tag(); next !== 0; next = reader.tag()) {
     switch (next) {
       case tag(8, text):
@@ -134,7 +132,7 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
         excluded = added(excluded, reader.text(limits.idBytes) as PoolId, limits.excluded);
         break;
       case tag(20, text):
-        hashBytes = within(hashBytes + reader.skip(next), limits.hashes * hashBytesEach);
+        prefixBlocks = reader.blocks(prefixBlocks ?? [], limits.hashes);
         break;
       case tag(23, text):
         choices = withChoice(choices, reader.inside(readChoice));
@@ -143,7 +141,6 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
         readField(draft, next, reader);
     }
   }
-  if (hashBytes % hashBytesEach !== 0) unusual();
   return {
     request: required(draft.request) as RequestId,
     attempt: required(draft.attempt) as AttemptId,
@@ -160,6 +157,7 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
     excluded: excluded ?? none,
     inputTokens: draft.inputTokens,
     cachedTokensAt: noCache,
+    ...(prefixBlocks !== undefined && prefixBlocks.length > 0 && { prefixBlocks }),
     outputTokensExpected: draft.outputTokensExpected,
     outputTokensMax: draft.outputTokensMax,
     deadlineMs: draft.deadlineMs,

@@ -62,7 +62,7 @@ export const unplaceableReasonWords = words<UnplaceableReason, gen.UnplaceableRe
 
 /**
  * The only way into the core: what comes out is valid, so the core checks nothing twice. Prefix hashes are turned into
- * `cachedTokensAt` by who knows the pools' caches.
+ * `cachedTokensAt` by the dispatcher, which knows what was placed where.
  */
 export function toPlacementRequest(
   message: gen.PlaceRequest,
@@ -87,6 +87,9 @@ export function toPlacementRequest(
     excluded: new Set(message.poolIdsExcluded as PoolId[]),
     inputTokens: message.inputTokens,
     cachedTokensAt,
+    ...(message.prefixBlockHashes.length > 0 && {
+      prefixBlocks: message.prefixBlockHashes.map(toBlock),
+    }),
     outputTokensExpected: message.outputTokensExpected,
     outputTokensMax: message.outputTokensMax,
     deadlineMs: message.deadlineMs,
@@ -112,6 +115,7 @@ export function fromPlacementRequest(request: PlacementRequest): gen.PlaceReques
     vendorIdsDenied: [...request.vendorsDenied],
     poolIdsExcluded: [...request.excluded],
     inputTokens: request.inputTokens,
+    prefixBlockHashes: (request.prefixBlocks ?? []).map(BigInt),
     ...fromDerived(request),
     ...known({
       outputTokensExpected: request.outputTokensExpected,
@@ -121,6 +125,11 @@ export function fromPlacementRequest(request: PlacementRequest): gen.PlaceReques
       budgetNanoLeft: fromEstimate(request.budgetNanoLeft),
     }),
   });
+}
+
+/** As many bits as a number holds exactly: enough, they only tell prompts apart. */
+function toBlock(hash: bigint): number {
+  return Number(BigInt.asUintN(53, hash));
 }
 
 /** Costs are whole nanos that a number holds exactly; what is owed never comes this way. */

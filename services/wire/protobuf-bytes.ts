@@ -53,6 +53,18 @@ export class BytesReader {
     return this.#bytes.readDoubleLE(at);
   }
 
+  /** Packed 64-bit hashes behind those that came before, of each the lower 53 bits. */
+  blocks(into: number[], most: number): number[] {
+    const length = this.uint();
+    if (length % 8 !== 0 || into.length + length / 8 > most) throw tooUnusual;
+    const end = this.#skipped(length) + length;
+    for (let at = end - length; at < end; at += 8) {
+      const high = this.#bytes.readUInt32LE(at + 4) & 0x1fffff;
+      into.push(high * 2 ** 32 + this.#bytes.readUInt32LE(at));
+    }
+    return into;
+  }
+
   /** Of at most so many bytes, and not empty. */
   text(bytesMax: number): string {
     const length = this.uint();

@@ -118,7 +118,7 @@ export const report: fc.Arbitrary<PoolReport> = fc.record({
 });
 
 /** Without cached tokens: on the wire they are hashes of the prompt. */
-export const request: fc.Arbitrary<PlacementRequest> = fc.record({
+const requestWithoutBlocks: fc.Arbitrary<PlacementRequest> = fc.record({
   request: id<PlacementRequest["request"]>(),
   attempt: id<PlacementRequest["attempt"]>(),
   tenant: id<PlacementRequest["tenant"]>(),
@@ -140,6 +140,10 @@ export const request: fc.Arbitrary<PlacementRequest> = fc.record({
   priceNanoMax: maybe(fc.maxSafeNat()),
   budgetNanoLeft: maybe(fc.maxSafeInteger()),
 });
+
+export const request: fc.Arbitrary<PlacementRequest> = fc
+  .tuple(requestWithoutBlocks, fc.array(fc.maxSafeNat(), { maxLength: 3 }))
+  .map(([each, prefixBlocks]) => (prefixBlocks.length === 0 ? each : { ...each, prefixBlocks }));
 
 export const outcome: fc.Arbitrary<PlaceOutcome> = fc.oneof(
   fc.record({
