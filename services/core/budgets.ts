@@ -84,6 +84,7 @@ export interface AccountImage {
  * The price of all budgets of a unit that apply to a request is the sum of theirs, as that of several constraints is.
  */
 export class Budgets {
+  #byId: ReadonlyMap<string, Budget> = new Map();
   #general: readonly Budget[] = [];
   #byTenant: ReadonlyMap<TenantId, readonly Budget[]> = new Map();
   readonly #accounts = new Map<string, Account>();
@@ -93,13 +94,14 @@ export class Budgets {
 
   /** An account goes on as long as its budget has the same id, unit and window; a new limit counts at once. */
   set(budgets: readonly Budget[] = []): void {
+    this.#byId = new Map(budgets.map((each) => [each.id, each]));
     this.#general = budgets.filter(({ when }) => when.tenants === undefined);
     this.#byTenant = byTenant(budgets);
     for (const account of this.#accounts.values()) {
       const { id, unit, windowMs } = account.budget;
-      const next = budgets.find((each) => each.id === id);
+      const next = this.#byId.get(id);
       if (next?.unit === unit && next.windowMs === windowMs) account.budget = next;
-      else this.#accounts.delete(account.key);
+      else this.#close(account);
     }
   }
 
@@ -193,7 +195,10 @@ export class Budgets {
   restore({ accounts, holds, shares }: BudgetsImage): void {
     for (const [pool, share] of shares) this.#shares.set(pool, share);
     this.#part = meanOf(this.#shares);
-    for (const each of accounts) this.#reopen(each);
+    for (const each of accounts) {
+      const budget = this.#budgetOf(each);
+      if (budget !== undefined) this.#reopen(each, budget);
+    }
     for (const { lease, accounts: keys, amounts } of holds) {
       const held = keys.flatMap((key) => this.#accounts.get(key) ?? []);
       this.#holds.set(lease, { accounts: held, amounts });
@@ -202,20 +207,27 @@ export class Budgets {
 
   /**
    * Goes on from the accounts of a replica that is no more. What was held is spent, as its leases are not known here;
-   * accounts of budgets that are gone or became others are left out.
+   * accounts of budgets that are gone or became others are left out. To an account that is open already all of it is
+   * added as if it were spent now.
    */
   inherit({ accounts }: Pick<BudgetsImage, "accounts">, now: Instant): void {
     for (const each of accounts) {
-      const account = this.#reopen({ ...each, held: 0, leases: 0 });
-      account?.window.add(each.held, now);
+      const budget = this.#budgetOf(each);
+      if (budget === undefined) continue;
+      const open = this.#accounts.get(keyOf(budget, each.tenant));
+      const account = open ?? this.#reopen({ ...each, held: 0, leases: 0 }, budget);
+      const spent = open === undefined ? 0 : sumOf(each.buckets);
+      account.window.add(spent + each.held, now);
     }
   }
 
-  #reopen(image: AccountImage): Account | undefined {
-    const { tenant, unit, windowMs, buckets, held, leases, dual } = image;
-    const all = [...this.#general, ...[...this.#byTenant.values()].flat()];
-    const budget = all.find(({ id }) => id === image.budget);
-    if (budget?.unit !== unit || budget.windowMs !== windowMs) return undefined;
+  #budgetOf({ budget: id, unit, windowMs }: AccountImage): Budget | undefined {
+    const budget = this.#byId.get(id);
+    return budget?.unit === unit && budget.windowMs === windowMs ? budget : undefined;
+  }
+
+  #reopen(image: AccountImage, budget: Budget): Account {
+    const { tenant, buckets, held, leases, dual } = image;
     const account = { ...newAccount(budget, tenant, dual.at), held, leases, dual };
     account.window.restore(buckets);
     this.#accounts.set(account.key, account);
@@ -240,6 +252,16 @@ export class Budgets {
     const account = newAccount(budget, tenant, now);
     this.#accounts.set(account.key, account);
     return account;
+  }
+
+  /** What leases hold of it is no more: another account of the same name knows nothing of them. */
+  #close(account: Account): void {
+    this.#accounts.delete(account.key);
+    if (account.leases === 0) return;
+    for (const [lease, { accounts, amounts }] of this.#holds) {
+      if (!accounts.includes(account)) continue;
+      this.#holds.set(lease, { accounts: accounts.filter((each) => each !== account), amounts });
+    }
   }
 
   #forgetEmpty(now: Instant): void {
@@ -299,6 +321,10 @@ function meanOf(shares: ReadonlyMap<PoolId, number>): number {
   let sum = 0;
   for (const share of shares.values()) sum += share;
   return shares.size === 0 ? 0 : sum / shares.size;
+}
+
+function sumOf(buckets: readonly Bucket[]): number {
+  return buckets.reduce((sum, { amount }) => sum + amount, 0);
 }
 
 function raised(prices: BudgetPrices, { unit, dualNano }: BudgetStanding): BudgetPrices {

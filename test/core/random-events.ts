@@ -1,4 +1,5 @@
 import type { Event } from "../../services/core/events.ts";
+import type { Budget } from "../../services/core/placement/budget.ts";
 import type { AttemptOutcome, AttemptResult, Lease } from "../../services/core/lease.ts";
 import { randomFromSeed, type Random } from "../../services/core/random.ts";
 import { keys } from "../../services/core/table.ts";
@@ -31,7 +32,8 @@ type Body<Kind extends Event["kind"]> = Omit<Extract<Event, { readonly kind: Kin
 
 const ids = ["a", "b", "c", "d", "e", "f"];
 const small = "qwen3-8b" as ModelId;
-const results: readonly AttemptResult[] = ["ok", "ok", "ok", "ok", "upstream-5xx", "cancelled"];
+/** So many failures that some pool fails often enough in a row. */
+const results: readonly AttemptResult[] = ["ok", "ok", "ok", "reset", "upstream-5xx", "cancelled"];
 
 /**
  * Events of every kind in an order that a seed draws. The next one may depend on what was granted, so the one who steps
@@ -84,7 +86,20 @@ export class RandomEvents {
     "prices-published": () =>
       this.#prices(this.#any(["northgrid", "southgrid"]), this.#between(-60_000, 60_000)),
     "policy-set": () =>
-      this.#now({ kind: "policy-set", policy: policy({ revision: this.#between(1, 9) }) }),
+      this.#now({
+        kind: "policy-set",
+        policy: policy({ revision: this.#between(1, 9), budgets: this.#any(anyBudgets) }),
+      }),
+    "budgets-inherited": () => {
+      const at = this.#at;
+      const buckets = [{ index: Math.floor(at / 60_000), amount: this.#between(1, 9_000_000) }];
+      const account = { budget: "hour", tenant: "acme" as TenantId, unit: "cny" as const };
+      const rest = { windowMs: 3_600_000, held: 5, leases: 1, dual: { log: -1, at } };
+      return this.#now({
+        kind: "budgets-inherited",
+        accounts: [{ ...account, ...rest, buckets }],
+      });
+    },
     "paths-observed": () => {
       const found = figure(this.#between(5, 60), { observedAt: this.#at });
       const roundTripMsByPool = new Map([[this.#any(ids) as PoolId, found]]);
@@ -224,6 +239,33 @@ export class RandomEvents {
   }
 }
 
+const hour: Budget = {
+  id: "hour",
+  when: {},
+  unit: "cny",
+  limit: 60_000_000,
+  windowMs: 3_600_000,
+  isHard: true,
+  dualNanoMax: 4,
+};
+
+/** None, one for each tenant, and several that apply to one. */
+const anyBudgets: readonly (readonly Budget[])[] = [
+  [],
+  [hour],
+  [
+    { ...hour, limit: 20_000_000, isHard: false },
+    {
+      ...hour,
+      id: "carbon",
+      when: { tenants: new Set(["zenith" as TenantId]), models: new Set([chat]) },
+      unit: "gco2e",
+      windowMs: 60_000,
+      dualNanoMax: 1e7,
+    },
+  ],
+];
+
 function vendorOf(id: string): VendorId {
   return (id < "d" ? "northgrid" : "southgrid") as VendorId;
 }
@@ -243,6 +285,7 @@ const weights = {
   "share-set": 1,
   "pool-cut": 1,
   "policy-set": 1,
+  "budgets-inherited": 1,
   "geography-set": 1,
 } as const satisfies Partial<Record<Event["kind"], number>>;
 
