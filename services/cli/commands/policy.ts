@@ -1,12 +1,14 @@
 import { Command, InvalidArgumentError } from "commander";
-import { parsePolicy } from "../../io/policy-file.ts";
+import { parsePolicy, type PolicyMistake } from "../../io/policy-file.ts";
+import { placed } from "../../io/policy-mistakes.ts";
+import { policyJsonSchema } from "../../io/policy-schema.ts";
 import {
   ListHistoryResponseSchema,
   PolicyDocumentSchema,
   type PolicyDocument,
-  type PolicyMistake,
   PolicyService,
 } from "../../wire/gen/tokengrid/v1/policy_pb.js";
+import { toPolicyMistakes } from "../../wire/policy.ts";
 import {
   answered,
   client,
@@ -18,6 +20,12 @@ import {
 import { readText } from "../document.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { localTime } from "../period.ts";
+import { comparison, diffCommand } from "../policy/diff-command.ts";
+import { shippedFixtures } from "../policy/fixture-file.ts";
+import { refusalText } from "../policy/read-policy.ts";
+import { revisionNumber } from "../policy/revision-number.ts";
+import { rollbackCommand } from "../policy/rollback-command.ts";
+import { present, sendPolicy } from "../policy/send-policy.ts";
 import { testCommand } from "../policy/test-command.ts";
 import { jsonOf, print, textTable } from "../print.ts";
 
@@ -56,18 +64,33 @@ export function command(): Command {
           "exit with 2 if another revision is in force",
           revisionNumber,
         )
+        .option("--dry-run", "print what would change, and change nothing")
         .action(exits(apply)),
     )
     .addCommand(
-      withServer(new Command("validate"))
+      withOutput(withServer(new Command("validate")))
         .description(
-          "All mistakes of a file at once, each with its place. Needs no server; exits with 2 if refused.",
+          "All mistakes of a file at once, each with line, column and path, and warnings of what it says in vain. " +
+            "Needs no server; exits with 2 if refused.",
         )
         .argument("<file>", "the policy; - reads standard input")
-        .option("--server", "ask the server, which knows its own version of the rules")
+        .option(
+          "--server",
+          "ask the server, which also knows what regions, vendors, models and tags there are",
+        )
         .action(exits(validate)),
     )
     .addCommand(testCommand())
+    .addCommand(diffCommand())
+    .addCommand(rollbackCommand())
+    .addCommand(
+      new Command("schema")
+        .description(
+          "JSON Schema of a policy file, for editors. Rules between names, such as a source that is not there, are " +
+            "not in it: `policy validate` knows them.",
+        )
+        .action(exits(schema)),
+    )
     .addCommand(
       withOutput(withServer(new Command("history")))
         .description("Revisions, newest first.")
@@ -81,11 +104,6 @@ function changing(command: Command): Command {
     .requiredOption("-f, --file <path>", "the policy; - reads standard input")
     .option("--author <name>", "for the history", "operator")
     .option("--comment <text>", "for the history", "");
-}
-
-function revisionNumber(text: string): bigint {
-  if (/^\d+$/.test(text)) return BigInt(text);
-  throw new InvalidArgumentError(`expected a revision number, found ${JSON.stringify(text)}`);
 }
 
 function limitNumber(text: string): number {
@@ -108,10 +126,12 @@ async function get(options: Options & { readonly revision: bigint }): Promise<Ex
 }
 
 async function set(options: SetOptions & { readonly base: bigint }): Promise<ExitCode> {
-  return send(options, readText(options.file), options.base);
+  return sendPolicy(options, readText(options.file), options.base);
 }
 
-async function apply(options: SetOptions & { readonly checkVersion?: bigint }): Promise<ExitCode> {
+async function apply(
+  options: SetOptions & { readonly checkVersion?: bigint; readonly dryRun?: boolean },
+): Promise<ExitCode> {
   const yaml = readText(options.file);
   const { policy } = await answered(options, () => client(PolicyService, options).get({}));
   const { revision, yaml: inForce } = present(policy);
@@ -124,45 +144,54 @@ async function apply(options: SetOptions & { readonly checkVersion?: bigint }): 
     process.stdout.write(`policy unchanged at revision ${revision}\n`);
     return 0;
   }
-  return send(options, yaml, revision);
-}
-
-async function send(options: SetOptions, yaml: string, baseRevision: bigint): Promise<ExitCode> {
-  const { author, comment } = options;
-  const { policy } = await answered(options, () =>
-    client(PolicyService, options).set({ yaml, baseRevision, author, comment }),
-  );
-  const document = present(policy);
-  print(options.output, {
-    json: jsonOf(PolicyDocumentSchema, document),
-    names: [String(document.revision)],
-    text: () => `policy at revision ${document.revision} is in force\n`,
-  });
-  return 0;
+  if (options.dryRun === true) {
+    const was = { name: `revision ${revision}`, yaml: inForce };
+    print(options.output, comparison(was, { name: options.file, yaml }, shippedFixtures));
+    return 0;
+  }
+  return sendPolicy(options, yaml, revision);
 }
 
 async function validate(
   file: string,
-  options: ServerOptions & { readonly server?: boolean },
+  options: ServerOptions & OutputOptions & { readonly server?: boolean },
 ): Promise<ExitCode> {
   const yaml = readText(file);
-  const mistakes =
-    options.server === true
-      ? (await answered(options, () => client(PolicyService, options).validate({ yaml }))).mistakes
-      : mistakesIn(yaml);
-  if (mistakes.length > 0) {
-    const lines = mistakes.map(({ path, message }) =>
-      path === "" ? message : `${path}: ${message}`,
-    );
-    throw new Refusal(`${file}:\n${lines.map((line) => `  ${line}`).join("\n")}`);
-  }
-  process.stdout.write(`${file}: valid\n`);
+  const { mistakes, warnings } = options.server === true ? await asked(yaml, options) : found(yaml);
+  print(options.output, {
+    json: { file, isValid: mistakes.length === 0, mistakes, warnings },
+    names: mistakes.length === 0 ? [file] : [],
+    text: () =>
+      [...warnings.map((each) => `${file}: warning: ${placed(each)}\n`)].join("") +
+      (mistakes.length === 0 ? `${file}: valid\n` : ""),
+  });
+  if (mistakes.length > 0) throw new Refusal(refusalText(file, mistakes));
   return 0;
 }
 
-function mistakesIn(yaml: string): readonly Pick<PolicyMistake, "path" | "message">[] {
+interface Verdict {
+  readonly mistakes: readonly PolicyMistake[];
+  readonly warnings: readonly PolicyMistake[];
+}
+
+async function asked(yaml: string, options: ServerOptions): Promise<Verdict> {
+  const answer = await answered(options, () => client(PolicyService, options).validate({ yaml }));
+  return {
+    mistakes: toPolicyMistakes(answer.mistakes),
+    warnings: toPolicyMistakes(answer.warnings),
+  };
+}
+
+function found(yaml: string): Verdict {
   const parsed = parsePolicy(yaml, 0);
-  return "mistakes" in parsed ? parsed.mistakes : [];
+  return "mistakes" in parsed
+    ? { mistakes: parsed.mistakes, warnings: [] }
+    : { mistakes: [], warnings: parsed.warnings };
+}
+
+async function schema(): Promise<ExitCode> {
+  process.stdout.write(`${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
+  return Promise.resolve(0);
 }
 
 async function history(options: Options & { readonly limit: number }): Promise<ExitCode> {
@@ -172,12 +201,17 @@ async function history(options: Options & { readonly limit: number }): Promise<E
   print(options.output, {
     json: jsonOf(ListHistoryResponseSchema, answer),
     names: answer.policies.map(({ revision }) => String(revision)),
-    text: () => textTable(historyColumns, answer.policies.map(historyRow)),
+    text: () =>
+      textTable(
+        historyColumns,
+        answer.policies.map((each) => historyRow(each, answer.revisionInForce)),
+      ),
   });
   return 0;
 }
 
 const historyColumns = [
+  { name: "IN FORCE" },
   { name: "REVISION", align: "right" as const },
   { name: "SET AT" },
   { name: "AUTHOR" },
@@ -185,11 +219,10 @@ const historyColumns = [
   { name: "COMMENT" },
 ];
 
-function historyRow({ revision, setAtUs, author, hash, comment }: PolicyDocument): string[] {
-  return [String(revision), localTime(setAtUs), author, hash.slice(0, 12), comment];
-}
-
-function present(policy: PolicyDocument | undefined): PolicyDocument {
-  if (policy === undefined) throw new Error("expected a policy in the answer, found none");
-  return policy;
+function historyRow(
+  { revision, setAtUs, author, hash, comment }: PolicyDocument,
+  revisionInForce: bigint,
+): string[] {
+  const mark = revision === revisionInForce ? "yes" : "";
+  return [mark, String(revision), localTime(setAtUs), author, hash.slice(0, 12), comment];
 }

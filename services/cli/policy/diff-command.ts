@@ -1,0 +1,126 @@
+import { Command } from "commander";
+import { PolicyService } from "../../wire/gen/tokengrid/v1/policy_pb.js";
+import {
+  answered,
+  client,
+  type OutputOptions,
+  type ServerOptions,
+  withOutput,
+  withServer,
+} from "../connect.ts";
+import { readText } from "../document.ts";
+import { exits, type ExitCode, Failure } from "../outcome.ts";
+import { print, type Printable } from "../print.ts";
+import { type Change, changeLines, changesBetween } from "./difference.ts";
+import { type Effect, effectOf, effectText } from "./effect.ts";
+import { type Fixture, loadFixtures, shippedFixtures } from "./fixture-file.ts";
+import { policyOf, withAdditions } from "./read-policy.ts";
+import { revisionNumber } from "./revision-number.ts";
+
+interface Options extends ServerOptions, OutputOptions {
+  readonly revision: readonly bigint[];
+  readonly requests: string;
+}
+
+/** A text with the name that it has for people. */
+export interface NamedText {
+  readonly name: string;
+  readonly yaml: string;
+}
+
+export function diffCommand(): Command {
+  return withOutput(withServer(new Command("diff")))
+    .summary("what differs between two policies, and how many decisions")
+    .description(
+      "Compares two policies by meaning: rows, overrides and sources by id, fields with their units; then decides " +
+        "requests under both and says which come out otherwise. Two files; or a file against the revision in force, " +
+        "or against --revision; or one revision against the one in force; or two revisions. Files alone need no server.",
+    )
+    .argument("[before]", "file; the only one is compared as the new one; - reads standard input")
+    .argument("[after]", "file")
+    .option(
+      "--revision <n>",
+      "a revision instead of a file, older first; may be given twice",
+      (text: string, before: readonly bigint[]) => [...before, revisionNumber(text)],
+      [],
+    )
+    .option(
+      "--requests <path>",
+      "file or folder of requests, as `policy test` reads them",
+      shippedFixtures,
+    )
+    .action(exits(diff));
+}
+
+async function diff(
+  before: string | undefined,
+  after: string | undefined,
+  options: Options,
+): Promise<ExitCode> {
+  const [was, is] = await sides(
+    [before, after].filter((path) => path !== undefined),
+    options,
+  );
+  print(options.output, comparison(was, is, options.requests));
+  return 0;
+}
+
+/** Older first. What is not said is the revision in force. */
+async function sides(
+  files: readonly string[],
+  options: Options,
+): Promise<readonly [NamedText, NamedText]> {
+  const wanted = files.length + options.revision.length;
+  if (wanted === 0 || wanted > 2) {
+    throw new Failure(`policy diff: expected one or two policies, found ${wanted}`);
+  }
+  const revisions: NamedText[] = [];
+  for (const revision of options.revision) revisions.push(await textAt(revision, options));
+  const named = [...revisions, ...files.map((name) => ({ name, yaml: readText(name) }))];
+  const [first, second] = named;
+  if (first === undefined) throw new Failure("policy diff: expected a policy, found none");
+  if (second !== undefined) return [first, second];
+  const inForce = await textAt(0n, options);
+  return files.length === 1 ? [inForce, first] : [first, inForce];
+}
+
+/** A revision that the server has; 0 is the newest. */
+export async function textAt(revision: bigint, options: ServerOptions): Promise<NamedText> {
+  const { policy } = await answered(options, () =>
+    client(PolicyService, options).get({ revision }),
+  );
+  if (policy === undefined) throw new Error("expected a policy in the answer, found none");
+  return { name: `revision ${policy.revision}`, yaml: policy.yaml };
+}
+
+/** Throws a `Refusal` if one of the two is no policy. */
+export function comparison(before: NamedText, after: NamedText, requests: string): Printable {
+  const changes = changesBetween(
+    policyOf(before.name, before.yaml).policy,
+    policyOf(after.name, after.yaml).policy,
+  );
+  const effect = effectOf(loadFixtures(requests), under(before), under(after));
+  return {
+    json: { before: before.name, after: after.name, changes, effect },
+    names: changes.map(({ path }) => path),
+    text: () => difference(before, after, { changes, effect }),
+  };
+}
+
+/** With what a file of requests lays on any policy. */
+function under({ name, yaml }: NamedText) {
+  const plain = policyOf(name, yaml).policy;
+  return ({ additions }: Fixture) =>
+    additions === undefined ? plain : policyOf(name, withAdditions(yaml, additions)).policy;
+}
+
+function difference(
+  before: NamedText,
+  after: NamedText,
+  { changes, effect }: { readonly changes: readonly Change[]; readonly effect: Effect },
+): string {
+  const head = `${before.name} → ${after.name}\n`;
+  if (changes.length === 0) return `${head}they say the same\n`;
+  const lines = changeLines(changes).map((line) => `${line}\n`);
+  return `${head}${lines.join("")}\n${effectText(effect)}`;
+}
