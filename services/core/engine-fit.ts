@@ -65,8 +65,13 @@ const WILD_DEVIATIONS = 4;
 const WILD_RATIO = 5;
 /** A coefficient declared as less than this part of a step is looked for as if it were this. */
 const SCALE_MIN_OF_STEP = [1, 0.002, 1e-6, 0.002, 1] as const;
-const STEP_MS_MIN = 1;
+/** A step declared as shorter is looked for as if it were this long. */
+const STEP_MS_MIN = 10;
+const FORETOLD_MS_MIN = 0.5;
 const ERROR_WEIGHT_MIN = 0.05;
+/** A day, and more tokens than any cache holds: what is beyond was not measured. */
+const TIME_MS_MAX = 86_400_000;
+const AMOUNT_MAX = 1e9;
 const PREFILL_SHARE_MAX = 0.95;
 
 /** A fit that has seen nothing. */
@@ -103,9 +108,10 @@ export function isFittedTo(fit: EngineFit, prior: EngineProfile): boolean {
  */
 export function fitted(
   before: EngineFit,
-  seen: EngineObservation,
+  told: EngineObservation,
   errorOfPlain: number,
 ): EngineFit {
+  const seen = soundOf(told);
   const rows = rowsOf(before, seen);
   if (rows.length === 0) return before;
   const scales = scalesOf(before.prior);
@@ -144,8 +150,9 @@ export function deviationsOf(fit: EngineFit): Readonly<Record<FittedCoefficient,
 /** Mean |ln(foretold / observed)| over the times that were seen. */
 export function errorOf(
   { profile, schedulingMs }: Pick<EngineFit, "profile" | "schedulingMs">,
-  seen: EngineObservation,
+  told: EngineObservation,
 ): number {
+  const seen = soundOf(told);
   const errors: number[] = [];
   if (seen.tpot !== undefined) {
     errors.push(logRatio(foretoldTpotMs(profile, seen.tpot.during), seen.tpot.ms));
@@ -191,7 +198,7 @@ function rowsOf({ profile, schedulingMs }: EngineFit, seen: EngineObservation): 
     const { ms, during } = seen.tpot;
     const { batch, kvTokens, prefillTokensPerMs } = during;
     // Of each step, what others' prompts took: u · TPOT.
-    const factors = [1, batch, kvTokens, Math.min(prefillTokensPerMs * ms, 1e6), 0];
+    const factors = [1, batch, kvTokens, Math.min(prefillTokensPerMs * ms, AMOUNT_MAX), 0];
     const foretoldMs = foretoldTpotMs(profile, during);
     rows.push({ factors, ms, foretoldMs, deviation: TPOT_DEVIATION });
   }
@@ -203,11 +210,30 @@ function rowsOf({ profile, schedulingMs }: EngineFit, seen: EngineObservation): 
     const foretoldMs = foretoldTtftMs(profile, uncachedTokens, others) + schedulingMs;
     rows.push({ factors, ms, foretoldMs, deviation: TTFT_DEVIATION });
   }
-  return rows.filter(({ ms, factors }) => Number.isFinite(ms) && ms > 0 && factors.every(isSound));
+  return rows;
 }
 
-function isSound(factor: number): boolean {
-  return Number.isFinite(factor) && factor >= 0;
+/** Without what no engine can have shown. */
+function soundOf({ tpot, ttft }: EngineObservation): EngineObservation {
+  const isTpotSound = tpot !== undefined && isTime(tpot.ms) && isPossible(tpot.during);
+  const isTtftSound =
+    ttft !== undefined &&
+    isTime(ttft.ms) &&
+    isAmount(ttft.uncachedTokens) &&
+    isPossible(ttft.others);
+  return { tpot: isTpotSound ? tpot : undefined, ttft: isTtftSound ? ttft : undefined };
+}
+
+function isTime(ms: number): boolean {
+  return ms > 0 && ms <= TIME_MS_MAX;
+}
+
+function isAmount(amount: number): boolean {
+  return amount >= 0 && amount <= AMOUNT_MAX;
+}
+
+function isPossible({ batch, kvTokens, prefillTokensPerMs }: EngineConditions): boolean {
+  return isAmount(batch) && isAmount(kvTokens) && isAmount(prefillTokensPerMs);
 }
 
 interface Sums {
@@ -219,10 +245,10 @@ interface Sums {
 
 /** Wild times count less (the weights of a t distribution), and never as more than a bounded ratio. */
 function take(row: Row, { scales, information, weighted }: Sums): void {
-  const foretoldMs = Math.max(STEP_MS_MIN / 2, row.foretoldMs);
+  const foretoldMs = Math.max(FORETOLD_MS_MIN, row.foretoldMs);
   const ms = Math.min(Math.max(row.ms, foretoldMs / WILD_RATIO), foretoldMs * WILD_RATIO);
-  // Of the larger of both: relative to a prediction that is far too low, all would look wild for ever.
-  const deviationMs = row.deviation * Math.max(foretoldMs, ms);
+  // Of the larger of both: what a prediction that is far too low made of a time is no sure knowledge.
+  const deviationMs = row.deviation * Math.max(foretoldMs, row.ms);
   const deviations = (ms - foretoldMs) / deviationMs;
   const weight = 1 / (1 + (deviations / WILD_DEVIATIONS) ** 2) / deviationMs ** 2;
   const scaled = row.factors.map((factor, index) => factor * (scales[index] ?? 0));
