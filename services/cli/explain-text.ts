@@ -1,5 +1,6 @@
 import { type TermName } from "../core/placement/terms.ts";
 import type {
+  AppliedOverride,
   AppliedTariff,
   Candidate,
   DecisionRecord,
@@ -68,6 +69,8 @@ function head(record: DecisionRecord): string {
       (each, index) => [index === 0 ? "budgets" : "", budgetLine(each)] as const,
     ),
     ...policyRow(record),
+    ...appliedRows(record),
+    ...record.overrides.flatMap(overrideRows),
     ["decision", verdict(record)],
     ["runner-up", runnerUp(record)],
     ["pools", poolCounts(record)],
@@ -107,6 +110,23 @@ function policyRow({ policyRow: row }: DecisionRecord): (readonly [string, strin
     ["policy row", `${row.rowId} (${row.basis}${sources})`],
     ...wrapped(row.textEn).map((line) => ["", line] as const),
     ["", row.textZh],
+  ];
+}
+
+/** Rows of the same basis together, so that nobody takes our own choice for policy. */
+function appliedRows({ appliedRows: rows }: DecisionRecord): (readonly [string, string])[] {
+  return [...new Set(rows.map(({ basis }) => basis))].map((basis, index) => {
+    const ids = rows.filter((row) => row.basis === basis).map(({ rowId }) => rowId);
+    return [index === 0 ? "rows" : "", `${basis}: ${ids.join(", ")}`] as const;
+  });
+}
+
+function overrideRows(override: AppliedOverride): (readonly [string, string])[] {
+  const { overrideId, basis, settings, textEn, textZh } = override;
+  return [
+    ["override", `${overrideId} (${basis}): ${settings.join(", ")}`],
+    ...wrapped(textEn).map((line) => ["", line] as const),
+    ["", textZh],
   ];
 }
 
@@ -162,6 +182,8 @@ function bill(candidate: Candidate): string {
     `${place}\n`,
     textTable(billColumns, [...items, total]),
     candidate.expected === undefined ? "" : expectedLines(candidate.expected),
+    rowLine("admitted by", candidate.exemptionRows),
+    rowLine("marked by", candidate.warningRows),
     inputLines(candidate.inputs),
   ].join("");
 }
@@ -203,6 +225,10 @@ function expectedLines(expected: Expected): string {
   const { ttftMs, roundTripMs, waitMs, prefillMs, tpotMs, finishMs } = expected;
   const first = `first token in ${span(ttftMs)} (round trip ${span(roundTripMs)}, wait ${span(waitMs)}, prefill ${span(prefillMs)})`;
   return `  expected  ${first}, then ${span(tpotMs)} per token, done in ${span(finishMs)}\n`;
+}
+
+function rowLine(what: string, rows: readonly string[]): string {
+  return rows.length === 0 ? "" : `  ${what}  ${rows.join(", ")}\n`;
 }
 
 const inputColumns: readonly Column[] = [
@@ -256,8 +282,13 @@ const rejectionColumns: readonly Column[] = [
 
 function rejectionTable(rejections: readonly Rejection[]): string {
   if (rejections.length === 0) return "";
-  const rows = rejections.map((each) => [each.poolId, each.reason, each.policyRow, each.detail]);
+  const rows = rejections.map((each) => [each.poolId, each.reason, ruleOf(each), each.detail]);
   return textTable(rejectionColumns, rows);
+}
+
+/** `W1 (policy text)`. */
+function ruleOf({ policyRow: row, basis }: Rejection): string {
+  return row === "" || basis === "" ? row : `${row} (${basis})`;
 }
 
 function money(amountNano: bigint): string {

@@ -1,7 +1,8 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Candidate, Decision, Rejection } from "../core/placement/decide.ts";
 import { inputsOf, poolsByFilter, ranked, type Input } from "../core/placement/explain.ts";
-import type { PolicyRow } from "../core/placement/policy.ts";
+import { settingsOf } from "../core/placement/overrides.ts";
+import type { PolicyOverride, PolicyRow } from "../core/placement/policy.ts";
 import type { Instant } from "../core/units.ts";
 import { fromBudgetStanding } from "./budget.ts";
 import { fromMap } from "./field.ts";
@@ -29,6 +30,8 @@ export function fromDecision(
     snapshotRevision: BigInt(decision.snapshotRevision),
     policyRevision: BigInt(decision.policyRevision),
     ...(decision.policyRow === undefined ? {} : { policyRow: fromRow(decision.policyRow) }),
+    appliedRows: decision.policyRows.map(({ id, basis }) => ({ rowId: id, basis })),
+    overrides: decision.overrides.map(fromOverride),
     seed: decision.seed >>> 0,
     evaluated: decision.candidates.length + decision.rejections.length + decision.poolsElsewhere,
     poolsByFilter: fromMap(poolsByFilter(decision), (count) => count),
@@ -95,9 +98,16 @@ function fromRow(row: PolicyRow): MessageInitShape<typeof gen.PolicyRowSchema> {
   };
 }
 
+function fromOverride(
+  override: PolicyOverride,
+): MessageInitShape<typeof gen.AppliedOverrideSchema> {
+  const { id: overrideId, basis, textEn, textZh } = override;
+  return { overrideId, basis, settings: settingsOf(override), textEn, textZh };
+}
+
 function fromRejection(rejection: Rejection): MessageInitShape<typeof gen.RejectionSchema> {
-  const { pool, reason, detail, row } = rejection;
-  return { poolId: pool, reason, detail, policyRow: row ?? "" };
+  const { pool, reason, detail, row, basis } = rejection;
+  return { poolId: pool, reason, detail, policyRow: row ?? "", basis: basis ?? "" };
 }
 
 function fromCandidate(
@@ -132,6 +142,8 @@ function fromCandidate(
       basis,
       costNano: toWhole(costNano),
     })),
+    warningRows: [...candidate.warnings],
+    exemptionRows: [...candidate.exemptions],
     priceBookId: price?.book ?? "",
     priceVersion: BigInt(price?.version ?? 0),
     priceSlot: price?.slot ?? "",

@@ -155,6 +155,21 @@ export function decision(changes: Changes<typeof DecisionRecordSchema> = {}): De
       textEn: "Interactive language models may run in any hub",
       textZh: "大模型交互可调度至任一枢纽",
     },
+    appliedRows: [
+      { rowId: "W2", basis: "house default" },
+      { rowId: "W2-circle", basis: "house default" },
+      { rowId: "G1", basis: "policy text" },
+    ],
+    overrides: [
+      {
+        overrideId: "O-dev",
+        basis: "house default",
+        settings: ["carbonNanoPerGram 100000", "rowsOff W4"],
+        textEn:
+          "The development tenant pays more for carbon, and may use demand hubs for what is cold",
+        textZh: "开发租户按更高碳价计算",
+      },
+    ],
     candidates: [
       {
         poolId: "west-ningxia-1",
@@ -172,6 +187,8 @@ export function decision(changes: Changes<typeof DecisionRecordSchema> = {}): De
         expected,
         inputs,
         tariffs: [{ rowId: "P1", costNano: -500n, basis: "policy text" }],
+        warningRows: ["G2-supply", "N1"],
+        exemptionRows: ["W1x"],
         ...book,
       },
       {
@@ -191,6 +208,7 @@ export function decision(changes: Changes<typeof DecisionRecordSchema> = {}): De
         reason: "latency-circle",
         detail: "expected at most 20 ms one way from shanghai, found 24",
         policyRow: "W1",
+        basis: "policy text",
       },
     ],
     runnerUpPoolId: "east-wuhu-1",

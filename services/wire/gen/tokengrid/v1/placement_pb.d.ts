@@ -1135,6 +1135,20 @@ export declare type DecisionRecord = Message<"tokengrid.v1.DecisionRecord"> & {
    * @generated from field: repeated tokengrid.v1.BudgetStanding budgets = 26;
    */
   budgets: BudgetStanding[];
+
+  /**
+   * All rows of the policy that applied, in order, those that overrides made among them.
+   *
+   * @generated from field: repeated tokengrid.v1.AppliedRow applied_rows = 27;
+   */
+  appliedRows: AppliedRow[];
+
+  /**
+   * All overrides of the policy that applied, in order.
+   *
+   * @generated from field: repeated tokengrid.v1.AppliedOverride overrides = 28;
+   */
+  overrides: AppliedOverride[];
 };
 
 /**
@@ -1142,6 +1156,67 @@ export declare type DecisionRecord = Message<"tokengrid.v1.DecisionRecord"> & {
  * Use `create(DecisionRecordSchema)` to create a new message.
  */
 export declare const DecisionRecordSchema: GenMessage<DecisionRecord>;
+
+/**
+ * @generated from message tokengrid.v1.AppliedRow
+ */
+export declare type AppliedRow = Message<"tokengrid.v1.AppliedRow"> & {
+  /**
+   * @generated from field: string row_id = 1;
+   */
+  rowId: string;
+
+  /**
+   * `policy text`, `general knowledge` or `house default`.
+   *
+   * @generated from field: string basis = 2;
+   */
+  basis: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.AppliedRow.
+ * Use `create(AppliedRowSchema)` to create a new message.
+ */
+export declare const AppliedRowSchema: GenMessage<AppliedRow>;
+
+/**
+ * @generated from message tokengrid.v1.AppliedOverride
+ */
+export declare type AppliedOverride = Message<"tokengrid.v1.AppliedOverride"> & {
+  /**
+   * @generated from field: string override_id = 1;
+   */
+  overrideId: string;
+
+  /**
+   * @generated from field: string basis = 2;
+   */
+  basis: string;
+
+  /**
+   * What it sets, such as `carbonNanoPerGram 0` or `rowsOff W4`.
+   *
+   * @generated from field: repeated string settings = 3;
+   */
+  settings: string[];
+
+  /**
+   * @generated from field: string text_en = 4;
+   */
+  textEn: string;
+
+  /**
+   * @generated from field: string text_zh = 5;
+   */
+  textZh: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.AppliedOverride.
+ * Use `create(AppliedOverrideSchema)` to create a new message.
+ */
+export declare const AppliedOverrideSchema: GenMessage<AppliedOverride>;
 
 /**
  * Why a model does not serve although it was wanted more.
@@ -1242,11 +1317,18 @@ export declare type Rejection = Message<"tokengrid.v1.Rejection"> & {
   detail: string;
 
   /**
-   * Row of the policy behind the filter, if it comes from one.
+   * Row or override of the policy behind the filter, if it comes from one.
    *
    * @generated from field: string policy_row = 4;
    */
   policyRow: string;
+
+  /**
+   * Of that row.
+   *
+   * @generated from field: string basis = 5;
+   */
+  basis: string;
 };
 
 /**
@@ -1319,6 +1401,20 @@ export declare type Candidate = Message<"tokengrid.v1.Candidate"> & {
    * @generated from field: string price_slot = 11;
    */
   priceSlot: string;
+
+  /**
+   * Rows of the policy that mark the pool and change nothing.
+   *
+   * @generated from field: repeated string warning_rows = 12;
+   */
+  warningRows: string[];
+
+  /**
+   * Rows of the policy without which it would be out.
+   *
+   * @generated from field: repeated string exemption_rows = 13;
+   */
+  exemptionRows: string[];
 };
 
 /**
