@@ -24,6 +24,7 @@ import {
 import { readMessage } from "../document.ts";
 import { explanation } from "../explain-text.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
+import { replayCommand } from "../placement/replay-command.ts";
 import { jsonOf, print } from "../print.ts";
 
 type Options = ServerOptions & OutputOptions;
@@ -46,7 +47,8 @@ export function command(): Command {
   return new Command("placement")
     .description("Which pool, and why: answered in money, to the last nano.")
     .addCommand(planCommand())
-    .addCommand(explainCommand());
+    .addCommand(explainCommand())
+    .addCommand(replayCommand());
 }
 
 function planCommand(): Command {
@@ -72,7 +74,8 @@ function explainCommand(): Command {
     .summary("why that pool: the bill of a decision")
     .description(
       "Prints the record of the decisions made for a request: the policy row, every candidate with its terms, " +
-        "the inputs with their ages, who was out and why. `-o wide` writes out every candidate's bill.",
+        "the inputs with their ages, who was out and why. What is no longer in memory is made again from the " +
+        "journal, which takes a moment. `-o wide` writes out every candidate's bill.",
     )
     .argument("[id]", "a request or an attempt, as in the answer's x-request-id")
     .option("--last", "the newest decision")
