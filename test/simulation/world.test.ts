@@ -4,79 +4,18 @@ import { tokensOf, type Report } from "../../services/core/report.ts";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import type { PoolId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
-import { loadGeography } from "../../services/io/preset.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
-import { cityOf } from "../../services/sim/demand.ts";
-import { loadFleet, type Fleet } from "../../services/sim/fleet.ts";
-import type { WorldFault, WorldOptions, WorldResult } from "../../services/sim/world-options.ts";
+import { changedPrices } from "../../services/sim/fleets.ts";
+import type { WorldFault, WorldResult } from "../../services/sim/world-options.ts";
 import { runWorld } from "../../services/sim/world.ts";
-import { policy } from "../core/fixtures.ts";
+import { drawn, fleet, options, startAt } from "./world-fixtures.ts";
 
 const seeds = process.env.SEED
   ? [Number(process.env.SEED)]
   : Array.from({ length: 25 }, (_, index) => index + 1);
 
-const startAt = Date.parse("2026-11-20T10:00:00+08:00");
-const fleet = small(loadFleet(undefined, startAt));
-const geography = loadGeography();
 const azure = "bench/traces/azure-llm-2023/AzureLLMInferenceTrace_conv.csv";
 const mooncake = "bench/traces/mooncake-fast25/synthetic_trace.jsonl";
-
-function options(seed: number, changes: Partial<WorldOptions> = {}): WorldOptions {
-  return {
-    run: { id: "w", mode: "virtual", trace: "drawn", speed: 1, seed, class: "llm-interactive" },
-    fleet,
-    geography,
-    policy: policy(),
-    model: "sim-chat",
-    startAt,
-    inFlightMax: 1_000,
-    reportLoss: 0.05,
-    faults: [],
-    onAnswer: () => undefined,
-    ...changes,
-  };
-}
-
-/** A quarter of the slots, so that a few hundred requests can fill it. */
-function small(whole: Fleet): Fleet {
-  const quarter = (slots: number): number => Math.ceil(slots / 4);
-  const pools = whole.pools.map(({ registration, engines }) => ({
-    registration: {
-      ...registration,
-      models: registration.models.map((model) => ({
-        ...model,
-        slotsTotal: quarter(model.slotsTotal),
-      })),
-    },
-    engines: new Map(
-      [...engines].map(([model, { profile, ...engine }]) => [
-        model,
-        { ...engine, profile: { ...profile, sequencesMax: quarter(profile.sequencesMax) } },
-      ]),
-    ),
-  }));
-  return { ...whole, pools };
-}
-
-/** Two minutes of requests, sometimes more than the fleet can hold. */
-function drawn(seed: number): Arrival[] {
-  const random = randomFromSeed(seed);
-  const perSecond = 2 + 10 * random();
-  let atMs = 0;
-  return Array.from({ length: 400 }, (_, index) => {
-    atMs += (-Math.log(1 - random()) * 1_000) / perSecond;
-    return {
-      index,
-      atMs,
-      inputTokens: 1 + Math.floor(4_000 * random() ** 2),
-      outputTokens: 1 + Math.floor(400 * random() ** 2),
-      blocks: [],
-      origin: cityOf(seed, index),
-      class: "llm-interactive",
-    };
-  });
-}
 
 /** Two pools die, reports stay away for a while, and a vendor changes its prices. */
 function drawnFaults(seed: number): WorldFault[] {
@@ -98,20 +37,8 @@ function drawnFaults(seed: number): WorldFault[] {
   return [...deaths, ...change, { kind: "reports-lost", ...silence }];
 }
 
-/** The next version of a book, from then on: everything costs twice as much. */
 function doubled(book: PriceBook, atMs: number): PriceBook {
-  return {
-    ...book,
-    version: book.version + 1n,
-    effectiveFromUs: BigInt(startAt + atMs) * 1_000n,
-    lines: book.lines.map((line) => ({
-      ...line,
-      tiers: line.tiers.map((tier) => ({
-        ...tier,
-        pricePicoPerToken: 2n * tier.pricePicoPerToken,
-      })),
-    })),
-  };
+  return changedPrices(book, { startsAt: startAt + atMs, percent: 200n });
 }
 
 function faulty(seed: number): Promise<WorldResult> {
