@@ -19,6 +19,9 @@ const NEAR_RATIO = 0.1;
 /** How a failure counts, so that a pool that fails fast does not look fast (house). */
 const FAILED_MS = 10_000;
 
+/** A model at a pool. */
+type Place = Pick<Prospect, "pool" | "served">;
+
 interface Completion {
   /** Others that were in flight when it came. */
   readonly others: number;
@@ -37,7 +40,7 @@ interface OfPool {
 export class Endpoints {
   readonly #byModel = new Map<ModelId, Map<PoolId, OfPool>>();
 
-  inFlight({ pool, served }: Prospect): number {
+  inFlight({ pool, served }: Place): number {
     return this.#of(served.model, pool.id).inFlight;
   }
 
@@ -45,7 +48,7 @@ export class Endpoints {
    * Median of recent completions that came when about as many were in flight; of all there are when none is near (house).
    * 0 while nothing was completed: a pool that nobody knows is tried.
    */
-  latencyMs({ pool, served }: Prospect): number {
+  latencyMs({ pool, served }: Place): number {
     const { completions, inFlight } = this.#of(served.model, pool.id);
     const far = Math.max(1, NEAR_RATIO * inFlight);
     const near = completions.filter(({ others }) => Math.abs(others - inFlight) <= far);

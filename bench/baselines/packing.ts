@@ -45,10 +45,16 @@ export interface Outlook {
 /** Requests that are remembered while they wait; beyond it those that came first are forgotten (house). */
 const WAITING_MAX = 65_536;
 
+/** What is asked, and the same without a word of prefixes, as in the paper. */
+interface Asks {
+  readonly ask: Ask;
+  readonly blind: Ask;
+}
+
 interface Options {
   readonly mayWait: boolean;
   /** Of pools that pass the one with the most. */
-  readonly worthOf: (at: Prospect, ask: Ask) => number;
+  readonly worthOf: (at: Prospect, asks: Asks) => number;
 }
 
 /**
@@ -70,21 +76,21 @@ function meeting({ random }: Sight, { mayWait, worthOf }: Options): Way {
       const waited = waitedMs(ask);
       const blind = withoutPrefixes(ask);
       const passing = among.filter((at) => passes(outlookOf(at, blind), ask, waited));
-      if (passing.length > 0) return lowest(passing, (at) => -worthOf(at, blind), random);
+      if (passing.length > 0) return lowest(passing, (at) => -worthOf(at, { ask, blind }), random);
       const isHopeful = among.some((at) => mayPassLater(outlookOf(at, blind), ask, waited));
       if (mayWait && isHopeful) return undefined;
-      return lowest(among, (at) => fullness(at, blind), random);
+      return lowest(among, (at) => fullness(at, { blind }), random);
     },
   };
 }
 
 /** Load, 1 where an objective is just met: `max(TTFT/objective, step/objective)` (house). */
-function fullness(at: Prospect, ask: Ask): number {
-  const { ttftMs, stepMs } = outlookOf(at, ask);
-  return Math.max(ttftMs / ask.objectives.ttftMsMax, stepMs / ask.objectives.tpotMsMax);
+function fullness(at: Prospect, { blind }: Pick<Asks, "blind">): number {
+  const { ttftMs, stepMs } = outlookOf(at, blind);
+  return Math.max(ttftMs / blind.objectives.ttftMsMax, stepMs / blind.objectives.tpotMsMax);
 }
 
-function cheapness(at: Prospect, ask: Ask): number {
+function cheapness(at: Prospect, { ask }: Asks): number {
   return -terms.price(at, ask);
 }
 
@@ -107,7 +113,6 @@ function mayPassLater({ ttftMsUnqueued }: Outlook, { objectives }: Ask, waitedMs
   return waitedMs + ttftMsUnqueued <= objectives.ttftMsMax;
 }
 
-/** Prefixes are ignored, as in the paper: the caller asks without. */
 export function outlookOf(at: Prospect, ask: Ask): Outlook {
   const { ttftMs, waitMs, tpotMs } = at.expected(ask);
   return {
@@ -120,7 +125,9 @@ export function outlookOf(at: Prospect, ask: Ask): Outlook {
 
 /** Those of whom no report knows are taken to be like this request. */
 function grownStepMs({ times }: Prospect, { inputTokens, outputTokens }: Ask): number {
-  const batch = Math.min(times.batch, times.sequencesMax);
+  const { runningWhenFull, replicas, sequencesMax } = times;
+  const batch =
+    runningWhenFull > 0 ? runningWhenFull / replicas : Math.min(times.batch, sequencesMax);
   const others = times.kvTokensOthers + times.kvRequestsLikeIt * inputTokens;
   const grown = Math.max(0, others) + inputTokens + batch * outputTokens;
   const kvTokens = Math.min(grown, times.kvTokensTotal);

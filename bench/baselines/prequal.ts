@@ -141,22 +141,21 @@ export function usesOf(answersMax: number, pools: number): number {
   return rate <= 0 ? USES_MAX : Math.min(USES_MAX, Math.max(1, (1 + REUSE_MARGIN) / rate));
 }
 
-/** By nearest rank: the least of the answers that so many of them are not above. */
-function hotAbove(answers: readonly Answer[]): number {
-  const rifs = answers.map(({ rif }) => rif).toSorted((a, b) => a - b);
-  return rifs[Math.ceil(HOT_QUANTILE * rifs.length) - 1] ?? 0;
+/** By nearest rank: the least that so many of them are not above. */
+export function hotAbove(rifs: readonly number[]): number {
+  return rifs.toSorted((a, b) => a - b)[Math.ceil(HOT_QUANTILE * rifs.length) - 1] ?? 0;
 }
 
 /** The fastest of those that are cold; the quantile itself is one of them, so that there always is one. */
 function bestOf(answers: readonly Answer[], random: Sight["random"]): Answer {
-  const threshold = hotAbove(answers);
+  const threshold = hotAbove(answers.map(({ rif }) => rif));
   const cold = answers.filter(({ rif }) => rif <= threshold);
   return lowest(cold, ({ latencyMs }) => latencyMs, random);
 }
 
 /** The one with most in flight if any is hot, else the slowest; the oldest of several. */
 function worstOf(answers: readonly Answer[]): Answer | undefined {
-  const threshold = hotAbove(answers);
+  const threshold = hotAbove(answers.map(({ rif }) => rif));
   const isAnyHot = answers.some(({ rif }) => rif > threshold);
   const badness = ({ rif, latencyMs }: Answer): number => (isAnyHot ? rif : latencyMs);
   const most = Math.max(...answers.map(badness));
