@@ -56,8 +56,9 @@ export class RollingSum {
     }));
   }
 
+  /** A copy, oldest first. */
   get buckets(): readonly Bucket[] {
-    return this.#buckets;
+    return [...this.#buckets];
   }
 
   /** As another one of the same window was. */

@@ -10,7 +10,8 @@ import type {
   PoolCondition,
   RowReason,
 } from "../../../services/core/placement/policy.ts";
-import type { PlacementRequest } from "../../../services/core/placement/request.ts";
+import { budgetUnits, type BudgetView } from "../../../services/core/placement/budget.ts";
+import type { ModelChoice, PlacementRequest } from "../../../services/core/placement/request.ts";
 import { serviceClasses } from "../../../services/core/placement/request.ts";
 import type { Pool } from "../../../services/core/pool.ts";
 import type { AttemptId, OriginId, PoolId, RowId, TenantId } from "../../../services/core/units.ts";
@@ -37,6 +38,40 @@ const geography = loadGeography();
 const parsed = parsePolicy(defaultPolicyYaml(), 1);
 const shipped = "policy" in parsed ? parsed.policy : expect.unreachable();
 
+/** Prices of budgets, and hard ones with much, little and no room. */
+function anyBudgets(): fc.Arbitrary<BudgetView> {
+  const prices = fc.record({
+    nanoPerNano: fc.constantFrom(0, 0, 4),
+    nanoPerJoule: fc.constantFrom(0, 0, 500),
+    nanoPerGram: fc.constantFrom(0, 20_000_000),
+  });
+  const standings = fc.array(
+    fc.record({
+      id: fc.constant("day"),
+      unit: fc.constantFrom(...budgetUnits),
+      isHard: fc.boolean(),
+      windowMs: fc.constant(86_400_000),
+      limit: fc.constant(100_000_000),
+      spent: fc.constantFrom(0, 90_000_000, 98_000_000, 99_900_000, 110_000_000),
+      held: fc.constantFrom(0, 100_000),
+      dualNano: fc.constant(0),
+      returns: fc.constantFrom([], [{ inMs: 1_000, amount: 5_000_000 }]),
+    }),
+    { maxLength: 2 },
+  );
+  return fc.record({ prices, standings });
+}
+
+function anyChoice(): fc.Arbitrary<ModelChoice> {
+  return fc.record({
+    model: fc.constant(chat),
+    version: fc.constantFrom(undefined, undefined, "1", "2"),
+    inputNanoPerTokenMax: fc.constantFrom(undefined, undefined, 1_000, 2_000),
+    outputNanoPerTokenMax: fc.constantFrom(undefined, 8_000, 8_500),
+    isAllowed: fc.constant(true),
+  });
+}
+
 const anyRequest = fc
   .record({
     attempt: fc.integer({ min: 0, max: 9 }),
@@ -51,6 +86,8 @@ const anyRequest = fc
     priceNanoMax: fc.constantFrom(undefined, undefined, 20_000_000),
     cached: fc.constantFrom(undefined, undefined, 400, 20_000),
     excluded: fc.boolean(),
+    budgets: fc.option(anyBudgets(), { nil: undefined }),
+    choice: fc.option(anyChoice(), { nil: undefined }),
   })
   .map(({ attempt, origin, tenant, cached, excluded, ...rest }): PlacementRequest =>
     request({
