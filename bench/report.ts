@@ -60,11 +60,11 @@ export function toText(value: number): string {
   return String(Number(value.toPrecision(4)));
 }
 
-function commit(): string {
+/** Of the tree; ends in `+` when something below these paths has changes that are not committed. */
+export function commit(paths: readonly string[] = ["services", "proto"]): string {
   try {
     const id = git("rev-parse", "--short=12", "HEAD");
-    const isChanged =
-      git("status", "--porcelain", "--untracked-files=no", "services", "proto") !== "";
+    const isChanged = git("status", "--porcelain", "--untracked-files=no", ...paths) !== "";
     return isChanged ? `${id}+` : id;
   } catch {
     // An unpacked archive has no history; the result is still worth keeping.

@@ -1,0 +1,139 @@
+/** Who takes part: our own way, and every baseline in every setting. */
+
+import { chooser } from "../../services/core/placement/chooser.ts";
+import type { ReplicaId } from "../../services/core/units.ts";
+import type { Rival } from "../../services/sim/world-options.ts";
+import { baselines } from "../baselines/baselines.ts";
+import { Endpoints } from "../baselines/endpoints.ts";
+import type { Baseline, MakeRival } from "../baselines/rival.ts";
+
+/** A policy in one setting. Two are the same if all of it is. */
+export interface Setting {
+  readonly policy: string;
+  readonly variant: string;
+  /** At which pools report, and it looks. */
+  readonly reportIntervalMs: number;
+  readonly dispatchers: number;
+}
+
+/** Kinds of policy that share a colour on the plots, by where their formula stands in the notes on peers. */
+export const families = [
+  "ours",
+  "counting",
+  "reported load",
+  "prefix and region",
+  "price and latency",
+  "references",
+] as const;
+
+export type Family = (typeof families)[number];
+
+export interface Contestant {
+  readonly name: string;
+  /** Paragraph of the notes on peers that its formula is from. */
+  readonly source: string;
+  readonly family: Family;
+  readonly settings: readonly Setting[];
+}
+
+/** How often our own agents report. */
+export const OUR_REPORTS_MS = 1_000;
+
+const familyBySource: Readonly<Record<string, Family>> = {
+  "§2.1": "counting",
+  "§2.2": "counting",
+  "§2.3": "counting",
+  "§2.4": "reported load",
+  "§2.6": "reported load",
+  "§2.8": "reported load",
+  "§2.5": "prefix and region",
+  "§2.7": "prefix and region",
+  "§2.9": "prefix and region",
+  "§2.10": "price and latency",
+  "§2.11": "price and latency",
+  "§2.12": "references",
+  "§2.13": "references",
+};
+
+const byName: Readonly<Record<string, Baseline>> = baselines;
+
+/** The name that stands for our own way. */
+export const ours = "ours";
+const oursByFour = "ours-4";
+
+const ownWays = {
+  [ours]: { name: "tokengrid", dispatchers: 1 },
+  [oursByFour]: { name: "tokengrid, 4 dispatchers", dispatchers: 4 },
+} as const;
+
+/** Everybody by the name of the policy: ours first. */
+export const contestants: ReadonlyMap<string, Contestant> = new Map([
+  ...Object.entries(ownWays).map(([policy, { name, dispatchers }]): [string, Contestant] => [
+    policy,
+    {
+      name,
+      source: "–",
+      family: "ours",
+      settings: [{ policy, variant: "as shipped", reportIntervalMs: OUR_REPORTS_MS, dispatchers }],
+    },
+  ]),
+  ...Object.entries(byName).map(([policy, baseline]): [string, Contestant] => [
+    policy,
+    {
+      name: baseline.name,
+      source: baseline.source,
+      family: familyBySource[baseline.source] ?? "references",
+      settings: settingsOf(policy, baseline),
+    },
+  ]),
+]);
+
+/** Each variant at the interval of its peer and again at ours. A peer without one uses no reports: ours will do. */
+function settingsOf(policy: string, { reportIntervalMs, variants }: Baseline): Setting[] {
+  const intervals = new Set([reportIntervalMs ?? OUR_REPORTS_MS, OUR_REPORTS_MS]);
+  return Object.keys(variants).flatMap((variant) =>
+    [...intervals].map((each) => ({ policy, variant, reportIntervalMs: each, dispatchers: 1 })),
+  );
+}
+
+/** How often pools report in a run: a policy that looks less often than our agents report leaves some unread. */
+export function worldIntervalMs({ reportIntervalMs }: Setting): number {
+  return Math.min(reportIntervalMs, OUR_REPORTS_MS);
+}
+
+/** Time spent choosing. */
+export interface Picks {
+  count: number;
+  busyMs: number;
+}
+
+/** What makes the dispatchers of one run choose; all of them count into `picks`. */
+export function rivalsOf(
+  { policy, variant, reportIntervalMs }: Setting,
+  { seed, picks }: { readonly seed: number; readonly picks: Picks },
+): (replica: ReplicaId) => Rival {
+  if (policy === ours || policy === oursByFour) {
+    return () => timed({ choose: chooser() }, picks);
+  }
+  const baseline = byName[policy];
+  const make: MakeRival | undefined = baseline?.variants[variant];
+  if (make === undefined)
+    throw new Error(`expected a policy and variant, found ${policy}, ${variant}`);
+  const endpoints = new Endpoints();
+  const isAsPeer = reportIntervalMs === (baseline?.reportIntervalMs ?? OUR_REPORTS_MS);
+  const looks = isAsPeer ? {} : { reportIntervalMs };
+  return (replica) => timed(make({ seed, replica, endpoints, ...looks }), picks);
+}
+
+function timed({ choose, ...rest }: Rival, picks: Picks): Rival {
+  return {
+    ...rest,
+    choose: (request, snapshot, policy) => {
+      const startedAt = performance.now();
+      const decision = choose(request, snapshot, policy);
+      picks.busyMs += performance.now() - startedAt;
+      picks.count += 1;
+      return decision;
+    },
+  };
+}
