@@ -262,6 +262,7 @@ class Router {
           "x-tokengrid-pool": pool.id,
           "x-tokengrid-region": pool.region,
           "x-tokengrid-placement-id": plan.request.attempt,
+          "x-tokengrid-policy-row": placement.policyRow,
         }),
       },
     };

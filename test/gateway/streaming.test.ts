@@ -220,7 +220,13 @@ test("keys for debugging are told the pool, and may say where demand arises", as
     response.headers.get("x-tokengrid-pool"),
     response.headers.get("x-tokengrid-region"),
     response.headers.get("x-tokengrid-placement-id"),
-  ]).toEqual(["pool-1", "zhongwei", gateway.pools[0]?.requests[0]?.headers.get("x-attempt-id")]);
+    response.headers.get("x-tokengrid-policy-row"),
+  ]).toEqual([
+    "pool-1",
+    "zhongwei",
+    gateway.pools[0]?.requests[0]?.headers.get("x-attempt-id"),
+    "W2",
+  ]);
   expect(gateway.control.places[0]?.originId).toBe("chengdu");
 });
 
