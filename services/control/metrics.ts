@@ -5,7 +5,7 @@ import { filters } from "../core/placement/filters.ts";
 import { criticalities, type Criticality } from "../core/placement/request.ts";
 import { terms, type TermName } from "../core/placement/terms.ts";
 import { entries, keys } from "../core/table.ts";
-import type { Decision } from "../core/placement/decide.ts";
+import type { Decision, Tally } from "../core/placement/decide.ts";
 import type { Instant, LeaseId, PoolId } from "../core/units.ts";
 
 type Result =
@@ -45,7 +45,10 @@ const nanoPerCny = 1_000_000_000;
 
 const termNames = keys(terms);
 
-/** Filters, candidates and costs are counted from at most a hundred decisions per second. */
+/**
+ * How long decisions take and among how many pools they were made is observed of at most a hundred per second. So are
+ * filters where they would have to be counted first, as for a retry, which may not go where it failed.
+ */
 const sampleEveryMs = 10;
 
 /**
@@ -68,9 +71,13 @@ export class ControlMetrics {
   readonly #selected = new Map<PoolId, number>();
   readonly #regionByPool = new Map<PoolId, string>();
   readonly #poolByLease = new Map<LeaseId, PoolId>();
-  /** When a decision was last read in full, and how many were made since. */
+  /** When a decision was last sampled, and how many without a tally were made since. */
   #sampledAt: Instant = -Infinity;
   #unsampled = 0;
+  /** The tally of the decisions counted last, and of how many it is. */
+  #tally: Tally | undefined;
+  #tallyElsewhere = 0;
+  #tallied = 0;
   #isDurationWanted = false;
   readonly #reports: Counter<"pool" | "result">;
   readonly #attempts: Counter<"pool" | "result">;
@@ -194,27 +201,54 @@ export class ControlMetrics {
     const result = decision.kind === "placed" ? "placed" : resultOf[decision.reason];
     this.#decisions[result][decision.request.criticality] += 1;
     add(this.#rows, decision.policyRow?.id ?? noRow, 1);
-    this.#unsampled += 1;
+    const { tallyAtHand } = decision;
+    if (tallyAtHand === undefined) this.#unsampled += 1;
+    else this.#countTally(tallyAtHand, decision.poolsElsewhere);
     if (decision.decidedAt >= this.#sampledAt + sampleEveryMs) this.#sample(decision);
-    if (decision.kind === "placed") add(this.#selected, decision.pool, 1);
+    if (decision.kind === "unplaceable") return;
+    add(this.#selected, decision.pool, 1);
+    // The answer needs this bill anyway, and it is made once.
+    this.#addCost(decision.chosen.terms);
+  }
+
+  /** Decisions of a kind share their tally, and come one behind the other. */
+  #countTally(tally: Tally, poolsElsewhere: number): void {
+    if (tally !== this.#tally || poolsElsewhere !== this.#tallyElsewhere) {
+      this.#addTally();
+      this.#tally = tally;
+      this.#tallyElsewhere = poolsElsewhere;
+    }
+    this.#tallied += 1;
+  }
+
+  #addTally(): void {
+    if (this.#tally === undefined) return;
+    const { poolsByReason } = this.#tally;
+    for (const [reason, pools] of poolsByReason) add(this.#filtered, reason, pools * this.#tallied);
+    const elsewhere = this.#tallyElsewhere * this.#tallied;
+    if (elsewhere > 0) add(this.#filtered, "model-not-served", elsewhere);
+    this.#tallied = 0;
   }
 
   /** To read what happened to each pool makes the whole decision again, so one stands for those before it. */
   #sample(decision: Decision): void {
     this.#isDurationWanted = true;
-    this.#candidates.observe(decision.candidates.length);
+    this.#sampledAt = decision.decidedAt;
+    const tally = decision.tallyAtHand ?? decision.tally;
+    this.#candidates.observe(tally.candidates);
+    if (decision.tallyAtHand !== undefined) return;
     if (decision.poolsElsewhere > 0) {
       add(this.#filtered, "model-not-served", decision.poolsElsewhere * this.#unsampled);
     }
-    for (const { reason } of decision.rejections) add(this.#filtered, reason, this.#unsampled);
-    if (decision.kind === "placed") this.#addCost(decision.chosen.terms, this.#unsampled);
-    this.#sampledAt = decision.decidedAt;
+    for (const [reason, pools] of tally.poolsByReason) {
+      add(this.#filtered, reason, pools * this.#unsampled);
+    }
     this.#unsampled = 0;
   }
 
   /** A counter only grows, so a bonus is left out: it is in the decision record. */
-  #addCost(costNano: Readonly<Record<TermName, number>>, times: number): void {
-    for (const term of termNames) this.#costNano[term] += Math.max(0, costNano[term]) * times;
+  #addCost(costNano: Readonly<Record<TermName, number>>): void {
+    for (const term of termNames) this.#costNano[term] += Math.max(0, costNano[term]);
   }
 
   /** Counters whose values are made when they are asked for. */
@@ -233,9 +267,12 @@ export class ControlMetrics {
     });
     handOver(registry, {
       name: "tokengrid_placement_filtered_total",
-      help: "Pools taken out of decisions, by the filter that did it; above 100 decisions/s from samples",
+      help: "Pools taken out of decisions, by the filter that did it; of retries above 100 decisions/s from samples",
       labels: ["reason"],
-      rows: () => [...this.#filtered].map(([reason, count]): Row => [{ reason }, count]),
+      rows: () => {
+        this.#addTally();
+        return [...this.#filtered].map(([reason, count]): Row => [{ reason }, count]);
+      },
     });
     handOver(registry, {
       name: "tokengrid_placement_policy_rows_total",
@@ -245,7 +282,7 @@ export class ControlMetrics {
     });
     handOver(registry, {
       name: "tokengrid_placement_cost_cny_total",
-      help: "Expected cost of what was placed, by term; bonuses count as 0; above 100 decisions/s from samples",
+      help: "Expected cost of what was placed, by term; bonuses count as 0",
       labels: ["term"],
       rows: () => entries(this.#costNano).map(([term, nano]): Row => [{ term }, nano / nanoPerCny]),
     });

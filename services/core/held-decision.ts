@@ -9,6 +9,7 @@ import type { Pool } from "./pool.ts";
  */
 export function heldDecision(decision: Placed): Placed {
   const chosen = heldCandidate(decision);
+  const tally = { candidates: 1, poolsByReason: new Map() };
   const held: Required<Record<keyof Placed, unknown>> & Placed = {
     kind: decision.kind,
     pool: decision.pool,
@@ -28,7 +29,8 @@ export function heldDecision(decision: Placed): Placed {
     chosen,
     candidates: [chosen],
     rejections: [],
-    tally: { candidates: 1, poolsByReason: new Map() },
+    tally,
+    tallyAtHand: tally,
   };
   return held;
 }

@@ -74,6 +74,10 @@ class Lazily implements Evidence {
     return this.#tally ?? this.#decided.tally;
   }
 
+  get tallyAtHand(): Tally | undefined {
+    return this.#tally;
+  }
+
   get candidates(): readonly Candidate[] {
     return this.#decided.candidates;
   }

@@ -69,6 +69,8 @@ export interface Evidence {
   readonly evaluated: number;
   /** The same in numbers. Cheap, where the lists may have to be made first. */
   readonly tally: Tally;
+  /** The same where it costs nothing. Undefined: it would have to be made. */
+  readonly tallyAtHand: Tally | undefined;
 }
 
 export interface Tally {
@@ -114,6 +116,7 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     if (refusal === undefined) candidates.push(candidateOf(at, ask));
     else rejections.push({ pool: pool.id, ...refusal });
   }
+  const tally = { candidates: candidates.length, poolsByReason: countsOf(rejections) };
   const evidence: Evidence = {
     attempt: request.attempt,
     request,
@@ -129,7 +132,8 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     rejections,
     poolsElsewhere: snapshot.poolsElsewhere ?? 0,
     evaluated: snapshot.pools.length,
-    tally: { candidates: candidates.length, poolsByReason: countsOf(rejections) },
+    tally,
+    tallyAtHand: tally,
   };
   const best = pick(candidates, evidence.seed);
   if (best === undefined) return { kind: "unplaceable", reason: reasonOf(rejections), ...evidence };

@@ -37,7 +37,8 @@ export function chooseModel(
   // Nothing is allowed: decided for no model at all, and said why.
   if (nearest === undefined) return decideOn({ ...request, model: noModel, passedOver });
   const others = passedOver.filter((_, index) => choices[index] !== nearest.request.choice);
-  return { ...nearest, request: { ...nearest.request, passedOver: others } };
+  // Made again and not copied: a decision that is explained only when it is read has nothing to copy yet.
+  return decideOn({ ...nearest.request, passedOver: others });
 }
 
 /** `qwen3-32b: no-eligible-pool (alias-price-cap 3)`. */
