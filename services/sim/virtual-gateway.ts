@@ -4,6 +4,8 @@ import type { AttemptOutcome, AttemptResult, Lease } from "../core/lease.ts";
 import { toOneWayMs } from "../core/network.ts";
 import type { Candidate, Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
+import { PREFIX_BLOCK_TOKENS } from "../core/prefix.ts";
+import { PREFIX_HASH_TOKENS } from "../core/prefix-index.ts";
 import type { Random } from "../core/random.ts";
 import { notSent, type Answer } from "../core/report.ts";
 import type { AttemptEnd } from "../core/settlement/usage.ts";
@@ -152,7 +154,8 @@ export class VirtualGateway {
   }
 
   #asked(request: Request): PlacementRequest {
-    const { arrival, id, attempts, tried, model, outputTokensMax, blocks } = request;
+    const { arrival, arrivedAt, id, attempts, tried, model, outputTokensMax } = request;
+    const prefixBlocks = hashesOf(request.blocks);
     return {
       request: id,
       attempt: `${id}/${attempts}` as AttemptId,
@@ -169,9 +172,10 @@ export class VirtualGateway {
       excluded: tried.size === 0 ? nothing : new Set(tried),
       inputTokens: arrival.inputTokens,
       cachedTokensAt: nowhere,
-      ...(blocks.length > 0 && { prefixBlocks: blocks }),
+      ...(prefixBlocks.length > 0 && { prefixBlocks }),
       outputTokensExpected: undefined,
       outputTokensMax,
+      waitedMs: this.#now - request.arrivedAt,
       deadlineMs: undefined,
       priceNanoMax: undefined,
       budgetNanoLeft: undefined,
@@ -366,6 +370,18 @@ export class VirtualGateway {
 const anyTenant = "dev" as TenantId;
 
 type Placed = Decision & { readonly kind: "placed" };
+
+/** Engines share smaller blocks than gateways hash. */
+const blocksPerHash = PREFIX_HASH_TOKENS / PREFIX_BLOCK_TOKENS;
+
+/** The id of a block stands for all that is before it, as a hash does: of each hash the last block. */
+function hashesOf(blocks: readonly number[]): readonly number[] {
+  const hashes: number[] = [];
+  for (let last = blocksPerHash - 1; last < blocks.length; last += blocksPerHash) {
+    hashes.push(blocks[last] ?? 0);
+  }
+  return hashes;
+}
 
 /** As a caller of the real gateway sees it. */
 function refusal(reason: Reason): { readonly outcome: string } {

@@ -5,7 +5,7 @@ import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import type { PoolId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
-import { changedPrices } from "../../services/sim/fleets.ts";
+import { changedPrices, scaled } from "../../services/sim/fleets.ts";
 import type { WorldFault, WorldResult } from "../../services/sim/world-options.ts";
 import { runWorld } from "../../services/sim/world.ts";
 import { drawn, fleet, options, startAt } from "./world-fixtures.ts";
@@ -93,7 +93,9 @@ test("runWorld() settles exactly the tokens of a trace when nothing fails", asyn
 
 test("runWorld() serves shared prefixes from the caches of its engines", async () => {
   const arrivals = await read(mooncake, 150);
-  const { report } = await runWorld(arrivals, options(1, { reportLoss: 0 }));
+  // With room, so that a request can go where its beginning is.
+  const roomy = scaled(fleet, 4);
+  const { report } = await runWorld(arrivals, options(1, { fleet: roomy, reportLoss: 0 }));
   const { input } = sumOf(arrivals);
   expect(report.tokens.uncachedInput + report.tokens.cacheRead).toBe(input);
   expect(report.tokens.cacheRead).toBeGreaterThan(0n);
