@@ -126,6 +126,17 @@ export const outcomes = {
     retry: "never",
     metric: "rate_limited",
   },
+  /** A rolling budget of the tenant has no room; when it has is said, and may be hours away. */
+  BUDGET_EXHAUSTED: {
+    code: Code.ResourceExhausted,
+    httpStatus: 429,
+    anthropicHttpStatus: 402,
+    openaiType: "insufficient_quota",
+    openaiCode: "budget_exhausted",
+    anthropicType: "billing_error",
+    retry: "never",
+    metric: "rate_limited",
+  },
   SHED: {
     code: Code.ResourceExhausted,
     httpStatus: 429,
@@ -242,7 +253,7 @@ export type Reason = keyof typeof outcomes;
 /** The reason of each answer that is no placement. */
 export const reasonOfUnplaceable: Readonly<Record<UnplaceableReason, Reason>> = {
   "no-eligible-pool": "NO_ELIGIBLE_POOL",
-  "budget-exhausted": "QUOTA_EXHAUSTED",
+  "budget-exhausted": "BUDGET_EXHAUSTED",
   unsatisfiable: "UNSATISFIABLE",
   "model-not-found": "MODEL_NOT_FOUND",
   "context-too-long": "CONTEXT_TOO_LONG",

@@ -6,6 +6,7 @@ import type { PlaceOutcome, AttemptOutcome } from "../../services/core/lease.ts"
 import {
   criticalities,
   serviceClasses,
+  type ModelChoice,
   type PlacementRequest,
 } from "../../services/core/placement/request.ts";
 import type { ModelReport, PoolRegistration, PoolReport } from "../../services/core/pool.ts";
@@ -141,9 +142,31 @@ const requestWithoutBlocks: fc.Arbitrary<PlacementRequest> = fc.record({
   budgetNanoLeft: maybe(fc.maxSafeInteger()),
 });
 
+const choices: fc.Arbitrary<readonly ModelChoice[]> = fc.array(
+  fc.record({
+    model: id<ModelChoice["model"]>(),
+    version: maybe(id<string>()),
+    inputNanoPerTokenMax: maybe(quantity),
+    outputNanoPerTokenMax: maybe(quantity),
+    isAllowed: fc.boolean(),
+  }),
+  { minLength: 1, maxLength: 3 },
+);
+
+/** How it came to its class and model. What is not said is not there. */
+const derived: fc.Arbitrary<Pick<PlacementRequest, "classSource" | "alias" | "choices">> =
+  fc.record(
+    { classSource: fc.constantFrom("header", "deadline 300 ms"), alias: id<string>(), choices },
+    { requiredKeys: [] },
+  );
+
 export const request: fc.Arbitrary<PlacementRequest> = fc
-  .tuple(requestWithoutBlocks, fc.array(fc.maxSafeNat(), { maxLength: 3 }))
-  .map(([each, prefixBlocks]) => (prefixBlocks.length === 0 ? each : { ...each, prefixBlocks }));
+  .tuple(requestWithoutBlocks, derived, fc.array(fc.maxSafeNat(), { maxLength: 3 }))
+  .map(([each, more, prefixBlocks]) => ({
+    ...each,
+    ...more,
+    ...(prefixBlocks.length > 0 && { prefixBlocks }),
+  }));
 
 export const outcome: fc.Arbitrary<PlaceOutcome> = fc.oneof(
   fc.record({
@@ -164,12 +187,14 @@ export const outcome: fc.Arbitrary<PlaceOutcome> = fc.oneof(
       policyRevision: fc.nat(),
       joulesExpected: quantity,
       gramsCo2Expected: quantity,
+      model: maybe(id<never>()),
     }),
   }),
   fc.record({
     kind: fc.constant("unplaceable" as const),
     reason: fc.constantFrom(
       "no-eligible-pool",
+      "budget-exhausted",
       "unsatisfiable",
       "model-not-found",
       "context-too-long",
@@ -182,6 +207,7 @@ export const outcome: fc.Arbitrary<PlaceOutcome> = fc.oneof(
       .map((pairs) => new Map(pairs)),
     retryAfterMs: count,
     policyRow: maybe(id<never>()),
+    detail: maybe(id<string>()),
   }),
 );
 

@@ -82,6 +82,21 @@ test("what the fast way reads, the long way reads the same, whatever the message
     inputTokens: fc.nat({ max: 100_000_001 }),
     priceNanoMax: fc.bigInt({ min: -2n, max: 2n ** 63n - 1n }),
     budgetNanoLeft: fc.bigInt({ min: -2n, max: 2n ** 63n - 1n }),
+    classSource: text,
+    modelAlias: text,
+    modelChoices: fc.array(
+      fc.record(
+        {
+          modelId: text,
+          version: text,
+          inputNanoPerTokenMax: fc.double(),
+          outputNanoPerTokenMax: fc.double({ min: -1 }),
+          isForbidden: fc.boolean(),
+        },
+        { requiredKeys: ["modelId"] },
+      ),
+      { maxLength: 18 },
+    ),
     prefixBlockHashes: fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { maxLength: 3 }),
   });
   fc.assert(
