@@ -5,6 +5,7 @@ import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import type { PoolId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";
+import { loadFleet } from "../../services/sim/fleet.ts";
 import { changedPrices, scaled } from "../../services/sim/fleets.ts";
 import type { WorldFault, WorldResult } from "../../services/sim/world-options.ts";
 import { runWorld } from "../../services/sim/world.ts";
@@ -93,8 +94,8 @@ test("runWorld() settles exactly the tokens of a trace when nothing fails", asyn
 
 test("runWorld() serves shared prefixes from the caches of its engines", async () => {
   const arrivals = await read(mooncake, 150);
-  // With room, so that a request can go where its beginning is.
-  const roomy = scaled(fleet, 4);
+  // One replica in each pool, with room: a request can go where its beginning is.
+  const roomy = scaled(loadFleet(undefined, startAt), 0.1);
   const { report } = await runWorld(arrivals, options(1, { fleet: roomy, reportLoss: 0 }));
   const { input } = sumOf(arrivals);
   expect(report.tokens.uncachedInput + report.tokens.cacheRead).toBe(input);
