@@ -1,11 +1,19 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { Dispatcher } from "../core/dispatcher.ts";
 import { JOULES_PER_KWH } from "../core/energy.ts";
-import { believed, discrepancyRatios, healthOf, slotsTotalOf } from "../core/health.ts";
+import {
+  believed,
+  comparedFigures,
+  discrepancyRatios,
+  healthOf,
+  slotsTotalOf,
+} from "../core/health.ts";
 import { loadOf } from "../core/placement/load.ts";
 import type { Pool, PriceEstimate, Served } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
-import { entries } from "../core/table.ts";
+import { noErrors, type PredictionError } from "../core/prediction-error.ts";
+import { entries, keys } from "../core/table.ts";
+import { cacheBelief, slotsCounted, trustOf } from "../core/trust.ts";
 import type { Instant, PoolId } from "../core/units.ts";
 
 const picoPerCny = 1_000_000_000_000;
@@ -106,14 +114,46 @@ const gauges: Readonly<Record<string, PoolGauge>> = {
       ),
   },
   pool_declared_discrepancy_ratio: {
-    help: "(measured - declared) / declared, of the model that is worst: the time to first token by the declared profile",
+    help: "(measured - declared) / declared, of the model where it is highest: times by the declared profile",
     labels: ["figure"],
     samples: (pool) =>
-      (["ttft", "tpot"] as const).flatMap((figure) =>
+      comparedFigures.flatMap((figure) =>
         most(pool, (served) => discrepancyRatios(served).get(figure)).map(([, value]): Sample => [
           { figure },
           value,
         ]),
+      ),
+  },
+  pool_prediction_error_ratio: {
+    help: "Mean of |foretold - observed| / observed, of late, of the model that is worst",
+    labels: ["figure"],
+    samples: (pool) => predictionSamples(pool, ({ relative }) => relative),
+  },
+  pool_prediction_bias_ratio: {
+    help: "Mean of (foretold - observed) / observed, of late, of the model where it is highest",
+    labels: ["figure"],
+    samples: (pool) => predictionSamples(pool, ({ bias }) => bias),
+  },
+  pool_trust_ratio: {
+    help: "How far a pool does what it declares, of the model that is trusted least",
+    labels: [],
+    samples: (pool) => [
+      [{}, Math.min(1, ...[...pool.served.values()].map((served) => trustOf(served).trust))],
+    ],
+  },
+  pool_slots_counted: {
+    help: "Slots that count when a pool is weighed: at most twice as many as it has shown",
+    labels: [],
+    samples: (pool) => [[{}, sum(pool, (served) => slotsCounted(served, pool.share))]],
+  },
+  pool_prefix_cache_belief_ratio: {
+    help: "Part of what the prefix index foretells that a pool has cached",
+    labels: [],
+    samples: (pool) =>
+      most(pool, ({ observed }) =>
+        observed === undefined || observed.delivery.cachedTokensForetold === 0
+          ? undefined
+          : cacheBelief(observed),
       ),
   },
   pool_last_report_timestamp_seconds: {
@@ -254,6 +294,18 @@ function tokensPerSecond({ engineProfile, replicas }: Served): number {
 
 function sum(pool: Pool, value: (served: Served) => number): number {
   return [...pool.served.values()].reduce((total, served) => total + value(served), 0);
+}
+
+function predictionSamples(
+  pool: Pool,
+  value: (error: PredictionError) => number,
+): readonly Sample[] {
+  return keys(noErrors).flatMap((figure) =>
+    most(pool, ({ observed }) => {
+      const error = observed?.errors[figure];
+      return error && value(error);
+    }).map(([, found]): Sample => [{ figure }, found]),
+  );
 }
 
 function most(pool: Pool, value: (served: Served) => number | undefined): readonly Sample[] {

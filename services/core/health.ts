@@ -47,18 +47,31 @@ export function slotsGrantable(pool: Pool, served: Served, now: Instant): number
   return Math.max(0, slots - served.slotsLeased);
 }
 
+export const comparedFigures = ["ttft", "tpot", "tokens_per_second", "errors"] as const;
+
+export type ComparedFigure = (typeof comparedFigures)[number];
+
 /**
- * (observed − declared) / declared, where both are of the same thing. Key is `ttft`, by the declared profile, or
- * `tpot`, by the gaps that the engine reports.
+ * (observed − declared) / declared, where both are of the same thing: times by the declared profile under the load that
+ * there was, or else the gaps that the engine reports; tokens per second are of a sequence that decodes; of errors, the
+ * part of attempts that succeeded against all.
  */
-export function discrepancyRatios(served: Served): ReadonlyMap<"ttft" | "tpot", number> {
-  const ratios = new Map<"ttft" | "tpot", number>();
+export function discrepancyRatios(served: Served): ReadonlyMap<ComparedFigure, number> {
+  const ratios = new Map<ComparedFigure, number>();
   const { observed, report } = served;
-  const against = observed?.ttftAgainstProfile;
-  const ttft = ratio(against?.observedMs, against?.declaredMs);
-  if (ttft !== undefined) ratios.set("ttft", ttft);
-  const tpot = ratio(observed?.itlMs, report?.itlMsMean?.value);
-  if (tpot !== undefined) ratios.set("tpot", tpot);
+  if (observed === undefined) return ratios;
+  const { ttftAgainstProfile: ttft, tpotAgainstProfile: tpot, errorRatio } = observed;
+  const found: Readonly<Record<ComparedFigure, number | undefined>> = {
+    ttft: ratio(ttft?.observedMs, ttft?.declaredMs),
+    tpot:
+      ratio(tpot?.observedMs, tpot?.declaredMs) ?? ratio(observed.itlMs, report?.itlMsMean?.value),
+    tokens_per_second: ratio(tpot?.declaredMs, tpot?.observedMs),
+    errors: 0 - errorRatio,
+  };
+  for (const figure of comparedFigures) {
+    const value = found[figure];
+    if (value !== undefined) ratios.set(figure, value);
+  }
   return ratios;
 }
 

@@ -23,6 +23,8 @@ import type { Instant } from "./units.ts";
 const WEIGHT_MIN = 0.05;
 /** A single wild time moves the ratio no further. */
 const TPOT_RATIO_MAX = 20;
+/** Where prompts take more of the time, a mean over a while tells little of a single attempt. */
+const PREFILL_SHARE_TOLD_MAX = 0.3;
 /** An attempt got less than was declared when it took so many times as long, and more than a blink. */
 const SHORT_RATIO = 2;
 const BLINK_MS = 100;
@@ -127,7 +129,7 @@ function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
   const modelTtftMs = foretoldTtftMs(profile, uncachedTokens, others);
   const modelTpotMs = foretoldTpotMs(profile, during);
   const insideMs = ttftMs === undefined ? undefined : ttftMs - expected.roundTripMs;
-  const isDeclared = served.engineProfile !== undefined;
+  const isDeclared = isComparable(served.engineProfile, others, during);
   const isAdmittedAtOnce = expected.waitMs === 0;
   const ttft =
     insideMs === undefined || !isDeclared
@@ -153,6 +155,17 @@ function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
           : { ms: insideMs, uncachedTokens, others },
     },
   };
+}
+
+/** The declared profile can be held to what it says only while prompts of others do not decide. */
+function isComparable(
+  profile: EngineProfile | undefined,
+  others: EngineConditions,
+  during: EngineConditions,
+): boolean {
+  if (profile === undefined) return false;
+  const tokensPerMs = Math.max(others.prefillTokensPerMs, during.prefillTokensPerMs);
+  return tokensPerMs * profile.prefillMsPerToken <= PREFILL_SHARE_TOLD_MAX;
 }
 
 /** What the engine says that it computed, or else what was foretold. */

@@ -10,6 +10,11 @@ const REPORT_VALID_MS_MAX = 60_000;
 
 /** Joules of a large site in a thousand years; tokens, watts and milliseconds stay far below it. */
 const FIGURE_MAX = 1e18;
+/**
+ * Over how long the rate of prompts is smoothed. Between two scrapes a second apart there is one long prompt or none, and
+ * an answer takes several seconds.
+ */
+const PROMPT_RATE_MS = 8_000;
 /** As at the registration. */
 const SLOTS_MAX = 1_000_000;
 
@@ -130,14 +135,21 @@ function validMsOf({ models }: PoolReport): number {
 
 function withRates(before: Served, report: ModelReport): Served {
   const { report: last } = before;
-  const prompt = perSecond(last?.promptTokensTotal, report.promptTokensTotal);
+  const told = perSecond(last?.promptTokensTotal, report.promptTokensTotal);
   const cached = perSecond(last?.cachedPromptTokensTotal, report.cachedPromptTokensTotal) ?? 0;
+  const prompt = told === undefined ? undefined : Math.max(0, told - cached);
   const output = perSecond(last?.outputTokensTotal, report.outputTokensTotal);
+  const elapsedMs =
+    (report.promptTokensTotal?.observedAt ?? 0) - (last?.promptTokensTotal?.observedAt ?? 0);
+  const weight = 1 - Math.exp(-elapsedMs / PROMPT_RATE_MS);
+  const known = before.promptTokensPerSecond;
   return {
     ...before,
     report,
     promptTokensPerSecond:
-      prompt === undefined ? before.promptTokensPerSecond : Math.max(0, prompt - cached),
+      prompt === undefined || known === undefined
+        ? (prompt ?? known)
+        : known + weight * (prompt - known),
     outputTokensPerSecond: output ?? before.outputTokensPerSecond,
   };
 }

@@ -183,8 +183,8 @@ export interface PriceBracket {
 export interface Served extends ServedModel {
   readonly report: ModelReport | undefined;
   /**
-   * Rates over the last two reports, per second. Undefined until there were two. Prompt tokens that
-   * the prefix cache had are not in it.
+   * Rates, per second: of prompts smoothed over some seconds, of answers over the last two reports. Undefined until
+   * there were two. Prompt tokens that the prefix cache had are not in it.
    */
   readonly promptTokensPerSecond: number | undefined;
   readonly outputTokensPerSecond: number | undefined;

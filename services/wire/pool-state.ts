@@ -1,4 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { deviationsOf, fittedCoefficients, type EngineFit } from "../core/engine-fit.ts";
 import { gramsPerJoule } from "../core/energy.ts";
 import {
   believed,
@@ -13,6 +14,8 @@ import { loadOf } from "../core/placement/load.ts";
 import type { Policy } from "../core/placement/policy.ts";
 import type { Observed, Pool, PoolRegistration, PriceEstimate, Served } from "../core/pool.ts";
 import type { Geography, Region } from "../core/region.ts";
+import { entries } from "../core/table.ts";
+import { cacheBelief, trustOf } from "../core/trust.ts";
 import type { Instant } from "../core/units.ts";
 import { fromMap, words } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/pool_pb.js";
@@ -79,21 +82,51 @@ function fromServed(
     slotsGrantable: slotsGrantable(pool, served, now),
     slotsLeased: served.slotsLeased,
     ...(report === undefined ? {} : { report: fromModelReport(report, now) }),
-    ...(observed === undefined ? {} : { observed: fromObserved(observed) }),
+    ...(observed === undefined ? {} : { observed: fromObserved(observed, served) }),
     discrepancyRatioByFigure: fromMap(discrepancyRatios(served), (ratio) => ratio),
     shadowNanoPerSlotMs: shadowNanoPerSlotMs(policy.congestion, loadOf(pool, served, now)),
     ...(price === undefined ? {} : fromPrice(price)),
   };
 }
 
-function fromObserved(observed: Observed): MessageInitShape<typeof gen.ObservedSchema> {
-  const { ttftMs, itlMs, errorRatio, attempts, tokensPerSecond } = observed;
+function fromObserved(
+  observed: Observed,
+  served: Served,
+): MessageInitShape<typeof gen.ObservedSchema> {
+  const { ttftMs, itlMs, errorRatio, attempts, tokensPerSecond, errors, fit } = observed;
+  const { trust, parts } = trustOf(served);
   return {
     ...(ttftMs === undefined ? {} : { ttftMs }),
     ...(itlMs === undefined ? {} : { itlMs }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     errorRatio,
     attempts: BigInt(attempts),
+    predictionErrorByFigure: Object.fromEntries(
+      entries(errors).flatMap(([figure, error]) =>
+        error === undefined ? [] : [[figure, { ...error, attempts: BigInt(error.attempts) }]],
+      ),
+    ),
+    trust,
+    trustByPart: parts,
+    slotsProven: observed.delivery.slotsProven,
+    cacheBelief: cacheBelief(observed),
+    ...(fit === undefined ? {} : { engineFit: fromFit(fit) }),
+  };
+}
+
+function fromFit(fit: EngineFit): MessageInitShape<typeof gen.EngineFitSchema> {
+  const deviations = deviationsOf(fit);
+  const values = { ...fit.profile, schedulingMs: fit.schedulingMs };
+  return {
+    observations: BigInt(fit.observations),
+    coefficients: Object.fromEntries(
+      fittedCoefficients.map((name) => [
+        name,
+        { value: values[name], deviation: deviations[name] },
+      ]),
+    ),
+    errorOfFit: fit.errorOfFit,
+    errorOfPlain: fit.errorOfPlain,
   };
 }
 

@@ -925,6 +925,48 @@ export declare type Observed = Message<"tokengrid.v1.Observed"> & {
    * @generated from field: optional double tokens_per_second = 5;
    */
   tokensPerSecond?: number | undefined;
+
+  /**
+   * How far predictions were off, of late; key is `ttft`, `tpot` or `finish`.
+   *
+   * @generated from field: map<string, tokengrid.v1.PredictionError> prediction_error_by_figure = 6;
+   */
+  predictionErrorByFigure: { [key: string]: PredictionError };
+
+  /**
+   * How far the pool does what it declares, 0..1; below 1 it costs the pool money.
+   *
+   * @generated from field: double trust = 7;
+   */
+  trust: number;
+
+  /**
+   * What the trust is the product of, each 0..1; key is `ttft`, `tpot`, `errors` or `delivery`.
+   *
+   * @generated from field: map<string, double> trust_by_part = 8;
+   */
+  trustByPart: { [key: string]: number };
+
+  /**
+   * Most leases of ours at once at which it did what it promised; slots beyond twice as many do not count.
+   *
+   * @generated from field: double slots_proven = 9;
+   */
+  slotsProven: number;
+
+  /**
+   * Part of what the prefix index foretells that is found cached, 0..1.
+   *
+   * @generated from field: double cache_belief = 10;
+   */
+  cacheBelief: number;
+
+  /**
+   * Absent: no attempt told of a time yet.
+   *
+   * @generated from field: optional tokengrid.v1.EngineFit engine_fit = 11;
+   */
+  engineFit?: EngineFit | undefined;
 };
 
 /**
@@ -932,6 +974,96 @@ export declare type Observed = Message<"tokengrid.v1.Observed"> & {
  * Use `create(ObservedSchema)` to create a new message.
  */
 export declare const ObservedSchema: GenMessage<Observed>;
+
+/**
+ * @generated from message tokengrid.v1.PredictionError
+ */
+export declare type PredictionError = Message<"tokengrid.v1.PredictionError"> & {
+  /**
+   * @generated from field: uint64 attempts = 1;
+   */
+  attempts: bigint;
+
+  /**
+   * Mean of |foretold - observed| / observed.
+   *
+   * @generated from field: double relative = 2;
+   */
+  relative: number;
+
+  /**
+   * Mean of (foretold - observed) / observed.
+   *
+   * @generated from field: double bias = 3;
+   */
+  bias: number;
+};
+
+/**
+ * Describes the message tokengrid.v1.PredictionError.
+ * Use `create(PredictionErrorSchema)` to create a new message.
+ */
+export declare const PredictionErrorSchema: GenMessage<PredictionError>;
+
+/**
+ * Coefficients of one replica as our attempts show them.
+ *
+ * @generated from message tokengrid.v1.EngineFit
+ */
+export declare type EngineFit = Message<"tokengrid.v1.EngineFit"> & {
+  /**
+   * @generated from field: uint64 observations = 1;
+   */
+  observations: bigint;
+
+  /**
+   * Key is `stepBaseMs`, `stepMsPerSequence`, `stepMsPerKvToken`, `prefillMsPerToken` or `schedulingMs`.
+   *
+   * @generated from field: map<string, tokengrid.v1.Coefficient> coefficients = 2;
+   */
+  coefficients: { [key: string]: Coefficient };
+
+  /**
+   * Mean |ln(foretold / observed)| of the fit, and of the declared profile with an offset and a ratio.
+   *
+   * @generated from field: double error_of_fit = 3;
+   */
+  errorOfFit: number;
+
+  /**
+   * @generated from field: double error_of_plain = 4;
+   */
+  errorOfPlain: number;
+};
+
+/**
+ * Describes the message tokengrid.v1.EngineFit.
+ * Use `create(EngineFitSchema)` to create a new message.
+ */
+export declare const EngineFitSchema: GenMessage<EngineFit>;
+
+/**
+ * @generated from message tokengrid.v1.Coefficient
+ */
+export declare type Coefficient = Message<"tokengrid.v1.Coefficient"> & {
+  /**
+   * @generated from field: double value = 1;
+   */
+  value: number;
+
+  /**
+   * Standard deviation: how far it may be off.
+   *
+   * @generated from field: double deviation = 2;
+   */
+  deviation: number;
+};
+
+/**
+ * Describes the message tokengrid.v1.Coefficient.
+ * Use `create(CoefficientSchema)` to create a new message.
+ */
+export declare const CoefficientSchema: GenMessage<Coefficient>;
 
 /**
  * @generated from message tokengrid.v1.CordonRequest
