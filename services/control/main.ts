@@ -29,6 +29,7 @@ import { ControlMetrics } from "./metrics.ts";
 import { policyInForce } from "./policy-record.ts";
 import { openPoolGauges } from "./pool-gauges.ts";
 import { openRegistryFeed } from "./registry-feed.ts";
+import { Regret } from "./regret.ts";
 import type { Replica } from "./replica.ts";
 import { hotMethods } from "./rpc-hot.ts";
 import { routes } from "./rpc.ts";
@@ -82,7 +83,10 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   const grantsFrom = await grantsFromOf(options, policy);
   const machine = await openMachine(options, policy);
   const replica = await openReplica(options, machine, { grantsFrom, until });
-  const timer = setInterval(() => tick(replica, grantsFrom), tickMs);
+  const timer = setInterval(() => {
+    tick(replica, grantsFrom);
+    judge(machine, replica);
+  }, tickMs);
   const keeping = keepAccounts({
     folder: options.journalFolder,
     dispatcher: machine.dispatcher,
@@ -113,6 +117,7 @@ interface Machine {
   readonly journal: JournalFile;
   readonly decisions: Decisions;
   readonly metrics: ControlMetrics;
+  readonly regret: Regret;
 }
 
 async function openMachine(options: ControlOptions, policy: Policy): Promise<Machine> {
@@ -126,13 +131,16 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
   });
   const decisions = new Decisions(options.decisionLimits);
   const metrics = new ControlMetrics(options.metrics);
+  const regret = new Regret(options.metrics);
   const note = (event: Event): void => {
     journal.note(event);
+    if (event.kind === "lease-released") regret.released(event);
     if (event.kind !== "pool-registered") return;
     metrics.addPool(event.registration.id, event.registration.region);
   };
   const perform = (effect: Effect, event: Event): void => {
     metrics.count(effect, event);
+    regret.note(effect);
     if (effect.kind === "answer") decisions.note(effect.decision);
   };
   const given = (effects: readonly Effect[]): void => journal.given(effects);
@@ -142,7 +150,7 @@ async function openMachine(options: ControlOptions, policy: Policy): Promise<Mac
   step({ kind: "geography-set", at: clock.now(), geography });
   const accounts = await inheritedAccounts(journalFolder, log);
   if (accounts.length > 0) step({ kind: "budgets-inherited", at: clock.now(), accounts });
-  return { dispatcher, step, journal, decisions, metrics };
+  return { dispatcher, step, journal, decisions, metrics, regret };
 }
 
 /** A failed assertion leaves a state that nobody can vouch for: the process ends, and is started again. */
@@ -206,6 +214,12 @@ function tick({ dispatcher, step, clock, drains }: Replica, grantsFrom: Instant)
       step({ kind: "share-set", at, pool: id, share: shareOfOnlyReplica });
     }
   }
+}
+
+/** Behind the work: what decisions of a while ago should have been. */
+function judge({ dispatcher, regret }: Machine, { clock, geography }: Replica): void {
+  const { pools, policy } = dispatcher;
+  regret.tick(clock.now(), { pools, policy, geography });
 }
 
 async function grantsFromOf(
