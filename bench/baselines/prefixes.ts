@@ -5,8 +5,8 @@ import type { PlacementRequest } from "../../services/core/placement/request.ts"
 import { PREFIX_HASH_TOKENS } from "../../services/core/prefix-index.ts";
 import type { Instant, LeaseId, PoolId } from "../../services/core/units.ts";
 
-/** Blocks that a tree keeps of one pool where its peer names no bound: 2 million tokens, as llm-d's (house). */
-export const TREE_BLOCKS_MAX = 31_250;
+/** Tokens that a tree keeps of one pool where its peer names no bound: as many as llm-d's (house). */
+export const TREE_TOKENS_MAX = 31_250 * 64;
 
 /** Ids of the blocks of a prompt that may be shared. None: nothing is known of it, and nothing is remembered. */
 export function blocksOf({ prefixBlocks = [] }: PlacementRequest): readonly number[] {
@@ -19,18 +19,21 @@ export function withoutPrefixes(ask: Ask): Ask {
   return { ...ask, request: { ...ask.request, cachedTokensAt: new Map() } };
 }
 
-/** Of one of these blocks; prompts whose text is short have shorter ones. */
+/**
+ * Of one of these blocks. A real gateway hashes 64 at a time, or fewer of a short text; a simulated one as many as its
+ * engines share. Bounds of memories are therefore in tokens.
+ */
 export function tokensEach({ prefixBlocks = [], inputTokens }: PlacementRequest): number {
   return Math.min(PREFIX_HASH_TOKENS, inputTokens / Math.max(1, prefixBlocks.length));
 }
 
 /** Blocks in the order of their use, of which those not used for longest leave. Looking is no use. */
 export class BlockLru {
-  readonly #blocksMax: number;
+  readonly #tokensMax: number;
   readonly #blocks = new Set<number>();
 
-  constructor(blocksMax: number) {
-    this.#blocksMax = blocksMax;
+  constructor(tokensMax: number) {
+    this.#tokensMax = tokensMax;
   }
 
   /** Blocks of the longest known prefix. */
@@ -41,13 +44,13 @@ export class BlockLru {
   }
 
   /** The end of a prompt first: a prefix without its beginning is worth nothing. */
-  add(blocks: readonly number[]): void {
+  add(blocks: readonly number[], tokensEachBlock: number): void {
     for (const block of blocks.toReversed()) {
       this.#blocks.delete(block);
       this.#blocks.add(block);
     }
     for (const oldest of this.#blocks) {
-      if (this.#blocks.size <= this.#blocksMax) break;
+      if (this.#blocks.size * tokensEachBlock <= this.#tokensMax) break;
       this.#blocks.delete(oldest);
     }
   }
@@ -55,21 +58,21 @@ export class BlockLru {
 
 /** One such memory for each of several: pools, or regions. */
 export class LruByPlace<Place extends string = PoolId> {
-  readonly #blocksMax: number;
+  readonly #tokensMax: number;
   readonly #byPlace = new Map<Place, BlockLru>();
 
-  constructor(blocksMax: number = TREE_BLOCKS_MAX) {
-    this.#blocksMax = blocksMax;
+  constructor(tokensMax: number = TREE_TOKENS_MAX) {
+    this.#tokensMax = tokensMax;
   }
 
   matched(place: Place, blocks: readonly number[]): number {
     return this.#byPlace.get(place)?.matched(blocks) ?? 0;
   }
 
-  add(place: Place, blocks: readonly number[]): void {
-    const known = this.#byPlace.get(place) ?? new BlockLru(this.#blocksMax);
+  add(place: Place, blocks: readonly number[], tokensEachBlock: number): void {
+    const known = this.#byPlace.get(place) ?? new BlockLru(this.#tokensMax);
     this.#byPlace.set(place, known);
-    known.add(blocks);
+    known.add(blocks, tokensEachBlock);
   }
 }
 
@@ -107,11 +110,11 @@ export class BlocksForAWhile {
 
 /** For each block who touched it last; the blocks not touched for longest leave. */
 export class LastTouch {
-  readonly #blocksMax: number;
+  readonly #tokensMax: number;
   readonly #poolByBlock = new Map<number, PoolId>();
 
-  constructor(blocksMax: number) {
-    this.#blocksMax = blocksMax;
+  constructor(tokensMax: number) {
+    this.#tokensMax = tokensMax;
   }
 
   /** Of the longest known prefix: its blocks, and the pool that touched its end last. */
@@ -130,13 +133,13 @@ export class LastTouch {
     return { count, pool };
   }
 
-  add(pool: PoolId, blocks: readonly number[]): void {
+  add(pool: PoolId, blocks: readonly number[], tokensEachBlock: number): void {
     for (const block of blocks.toReversed()) {
       this.#poolByBlock.delete(block);
       this.#poolByBlock.set(block, pool);
     }
     for (const oldest of this.#poolByBlock.keys()) {
-      if (this.#poolByBlock.size <= this.#blocksMax) break;
+      if (this.#poolByBlock.size * tokensEachBlock <= this.#tokensMax) break;
       this.#poolByBlock.delete(oldest);
     }
   }

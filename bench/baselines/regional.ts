@@ -72,7 +72,7 @@ function skyWalker(sight: Sight, queuedMax: number, isWeighted: boolean): Way {
       loadOf,
       random: sight.random,
     });
-    trees.add(chosen.pool.id, blocksOf(ask.request));
+    trees.add(chosen.pool.id, blocksOf(ask.request), tokensEach(ask.request));
     return chosen;
   };
 
@@ -89,7 +89,7 @@ function skyWalker(sight: Sight, queuedMax: number, isWeighted: boolean): Way {
       loadOf: (hub) => (there.get(hub) ?? []).reduce((sum, at) => sum + loadOf(at), 0),
       random: sight.random,
     });
-    treesByRegions.add(`${home}\n${region}`, blocksOf(ask.request));
+    treesByRegions.add(`${home}\n${region}`, blocksOf(ask.request), tokensEach(ask.request));
     return poolAmong(there.get(region) ?? [], ask);
   };
 
@@ -214,7 +214,7 @@ function gorgo(
       const tokens = uncachedAt(lease.pool, decision);
       const until = decision.decidedAt + decision.chosen.expected.ttftMs;
       waitingAt(lease.pool).add(lease.id, { tokens, until });
-      trees.add(lease.pool, blocksOf(decision.request));
+      trees.add(lease.pool, blocksOf(decision.request), tokensEach(decision.request));
     },
     onEnd: ({ lease }) => waitingAt(lease.pool).end(lease.id),
   };

@@ -8,7 +8,8 @@ import { assert } from "../../services/core/assert.ts";
 import type { Effect, Event } from "../../services/core/events.ts";
 import { slotsTotalOf } from "../../services/core/health.ts";
 import type { AttemptOutcome } from "../../services/core/lease.ts";
-import { eligible, placedAt } from "../../services/core/placement/chooser.ts";
+import { placedAt } from "../../services/core/placement/chooser.ts";
+import { Refused } from "../../services/core/placement/chosen.ts";
 import {
   decide,
   type Choose,
@@ -21,6 +22,7 @@ import type { PlacementRequest } from "../../services/core/placement/request.ts"
 import type { ModelReport } from "../../services/core/pool.ts";
 import { randomFromSeed, seedFromText, type Random } from "../../services/core/random.ts";
 import type { Instant, LeaseId, ModelId, PoolId } from "../../services/core/units.ts";
+import { Admission } from "./admission.ts";
 import { Endpoints, type Flight } from "./endpoints.ts";
 
 /** Another way to place, one for each dispatcher. Told of each event after the dispatcher has stepped it. */
@@ -94,6 +96,7 @@ const POLL_SLACK_MS = 1;
 
 interface OfModel {
   readonly way: Way;
+  readonly admission: Admission;
   readonly inFlight: Map<PoolId, number>;
   readonly reports: Map<PoolId, { readonly report: ModelReport; readonly scrapedAt: Instant }>;
 }
@@ -122,13 +125,12 @@ class Watch {
   }
 
   choose(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
-    const { ask, prospects } = eligible(request, snapshot, policy);
+    const { way, admission } = this.#of(request.model);
+    const { ask, prospects } = admission.admitted(request, snapshot, policy);
     if (prospects.length === 0) return decide(request, snapshot, policy);
-    const { way } = this.#of(request.model);
     way.onTime?.(snapshot.now);
     const chosen = way.pick(prospects, ask, snapshot);
-    if (chosen === undefined) return waiting(request, snapshot, policy);
-    return placedAt(chosen, ask, snapshot);
+    return chosen === undefined ? waiting(ask, snapshot) : placedAt(chosen, ask, snapshot);
   }
 
   see(event: Event, effects: readonly Effect[]): void {
@@ -159,7 +161,7 @@ class Watch {
       // Before it heard any itself, it takes what the dispatcher knows.
       report: ({ pool, served }) => reports.get(pool.id)?.report ?? served.report,
     });
-    const made = { way, inFlight, reports };
+    const made = { way, admission: new Admission(), inFlight, reports };
     this.#models.set(model, made);
     return made;
   }
@@ -209,10 +211,9 @@ function isAccepted(effects: readonly Effect[]): boolean {
 }
 
 /** Pools would do, and the policy wants none of them now. */
-function waiting(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
-  const none = decide(request, { ...snapshot, pools: [] }, policy);
-  assert(none.kind === "unplaceable", "no pool is none to be placed on");
-  return { ...none, reason: "no-eligible-pool" };
+function waiting(ask: Ask, snapshot: Snapshot): Decision {
+  const seed = seedFromText(ask.request.attempt);
+  return new Refused({ ask, snapshot, seed, tally: undefined });
 }
 
 /** Concurrent requests that the pool serves within its objectives. */

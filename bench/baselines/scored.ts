@@ -2,7 +2,6 @@
 
 import type { Ask, Prospect } from "../../services/core/placement/prospect.ts";
 import type { PlacementRequest } from "../../services/core/placement/request.ts";
-import { PREFIX_HASH_TOKENS } from "../../services/core/prefix-index.ts";
 import type { Instant, LeaseId, PoolId } from "../../services/core/units.ts";
 import { BlocksForAWhile, blocksOf, LruByPlace, Prefilling, tokensEach } from "./prefixes.ts";
 import type { Flight } from "./endpoints.ts";
@@ -41,13 +40,10 @@ export const scored = {
   },
 } satisfies Record<string, Baseline>;
 
-/**
- * Weights, blocks per endpoint and prompt tokens at most: loader defaults and chart (pub). Its effective block has 64
- * tokens, as ours.
- */
+/** Weights, blocks of 64 tokens per endpoint and prompt tokens at most: loader defaults and chart (pub). */
 const weights = { queue: 2, kv: 2, prefix: 3, cold: 2 };
-const LLM_D_BLOCKS_MAX = 31_250;
-const LLM_D_PROMPT_BLOCKS_MAX = 131_072 / PREFIX_HASH_TOKENS;
+const LLM_D_TOKENS_MAX = 31_250 * 64;
+const LLM_D_PROMPT_TOKENS_MAX = 131_072;
 
 interface LlmDOptions {
   readonly isWeighted: boolean;
@@ -60,11 +56,12 @@ function llmD(options: LlmDOptions) {
 
 /** `2·Q + 2·K + 3·P`, highest wins. The pool chosen is taken to have the prompt from then on. */
 function llmDWay({ random, report }: Sight, { isWeighted, hasColdOrder }: LlmDOptions): Way {
-  const index = new LruByPlace(LLM_D_BLOCKS_MAX);
+  const index = new LruByPlace(LLM_D_TOKENS_MAX);
   const coldOrder = new ColdOrder();
   return {
     pick: (among, { request }) => {
-      const blocks = blocksOf(request).slice(0, LLM_D_PROMPT_BLOCKS_MAX);
+      const tokens = tokensEach(request);
+      const blocks = blocksOf(request).slice(0, Math.floor(LLM_D_PROMPT_TOKENS_MAX / tokens));
       const queues = among.map(queueOf);
       const [least, most] = [Math.min(...queues), Math.max(...queues)];
       const matched = new Map(among.map((at) => [at, index.matched(at.pool.id, blocks)]));
@@ -76,7 +73,7 @@ function llmDWay({ random, report }: Sight, { isWeighted, hasColdOrder }: LlmDOp
         weights.prefix * ((matched.get(at) ?? 0) / Math.max(1, blocks.length)) +
         weights.cold * (colds?.get(at) ?? 0);
       const chosen = lowest(among, (at) => -scoreOf(at), random);
-      index.add(chosen.pool.id, blocks);
+      index.add(chosen.pool.id, blocks, tokens);
       if (isCold) coldOrder.add(chosen.pool.id);
       return chosen;
     },

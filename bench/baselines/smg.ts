@@ -18,11 +18,11 @@ import {
 } from "./rival.ts";
 
 /**
- * The two sets of defaults (pub), but that an entry is a block of 64 tokens here (house): of 67,108,864 entries on the
- * command line as many blocks are kept as hold so much text at 4 characters a token.
+ * The two sets of defaults (pub). What an entry of its tree holds is not said: the library's 10,000 are taken to be
+ * blocks of 64 tokens, and of the command line's 67,108,864 only 16 million tokens are kept, for want of memory (house).
  */
-const commandLine = { matchMin: 0.3, spreadAbove: 64, spreadRatio: 1.5, entriesMax: 262_144 };
-const library = { matchMin: 0.5, spreadAbove: 32, spreadRatio: 1.1, entriesMax: 10_000 };
+const commandLine = { matchMin: 0.3, spreadAbove: 64, spreadRatio: 1.5, tokensMax: 16_777_216 };
+const library = { matchMin: 0.5, spreadAbove: 32, spreadRatio: 1.1, tokensMax: 640_000 };
 
 export const smg = {
   "smg-least-load": {
@@ -125,30 +125,29 @@ class Speeds {
  * leave as soon as there are too many, where the peer looks every 120 s.
  */
 function cacheAware({ inFlight }: Sight, limits: typeof commandLine, isWeighted: boolean): Way {
-  const tree = new LastTouch(limits.entriesMax);
+  const tree = new LastTouch(limits.tokensMax);
   const servedByPool = new Map<PoolId, number>();
   const loadOf = (at: Prospect): number => inFlight(at.pool.id) / unitsOf(at, isWeighted);
   const leastLoaded = (among: readonly Prospect[]): Prospect | undefined => {
     const fewest = lowestAll(among, loadOf);
     return byId(lowestAll(fewest, ({ pool }) => servedByPool.get(pool.id) ?? 0))[0];
   };
-  const take = (at: Prospect | undefined, blocks: readonly number[]): Prospect | undefined => {
+  const take = (at: Prospect | undefined, request: PlacementRequest): Prospect | undefined => {
     if (at === undefined) return undefined;
-    tree.add(at.pool.id, blocks);
+    tree.add(at.pool.id, blocksOf(request), tokensEach(request));
     return at;
   };
   const pick = (among: readonly Prospect[], request: PlacementRequest): Prospect | undefined => {
-    const blocks = blocksOf(request);
     const loads = among.map(loadOf);
     const [least, most] = [Math.min(...loads), Math.max(...loads)];
     const isSpread = most - least > limits.spreadAbove && most > limits.spreadRatio * least;
-    if (isSpread) return take(leastLoaded(among), blocks);
-    const { count, pool } = tree.matched(blocks);
+    if (isSpread) return take(leastLoaded(among), request);
+    const { count, pool } = tree.matched(blocksOf(request));
     const isMatch = (count * tokensEach(request)) / request.inputTokens > limits.matchMin;
-    if (!isMatch) return take(leastLoaded(among), blocks);
+    if (!isMatch) return take(leastLoaded(among), request);
     const matched = among.find((at) => at.pool.id === pool);
     // A pool that matches and is not fit: the first that is, and nothing is written down.
-    return matched === undefined ? byId(among)[0] : take(matched, blocks);
+    return matched === undefined ? byId(among)[0] : take(matched, request);
   };
   return {
     pick: (among, { request }) => {

@@ -81,18 +81,18 @@ test("homeOf() is the hub of the request's demand area, or else of the nearest r
 });
 
 test("BlockLru keeps the blocks used last, the beginning of a prompt before its end", () => {
-  const lru = new BlockLru(3);
-  lru.add([1, 2, 3]);
-  lru.add([9]);
+  const lru = new BlockLru(48);
+  lru.add([1, 2, 3], 16);
+  lru.add([9], 16);
   expect([lru.matched([1, 2, 3]), lru.matched([9]), lru.matched([2])]).toEqual([2, 1, 1]);
 });
 
 test("BlockLru: looking is no use", () => {
-  const lru = new BlockLru(2);
-  lru.add([1]);
-  lru.add([2]);
+  const lru = new BlockLru(128);
+  lru.add([1], 64);
+  lru.add([2], 64);
   lru.matched([1]);
-  lru.add([3]);
+  lru.add([3], 64);
   expect([lru.matched([1]), lru.matched([2])]).toEqual([0, 1]);
 });
 
@@ -104,12 +104,12 @@ test("BlocksForAWhile forgets what was not written for as long", () => {
 });
 
 test("LastTouch names who touched the end of the longest known prefix last", () => {
-  const tree = new LastTouch(4);
-  tree.add("a" as PoolId, [1, 2, 3]);
-  tree.add("b" as PoolId, [1]);
+  const tree = new LastTouch(256);
+  tree.add("a" as PoolId, [1, 2, 3], 64);
+  tree.add("b" as PoolId, [1], 64);
   expect(tree.matched([1, 2, 9])).toEqual({ count: 2, pool: "a" });
   expect(tree.matched([1, 9])).toEqual({ count: 1, pool: "b" });
-  tree.add("c" as PoolId, [7, 8]);
+  tree.add("c" as PoolId, [7, 8], 64);
   expect(tree.matched([1, 2, 3])).toEqual({ count: 2, pool: "a" });
 });
 

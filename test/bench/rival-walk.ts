@@ -6,7 +6,7 @@ import type { Effect, Event } from "../../services/core/events.ts";
 import type { AttemptOutcome, AttemptResult, Lease } from "../../services/core/lease.ts";
 import { eligible } from "../../services/core/placement/chooser.ts";
 import type { Choose } from "../../services/core/placement/decide.ts";
-import type { PlacementRequest } from "../../services/core/placement/request.ts";
+import { serviceClasses, type PlacementRequest } from "../../services/core/placement/request.ts";
 import { randomFromSeed, type Random } from "../../services/core/random.ts";
 import type {
   AttemptId,
@@ -15,7 +15,9 @@ import type {
   RegionId,
   ReplicaId,
   RequestId,
+  TenantId,
 } from "../../services/core/units.ts";
+import { Admission } from "../../bench/baselines/admission.ts";
 import { Endpoints } from "../../bench/baselines/endpoints.ts";
 import type { MakeRival, Rival } from "../../bench/baselines/rival.ts";
 import {
@@ -66,6 +68,7 @@ class Walk {
   readonly #endpoints = new Endpoints();
   readonly #rival: Rival;
   readonly #dispatcher: Dispatcher;
+  readonly #admissions = new Map<ModelId, Admission>();
   readonly #chosen: string[] = [];
   #open: Lease[] = [];
   #now = 0;
@@ -78,6 +81,7 @@ class Walk {
     const choose: Choose = (asked, at, policyNow) => {
       const decision = this.#rival.choose(asked, at, policyNow);
       const fit = eligible(asked, at, policyNow).prospects.map(({ pool }) => pool.id);
+      expect(this.#admittedTo(asked, at, policyNow)).toEqual(fit);
       if (decision.kind === "placed") expect(fit).toContain(decision.pool);
       this.#chosen.push(decision.kind === "placed" ? decision.pool : decision.reason);
       return decision;
@@ -93,6 +97,13 @@ class Walk {
       this.#checkCounts();
     }
     return { chosen: this.#chosen, granted: this.#granted };
+  }
+
+  /** What every rival is offered. */
+  #admittedTo(...[asked, at, policyNow]: Parameters<Choose>): readonly PoolId[] {
+    const admission = this.#admissions.get(asked.model) ?? new Admission();
+    this.#admissions.set(asked.model, admission);
+    return admission.admitted(asked, at, policyNow).prospects.map(({ pool }) => pool.id);
   }
 
   #beginning(): Event[] {
@@ -157,6 +168,10 @@ class Walk {
       request: `r${this.#count}` as RequestId,
       attempt: `r${this.#count}/1` as AttemptId,
       model: this.#random() < 0.8 ? chat : other,
+      tenant: this.#drawn(["acme", "umbrella"] as TenantId[]),
+      class: this.#drawn(serviceClasses),
+      dataClass: this.#random() < 0.9 ? "general" : "personal",
+      regions: new Set(this.#random() < 0.1 ? [wuhu.id] : []),
       origin: this.#random() < 0.7 ? shanghai : yinchuan,
       inputTokens: 64 * blocks + 1 + Math.floor(this.#random() * 2_000),
       ...(this.#random() < 0.2 ? {} : { prefixBlocks }),
