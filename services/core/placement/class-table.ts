@@ -15,16 +15,16 @@ export interface ClassTable {
   readonly default: ServiceClass;
 }
 
-/** House default: what the words of OpenAI mean, and deadlines that only a class of its own can keep. */
+/**
+ * House default. `flex` is OpenAI's word for work that may wait; `priority` says who is shed last, which is the criticality
+ * and no class: a class has a latency circle, and a pool in the west may well serve a request that is urgent. A deadline
+ * of the whole answer so short that no way across the country fits in it, or hardly, is a class of its own.
+ */
 export const houseClassTable: ClassTable = {
-  serviceTiers: new Map<string, ServiceClass>([
-    ["flex", "batch-offline"],
-    ["priority", "realtime-interactive"],
-    ["fast", "realtime-interactive"],
-  ]),
+  serviceTiers: new Map<string, ServiceClass>([["flex", "batch-offline"]]),
   deadlines: [
-    { msMax: 1_000, class: "metro-realtime" },
-    { msMax: 5_000, class: "realtime-interactive" },
+    { msMax: 500, class: "metro-realtime" },
+    { msMax: 2_000, class: "realtime-interactive" },
   ],
   tenants: new Map(),
   models: new Map(),

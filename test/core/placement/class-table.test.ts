@@ -52,10 +52,11 @@ test.for(hints.map((hint, index) => [hint[2], hint, index] as const))(
 test.for([
   ["auto", undefined, "default"],
   ["default", undefined, "default"],
-  ["priority", undefined, "service_tier=priority"],
-  [undefined, 1_000, "deadline 1000 ms"],
-  [undefined, 1_001, "deadline 1001 ms"],
-  [undefined, 5_001, "default"],
+  ["priority", undefined, "default"],
+  ["flex", 300, "service_tier=flex"],
+  ["priority", 300, "deadline 300 ms"],
+  [undefined, 2_000, "deadline 2000 ms"],
+  [undefined, 2_001, "default"],
 ] as const)(
   "a service tier of %s and a deadline of %s ms: %s",
   ([serviceTier, deadlineMs, source]) => {
@@ -66,6 +67,6 @@ test.for([
 
 test("the tightest deadline counts, in whatever order the table has them", () => {
   const deadlines = houseClassTable.deadlines.toReversed();
-  const derived = derivedClass({ ...silent, deadlineMs: 900 }, { ...table, deadlines });
+  const derived = derivedClass({ ...silent, deadlineMs: 400 }, { ...table, deadlines });
   expect(derived.class).toBe("metro-realtime");
 });
