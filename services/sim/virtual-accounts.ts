@@ -181,10 +181,11 @@ export class VirtualAccounts {
   }
 
   #settle(closed: ClosedAttempt, tokens: CostedTokens | undefined, pico: number): void {
-    const { end, id, chosen, job, closedAt } = closed;
+    const { end, id, chosen, job, openedAt, closedAt } = closed;
     const { joules } = chosen.expected;
     if (this.#books === undefined) {
-      this.#note(`${id} ${end} ${job.tokensMade} ${closedAt}\n`);
+      const heldUs = Math.round((closedAt - openedAt) * 1_000);
+      this.#note(`${id} ${end} ${job.tokensMade} ${heldUs}\n`);
       this.#unledgered.add(chosen.pool, end, { tokens, pico, joules });
       return;
     }

@@ -51,6 +51,8 @@ interface Request {
   readonly outputTokensMax: number;
   /** Ids of the prompt's blocks that engines share. */
   readonly blocks: readonly number[];
+  /** The same as control replicas are told of it. */
+  readonly prefixBlocks: readonly number[];
   readonly tried: Set<PoolId>;
   attempts: number;
 }
@@ -121,13 +123,15 @@ export class VirtualGateway {
     this.#requestsOpen += 1;
     const outputTokensMax = outputTokensMaxOf(arrival);
     assert(outputTokensMax >= arrival.outputTokens, "nobody says less than he gets");
+    const blocks = sharedBlocks(arrival);
     this.#place({
       arrival,
       id: `${runId}-${arrival.index}` as RequestId,
       model,
       arrivedAt: this.#now,
       outputTokensMax,
-      blocks: sharedBlocks(arrival),
+      blocks,
+      prefixBlocks: hashesOf(blocks),
       tried: new Set(),
       attempts: 1,
     });
@@ -154,8 +158,8 @@ export class VirtualGateway {
   }
 
   #asked(request: Request): PlacementRequest {
-    const { arrival, arrivedAt, id, attempts, tried, model, outputTokensMax } = request;
-    const prefixBlocks = hashesOf(request.blocks);
+    const { arrival, id, attempts, tried, model, outputTokensMax, arrivedAt, prefixBlocks } =
+      request;
     return {
       request: id,
       attempt: `${id}/${attempts}` as AttemptId,
@@ -172,10 +176,10 @@ export class VirtualGateway {
       excluded: tried.size === 0 ? nothing : new Set(tried),
       inputTokens: arrival.inputTokens,
       cachedTokensAt: nowhere,
-      ...(prefixBlocks.length > 0 && { prefixBlocks }),
+      prefixBlocks,
       outputTokensExpected: undefined,
       outputTokensMax,
-      waitedMs: this.#now - request.arrivedAt,
+      waitedMs: this.#now - arrivedAt,
       deadlineMs: undefined,
       priceNanoMax: undefined,
       budgetNanoLeft: undefined,
