@@ -52,8 +52,9 @@ export class Foresight {
 
   /** A lease was granted: called before its pool is another value. */
   granted({ lease, decision }: Pick<Grant, "lease" | "decision">, now: Instant): void {
-    this.#history.begin(lease.id, lease.pool, lease.model, now);
     const { request } = decision;
+    const cachedTokens = Math.min(request.inputTokens, request.cachedTokensAt.get(lease.pool) ?? 0);
+    this.#history.begin(lease, request.inputTokens - cachedTokens, now);
     if ((request.prefixBlocks?.length ?? 0) === 0) return;
     const { evidence, expected } = decision.chosen;
     const served = evidence.served.get(lease.model);

@@ -1,3 +1,4 @@
+import type { Lease } from "./lease.ts";
 import type { Instant, LeaseId, ModelId, PoolId } from "./units.ts";
 
 /** What a model at a pool is doing, over all replicas. */
@@ -14,6 +15,8 @@ interface Sums {
   readonly running: number;
   readonly kvTokens: number;
   readonly prefillTokens: number;
+  /** Of prompts that we placed ourselves: what no report has told yet. */
+  readonly placedTokens: number;
 }
 
 interface Track {
@@ -31,6 +34,8 @@ export interface LoadHistoryImage {
   readonly begun: readonly (readonly [LeaseId, Sums])[];
 }
 
+const nothing = { running: 0, kvTokens: 0, prefillTokens: 0, placedTokens: 0 };
+
 /** How loaded a pool was while an attempt was there. One entry for each model of a pool and each lease that lives. */
 export class LoadHistory {
   readonly #tracks = new Map<PoolId, Map<ModelId, Track>>();
@@ -42,16 +47,25 @@ export class LoadHistory {
     this.#tracks.set(pool, ofPool);
     const track = ofPool.get(model);
     if (track === undefined) {
-      ofPool.set(model, { now: load, sums: { at, running: 0, kvTokens: 0, prefillTokens: 0 } });
+      ofPool.set(model, { now: load, sums: { at, ...nothing } });
       return;
     }
     track.sums = sumsAt(track, at);
     track.now = load;
   }
 
-  begin(lease: LeaseId, pool: PoolId, model: ModelId, at: Instant): void {
+  /** A prompt of so many tokens is on its way: in what others have to do, but not in its own. */
+  begin(
+    { id, pool, model }: Pick<Lease, "id" | "pool" | "model">,
+    uncachedTokens: number,
+    at: Instant,
+  ): void {
     const track = this.#tracks.get(pool)?.get(model);
-    if (track !== undefined) this.#begun.set(lease, sumsAt(track, at));
+    if (track === undefined) return;
+    const sums = sumsAt(track, at);
+    const placedTokens = sums.placedTokens + uncachedTokens;
+    track.sums = { ...sums, placedTokens };
+    this.#begun.set(id, track.sums);
   }
 
   /** The mean since the lease began. Undefined: there is none, or no time has passed. */
@@ -65,7 +79,9 @@ export class LoadHistory {
     return {
       running: (sums.running - begun.running) / ms,
       kvTokens: (sums.kvTokens - begun.kvTokens) / ms,
-      prefillTokensPerMs: (sums.prefillTokens - begun.prefillTokens) / ms,
+      prefillTokensPerMs:
+        Math.max(sums.prefillTokens - begun.prefillTokens, sums.placedTokens - begun.placedTokens) /
+        ms,
     };
   }
 
@@ -92,5 +108,6 @@ function sumsAt({ now, sums }: Track, at: Instant): Sums {
     running: sums.running + now.running * ms,
     kvTokens: sums.kvTokens + now.kvTokens * ms,
     prefillTokens: sums.prefillTokens + now.prefillTokensPerMs * ms,
+    placedTokens: sums.placedTokens,
   };
 }

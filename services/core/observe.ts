@@ -25,6 +25,8 @@ const WEIGHT_MIN = 0.05;
 const TPOT_RATIO_MAX = 20;
 /** Where prompts take more of the time, a mean over a while tells little of a single attempt. */
 const PREFILL_SHARE_TOLD_MAX = 0.3;
+/** One attempt that a burst held up says no more against a pool than this. */
+const AGAINST_RATIO_MAX = 5;
 /** An attempt got less than was declared when it took so many times as long, and more than a blink. */
 const SHORT_RATIO = 2;
 const BLINK_MS = 100;
@@ -195,10 +197,13 @@ function against(
   found: AgainstProfile | undefined,
   weight: number,
 ): AgainstProfile | undefined {
-  if (before === undefined || found === undefined) return found ?? before;
+  if (found === undefined) return before;
+  const { declaredMs } = found;
+  const observedMs = Math.min(found.observedMs, AGAINST_RATIO_MAX * declaredMs);
+  if (before === undefined) return { observedMs, declaredMs };
   return {
-    observedMs: before.observedMs + weight * (found.observedMs - before.observedMs),
-    declaredMs: before.declaredMs + weight * (found.declaredMs - before.declaredMs),
+    observedMs: before.observedMs + weight * (observedMs - before.observedMs),
+    declaredMs: before.declaredMs + weight * (declaredMs - before.declaredMs),
   };
 }
 
