@@ -13,7 +13,8 @@ import type { Timeline } from "./timeline.ts";
 export interface VirtualJob extends EngineJob {
   readonly model: ModelId;
   readonly class: ServiceClass;
-  readonly submittedAt: Instant;
+  /** When it came to the engine. */
+  submittedAt: Instant;
   /** Of the prompt, what the prefix cache had; known when it is admitted. */
   cachedTokens: number;
   /** Tokens made so far; exact when the job has left. */
@@ -111,6 +112,7 @@ export class ModelServer {
     if (server === undefined || !server.engine.fits(job)) return false;
     server.engine.submit(job);
     this.#jobs.add(job);
+    job.submittedAt = this.#options.timeline.now;
     if (!server.isStepping) this.#wake(server);
     else if (server.engine.isLeaping && server.engine.admitsNext) this.#cut(server);
     return true;
