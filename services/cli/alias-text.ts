@@ -12,8 +12,8 @@ const capNames = {
 export function choiceOf(text: string): AliasModel | string {
   const [named = "", ...caps] = text.split(",");
   const at = named.lastIndexOf("@");
-  const model = at > 0 ? named.slice(0, at) : named;
-  const version = at > 0 ? named.slice(at + 1) : undefined;
+  const model = at < 0 ? named : named.slice(0, at);
+  const version = at < 0 ? undefined : named.slice(at + 1);
   if (model === "" || version === "") {
     return `expected MODEL[@VERSION][,in=CNY][,out=CNY], found ${JSON.stringify(text)}`;
   }
