@@ -206,8 +206,13 @@ function remark(term: string, candidate: Candidate): string {
       .join(", ");
   }
   if (expected === undefined) return "";
-  if (term === "energy") return `${brief(expected.joules)} J at the site`;
+  if (term === "energy") {
+    return `adds ${brief(expected.joulesAdded)} J at the site; its part ${brief(expected.joules)} J`;
+  }
   if (term === "carbon") return `${brief(expected.gramsCo2)} gCO2e`;
+  if (term === "congestion") {
+    return `holds up each of the others for ${span(expected.delayOthersMs)}`;
+  }
   if (term === "latency") return `an objective is missed with ${percent(expected.missProbability)}`;
   return "";
 }

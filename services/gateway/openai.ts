@@ -100,6 +100,7 @@ async function serveChat(
     request: placing,
     chat,
     answer,
+    startedAt: exchange.startedAt,
     limits,
     isDebug: key.isDebug,
     traceparent: traceparentOf(exchange),

@@ -35,6 +35,8 @@ export interface RouteJob {
   readonly request: Omit<PlacementRequest, "attempt" | "excluded">;
   readonly chat: ChatRequest;
   readonly answer: Answer;
+  /** When the caller asked, by the monotonic clock. */
+  readonly startedAt: number;
   readonly limits: AttemptLimits;
   readonly isDebug: boolean;
   readonly traceparent: string | undefined;
@@ -125,8 +127,16 @@ class Router {
     const { request, signal, answer } = this.#job;
     const openedAt = this.#parts.clock.now();
     const attempt = uuidV7(openedAt) as AttemptId;
-    const placing: PlacementRequest = { ...request, attempt, excluded: new Set(this.#excluded) };
     const startedAt = performance.now();
+    const waitedMs = Math.max(0, Math.round(startedAt - this.#job.startedAt));
+    const { deadlineMs } = request;
+    const placing: PlacementRequest = {
+      ...request,
+      attempt,
+      excluded: new Set(this.#excluded),
+      waitedMs,
+      deadlineMs: deadlineMs === undefined ? undefined : Math.max(0, deadlineMs - waitedMs),
+    };
     const outcome = await this.#ask(placing, signal);
     this.#placeMs += performance.now() - startedAt;
     if (outcome instanceof Refusal) return outcome;

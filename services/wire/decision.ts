@@ -135,6 +135,8 @@ function fromCandidate(
       joules: expected.joules,
       gramsCo2: expected.gramsCo2,
       missProbability: expected.missProbability,
+      joulesAdded: expected.joulesAdded,
+      delayOthersMs: expected.delayOthersMs,
     },
     inputs: inputsOf(candidate, decision).map(fromInput),
     tariffs: candidate.tariffs.map(({ row, basis, costNano }) => ({

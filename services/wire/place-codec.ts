@@ -83,6 +83,7 @@ interface Draft {
   outputTokensExpected: number | undefined;
   outputTokensMax: number | undefined;
   deadlineMs: number | undefined;
+  waitedMs: number | undefined;
   priceNanoMax: number | undefined;
   budgetNanoLeft: number | undefined;
   classSource: string | undefined;
@@ -106,6 +107,7 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
     outputTokensExpected: undefined,
     outputTokensMax: undefined,
     deadlineMs: undefined,
+    waitedMs: undefined,
     priceNanoMax: undefined,
     budgetNanoLeft: undefined,
     classSource: undefined,
@@ -160,6 +162,7 @@ export function readPlacementRequest(reader: BytesReader): PlacementRequest {
     ...(prefixBlocks !== undefined && prefixBlocks.length > 0 && { prefixBlocks }),
     outputTokensExpected: draft.outputTokensExpected,
     outputTokensMax: draft.outputTokensMax,
+    waitedMs: draft.waitedMs,
     deadlineMs: draft.deadlineMs,
     priceNanoMax: draft.priceNanoMax,
     budgetNanoLeft: draft.budgetNanoLeft,
@@ -214,6 +217,9 @@ function readField(into: Draft, next: number, reader: BytesReader): void {
     case tag(17, number):
       draft.deadlineMs = within(reader.uint(), limits.uint32);
       break;
+    case tag(24, number):
+      draft.waitedMs = within(reader.uint(), limits.uint32);
+      break;
     case tag(18, number):
       draft.priceNanoMax = reader.uint();
       break;
@@ -227,7 +233,7 @@ function readField(into: Draft, next: number, reader: BytesReader): void {
       draft.alias = reader.text(limits.idBytes);
       break;
     default:
-      if (next >> 3 > 23) reader.skip(next);
+      if (next >> 3 > 24) reader.skip(next);
       else unusual();
   }
 }

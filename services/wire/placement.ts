@@ -92,6 +92,7 @@ export function toPlacementRequest(
     }),
     outputTokensExpected: message.outputTokensExpected,
     outputTokensMax: message.outputTokensMax,
+    waitedMs: message.waitedMs,
     deadlineMs: message.deadlineMs,
     priceNanoMax: toEstimate(message.priceNanoMax),
     budgetNanoLeft: toEstimate(message.budgetNanoLeft),
@@ -120,6 +121,7 @@ export function fromPlacementRequest(request: PlacementRequest): gen.PlaceReques
     ...known({
       outputTokensExpected: request.outputTokensExpected,
       outputTokensMax: request.outputTokensMax,
+      waitedMs: request.waitedMs,
       deadlineMs: request.deadlineMs,
       priceNanoMax: fromEstimate(request.priceNanoMax),
       budgetNanoLeft: fromEstimate(request.budgetNanoLeft),

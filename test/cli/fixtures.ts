@@ -112,6 +112,8 @@ export function decision(changes: Changes<typeof DecisionRecordSchema> = {}): De
     tpotMs: 21.7,
     finishMs: 6_692,
     joules: 1_240,
+    joulesAdded: 310,
+    delayOthersMs: 24,
     gramsCo2: 0.212,
     missProbability: 0.001,
   };

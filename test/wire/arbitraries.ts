@@ -137,6 +137,7 @@ const requestWithoutBlocks: fc.Arbitrary<PlacementRequest> = fc.record({
   cachedTokensAt: fc.constant(new Map()),
   outputTokensExpected: maybe(count),
   outputTokensMax: maybe(count),
+  waitedMs: maybe(count),
   deadlineMs: maybe(count),
   priceNanoMax: maybe(fc.maxSafeNat()),
   budgetNanoLeft: maybe(fc.maxSafeInteger()),

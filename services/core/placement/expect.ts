@@ -167,12 +167,12 @@ function wattsPerSequence(energy: EnergyCoefficients, batch: number): number {
 /** The objectives are missed together or apart: no more often than the sum says. */
 function missProbability(
   { ttftMs, tpotMs, finishMs }: Expected,
-  { objectives, deadlineMs }: Ask,
+  { objectives, deadlineMs, ttftMsLeft }: Ask,
   ttftVariance: number,
   finishVariance: number,
 ): number {
   const late =
-    exceeds(objectives.ttftMsMax, ttftMs, ttftVariance) +
+    exceeds(ttftMsLeft, ttftMs, ttftVariance) +
     exceeds(objectives.tpotMsMax, tpotMs, SPREAD_SQUARED.tpot * tpotMs * tpotMs);
   if (deadlineMs === Infinity) return Math.min(1, late);
   return Math.min(1, late + exceeds(deadlineMs, finishMs, finishVariance));

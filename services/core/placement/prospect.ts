@@ -33,6 +33,10 @@ export interface Ask {
   readonly lengthSpreadSquared: number;
   /** Infinity: none was set. */
   readonly deadlineMs: number;
+  /** Of the time to first token that the class promises, what is left. */
+  readonly ttftMsLeft: number;
+  /** It is past, and somebody else may yet be in time: only for classes that leave room. */
+  readonly isLate: boolean;
 }
 
 export interface AskContext {
@@ -57,6 +61,8 @@ export function askWith(
 ): Ask {
   const { request, policy: policyAsSet, context } = options;
   const { policy } = rules;
+  const objectives = policy.objectives[request.class];
+  const ttftMsLeft = objectives.ttftMsMax - (request.waitedMs ?? 0);
   const expected = request.outputTokensExpected ?? policy.outputTokensDefault;
   const outputTokens =
     request.outputTokensMax === undefined ? expected : Math.min(expected, request.outputTokensMax);
@@ -69,12 +75,14 @@ export function askWith(
     origin,
     rules,
     budgetPrices: pricesOf(request.budgets),
-    objectives: policy.objectives[request.class],
+    objectives,
     inputTokens: request.inputTokens,
     outputTokens,
     outputTokensMax: request.outputTokensMax ?? outputTokens,
     lengthSpreadSquared: lengthSpreadSquared(outputTokens, request.outputTokensDeviation),
     deadlineMs: request.deadlineMs ?? Infinity,
+    ttftMsLeft,
+    isLate: ttftMsLeft <= 0 && objectives.slotsUsedRatioMax < 1,
   };
 }
 

@@ -60,6 +60,8 @@ export interface PlacementRequest {
   /** How far lengths scatter about the one expected, in tokens: a standard deviation. Absent means unknown. */
   readonly outputTokensDeviation?: number;
   readonly outputTokensMax: number | undefined;
+  /** Since its caller first asked, in ms: attempts and refusals before this one. Absent means none. */
+  readonly waitedMs?: number | undefined;
   /** Time left for the whole request. */
   readonly deadlineMs: number | undefined;
   /** Most that the price term may be. */

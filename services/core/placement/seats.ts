@@ -185,8 +185,9 @@ function priceReason({ price }: Served): RejectReason | undefined {
 }
 
 /** A request with limits of its own looks at each pool that could be the cheapest. */
-export function hasOwnLimits({ request, objectives, rules }: Ask): boolean {
+export function hasOwnLimits({ request, objectives, rules, isLate }: Ask): boolean {
   return (
+    isLate ||
     rules.caps !== NO_CAPS ||
     request.excluded.size > 0 ||
     request.priceNanoMax !== undefined ||

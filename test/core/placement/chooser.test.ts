@@ -254,7 +254,11 @@ test("Chooser sees that a path has become too long, or a pool full, or its figur
 test("Chooser looks at a pool whose KV cache is too small for its floor to hold", () => {
   const heavy = { ...engineProfile, stepBaseMs: 1, stepMsPerSequence: 10, kvTokensTotal: 4_000 };
   const report = modelReport({ runningRequests: figure(100) });
-  const full = poolServing("full", { engineProfile: heavy, report, slotsTotal: 400 });
+  const full = poolServing(
+    "full",
+    { engineProfile: heavy, report, slotsTotal: 400 },
+    { powerModel: undefined, powerWatts: figure(1e6) },
+  );
   const minds = policy({ carbonNanoPerGram: 80_000 });
   const asked = request({ inputTokens: 1_800, outputTokensMax: 200 });
   const ask = toAsk(asked, minds, { now: 0, geography });

@@ -162,6 +162,13 @@ export declare type PlaceRequest = Message<"tokengrid.v1.PlaceRequest"> & {
    * @generated from field: repeated tokengrid.v1.ModelChoice model_choices = 23;
    */
   modelChoices: ModelChoice[];
+
+  /**
+   * Since the caller first asked, in ms: attempts and refusals before this one. Objectives are by the caller's clock.
+   *
+   * @generated from field: optional uint32 waited_ms = 24;
+   */
+  waitedMs?: number | undefined;
 };
 
 /**
@@ -1501,7 +1508,7 @@ export declare type Expected = Message<"tokengrid.v1.Expected"> & {
   finishMs: number;
 
   /**
-   * At the site, power usage effectiveness included.
+   * Its part of what the site draws, power usage effectiveness included.
    *
    * @generated from field: double joules = 10;
    */
@@ -1518,6 +1525,20 @@ export declare type Expected = Message<"tokengrid.v1.Expected"> & {
    * @generated from field: double miss_probability = 12;
    */
   missProbability: number;
+
+  /**
+   * What the site draws more because of it: the term `energy` is of these, since joining a batch costs less than a part of it.
+   *
+   * @generated from field: double joules_added = 13;
+   */
+  joulesAdded: number;
+
+  /**
+   * For how long each of the others in its replica is held up by it, in ms: the term `congestion` has it.
+   *
+   * @generated from field: double delay_others_ms = 14;
+   */
+  delayOthersMs: number;
 };
 
 /**
