@@ -5,8 +5,8 @@ import type { CellSpec } from "./cell.ts";
 import { contestants, ours, OUR_REPORTS_MS, type Setting } from "./contestants.ts";
 import { DAY_MS } from "./day.ts";
 import { figureKinds, type FiguresName } from "./figures.ts";
-import { bound, newest, type Row, type Suite, type Task } from "./rows.ts";
-import { bestSetting, inField, isRun, rivalsIn, scoresOf, type Field } from "./scores.ts";
+import { bound, keyOf, newest, type Row, type Suite, type Task } from "./rows.ts";
+import { bestSetting, rivalsIn, scoresOf, type Field } from "./scores.ts";
 import { traceNames, traces, type TraceName } from "./traces.ts";
 import { keys } from "../../services/core/table.ts";
 
@@ -31,7 +31,7 @@ export const usual: Campaign = {
   fleets: fleetNames,
   loads: [0.5, 0.8, 1.05],
   seeds: [1, 2, 3],
-  durationMs: 120_000,
+  durationMs: 60_000,
   at: "2026-11-20T20:00+08:00",
   policies: everybody,
   suites: ["main", "figures", "day", "speed"],
@@ -44,14 +44,14 @@ export const quick: Campaign = {
   fleets: ["east-west"],
   loads: [0.8],
   seeds: [1],
-  durationMs: 30_000,
+  durationMs: 15_000,
   suites: ["main", "figures"],
 };
 
 /** Each waits for the rows of those before it. */
 export const phases: readonly ((campaign: Campaign, rows: readonly Row[]) => readonly Task[])[] = [
   settingTasks,
-  seedTasks,
+  bestTasks,
   (campaign, rows) => [
     ...dayTasks(campaign),
     ...speedTasks(campaign),
@@ -59,24 +59,31 @@ export const phases: readonly ((campaign: Campaign, rows: readonly Row[]) => rea
   ],
 ];
 
-/** All settings of everybody, with the first seed. */
+/** All settings of everybody, at the load in the middle with the first seed. */
 function settingTasks(campaign: Campaign): Task[] {
-  return cellsOf(campaign, campaign.seeds.slice(0, 1)).flatMap((cell) =>
+  const { loads, seeds } = campaign;
+  const middle = Math.floor(loads.length / 2);
+  const trial = { ...campaign, loads: loads.slice(middle, middle + 1), seeds: seeds.slice(0, 1) };
+  return cellsOf(trial).flatMap((cell) =>
     campaign.policies.flatMap((policy) =>
       settingsOf(policy).map((setting) => taskOf("main", cell, setting)),
     ),
   );
 }
 
-/** The best setting of everybody, with the other seeds. */
-function seedTasks(campaign: Campaign, rows: readonly Row[]): Task[] {
-  return cellsOf(campaign, campaign.seeds.slice(1)).flatMap((cell) => {
-    const runs = inField(newest(rows), cell).filter(isRun);
-    return campaign.policies.flatMap((policy) => {
-      const best = policy === bound ? boundSetting : bestSetting(runs, policy);
-      return best === undefined ? [] : [taskOf("main", cell, best)];
-    });
-  });
+/** The best setting of everybody, wherever it has not run yet. */
+function bestTasks(campaign: Campaign, rows: readonly Row[]): Task[] {
+  const done = new Set(rows.map(keyOf));
+  const best = (fleet: FleetName, policy: string): Setting | undefined =>
+    policy === bound ? boundSetting : bestSetting(newest(rows), fleet, policy);
+  return cellsOf(campaign)
+    .flatMap((cell) =>
+      campaign.policies.flatMap((policy) => {
+        const setting = best(cell.fleet, policy);
+        return setting === undefined ? [] : [taskOf("main", cell, setting)];
+      }),
+    )
+    .filter((task) => !done.has(keyOf(task)));
 }
 
 /** Where figures get worse, and who is compared: ours on all traces, the best baselines on the first. */
@@ -145,14 +152,12 @@ function speedTasks({ suites, policies, at }: Campaign): Task[] {
   return settingsOf(ours).map((setting) => taskOf("speed", cell, setting));
 }
 
-function cellsOf(
-  { traces: names, fleets, loads, seeds, durationMs, at }: Campaign,
-  only: readonly number[] = seeds,
-): CellSpec[] {
+function cellsOf(campaign: Campaign): CellSpec[] {
+  const { traces: names, fleets, loads, seeds, durationMs, at } = campaign;
   return fleets.flatMap((fleet) =>
     loads.flatMap((load) =>
       names.flatMap((trace) =>
-        only.map((seed) => ({
+        seeds.map((seed) => ({
           trace,
           fleet,
           load,

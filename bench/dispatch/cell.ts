@@ -8,7 +8,7 @@ import { atRate, capacityOf, shapeOf } from "../../services/sim/load.ts";
 import { mixedArrivals, operatorMix } from "../../services/sim/mix.ts";
 import type { Patience, WorldOptions } from "../../services/sim/world-options.ts";
 import { Reach } from "./reach.ts";
-import { traceRows, windowOf, type TraceName } from "./traces.ts";
+import { windowOf, type TraceName } from "./traces.ts";
 
 export interface CellSpec {
   readonly trace: TraceName;
@@ -65,12 +65,8 @@ export function benchPolicy(): Policy {
   return { ...parsed.policy, rows, powerShare: 1 };
 }
 
-export async function cellOf(spec: CellSpec): Promise<Cell> {
-  return cellFrom(await traceRows(spec.trace), spec);
-}
-
 /**
- * The same of rows that are at hand. Of a trace that is longer than needed a window is taken, and its own mean request
+ * Of the rows of its trace. Of one that is longer than needed a window is taken, and its own mean request
  * says what the fleet can do: so a load is the same load wherever in the trace a seed begins.
  */
 export function cellFrom(all: readonly TraceRow[], spec: CellSpec): Cell {

@@ -3,7 +3,7 @@
 import { chooser } from "../../services/core/placement/chooser.ts";
 import type { ReplicaId } from "../../services/core/units.ts";
 import type { Rival } from "../../services/sim/world-options.ts";
-import { baselines } from "../baselines/baselines.ts";
+import { baselines, type BaselineName } from "../baselines/baselines.ts";
 import { Endpoints } from "../baselines/endpoints.ts";
 import type { Baseline, MakeRival } from "../baselines/rival.ts";
 
@@ -57,6 +57,12 @@ const familyBySource: Readonly<Record<string, Family>> = {
 
 const byName: Readonly<Record<string, Baseline>> = baselines;
 
+/** Those that do the same as another to the last digit: run and shown once, under both names. */
+const sameAs: Readonly<Record<string, BaselineName>> = {
+  "litellm-simple-shuffle": "random",
+  "litellm-lowest-cost": "cheapest-first",
+} satisfies { readonly [Name in BaselineName]?: BaselineName };
+
 /** The name that stands for our own way. */
 export const ours = "ours";
 const oursByFour = "ours-4";
@@ -77,16 +83,28 @@ export const contestants: ReadonlyMap<string, Contestant> = new Map([
       settings: [{ policy, variant: "as shipped", reportIntervalMs: OUR_REPORTS_MS, dispatchers }],
     },
   ]),
-  ...Object.entries(byName).map(([policy, baseline]): [string, Contestant] => [
-    policy,
-    {
-      name: baseline.name,
-      source: baseline.source,
-      family: familyBySource[baseline.source] ?? "references",
-      settings: settingsOf(policy, baseline),
-    },
-  ]),
+  ...Object.entries(byName).flatMap(([policy, baseline]): [string, Contestant][] =>
+    policy in sameAs
+      ? []
+      : [
+          [
+            policy,
+            {
+              name: [baseline.name, ...othersLike(policy)].join("; "),
+              source: baseline.source,
+              family: familyBySource[baseline.source] ?? "references",
+              settings: settingsOf(policy, baseline),
+            },
+          ],
+        ],
+  ),
 ]);
+
+function othersLike(policy: string): string[] {
+  return Object.entries(sameAs).flatMap(([other, same]) =>
+    same === policy ? [byName[other]?.name ?? other] : [],
+  );
+}
 
 /** Each variant at the interval of its peer and again at ours. A peer without one uses no reports: ours will do. */
 function settingsOf(policy: string, { reportIntervalMs, variants }: Baseline): Setting[] {

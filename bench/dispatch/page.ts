@@ -6,7 +6,7 @@ import { percent, placeOf } from "./aims.ts";
 import { patience } from "./cell.ts";
 import { plots, svgOf } from "./plots.ts";
 import { comparable, readRows, type Row } from "./rows.ts";
-import { fieldsOf, isRun } from "./scores.ts";
+import { fieldsOf, isRun, trialsOn } from "./scores.ts";
 import {
   aimsTable,
   dayTable,
@@ -60,11 +60,11 @@ function resultsOf(rows: readonly Row[]): string {
     ...section("Our predictions, mean error and bias", predictionTable(rows)),
     "### Everybody",
     ...fieldsOf(rows).flatMap((field) => [`**${placeOf(field)}**`, fieldTable(rows, field)]),
-    ...fieldsOf(rows)
-      .filter(({ fleet, load }) => fleet === "east-west" && load === 0.8)
-      .flatMap((field) =>
-        section(`All settings, ${placeOf(field)}, first seed`, settingsTable(rows, field)),
-      ),
+    ...[...new Set(fieldsOf(rows).map(({ fleet }) => fleet))].flatMap((fleet) => {
+      const [trial] = trialsOn(rows, fleet);
+      const where = trial === undefined ? fleet : `${placeOf(trial)}, seed ${trial.seed}`;
+      return section(`All settings: ${where}`, settingsTable(rows, fleet));
+    }),
   ].join("\n\n");
 }
 

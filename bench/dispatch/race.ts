@@ -3,18 +3,21 @@
 import type { ServiceClass } from "../../services/core/placement/request.ts";
 import type { RunCost } from "../../services/core/run-cost.ts";
 import { keys } from "../../services/core/table.ts";
+import type { TraceRow } from "../../services/core/workload.ts";
 import { runWorld } from "../../services/sim/world.ts";
 import type { WorldResult } from "../../services/sim/world-options.ts";
 import { boundOf } from "../bound/bound.ts";
-import { cellOf, type Cell, type CellSpec } from "./cell.ts";
+import { cellFrom, type Cell, type CellSpec } from "./cell.ts";
 import { contestants, rivalsOf, worldIntervalMs, type Picks } from "./contestants.ts";
 import { dayOf } from "./day.ts";
 import { figuresOf } from "./figures.ts";
+import { traceRows, type TraceName } from "./traces.ts";
 import { bound, type BoundRow, type ClassRow, type Row, type RunRow, type Task } from "./rows.ts";
 
-/** Keeps the cell of the last task: tasks come cell by cell. */
+/** Keeps the traces, and the cell of the last task: tasks come cell by cell. */
 export class Racer {
   readonly #commit: string;
+  readonly #rows = new Map<TraceName, Promise<readonly TraceRow[]>>();
   #key: string | undefined;
   #cell: Cell | undefined;
 
@@ -32,10 +35,16 @@ export class Racer {
     const key = JSON.stringify([suite === "day", spec]);
     if (this.#cell === undefined || key !== this.#key) {
       this.#cell = undefined;
-      this.#cell = suite === "day" ? await dayOf(spec) : await cellOf(spec);
+      this.#cell = suite === "day" ? await dayOf(spec) : cellFrom(await this.#rowsOf(trace), spec);
       this.#key = key;
     }
     return this.#cell;
+  }
+
+  async #rowsOf(trace: TraceName): Promise<readonly TraceRow[]> {
+    const rows = this.#rows.get(trace) ?? traceRows(trace);
+    this.#rows.set(trace, rows);
+    return rows;
   }
 }
 
@@ -143,15 +152,13 @@ function costOf({ cost, prediction, digest }: WorldResult) {
   };
 }
 
-function classRows({ byClass, nanoByClass }: RunCost): {
+function classRows({ byClass }: RunCost): {
   readonly [Of in ServiceClass]?: ClassRow;
 } {
   const rows: { [Of in ServiceClass]?: ClassRow } = {};
   for (const each of keys(byClass)) {
-    const { requests, refused, missedTtft, missedTpot, good, ttftMs, tpotMs } = byClass[each];
-    if (requests === 0) continue;
-    const nanoByPart = nanoByClass[each];
-    rows[each] = { requests, refused, missedTtft, missedTpot, good, nanoByPart, ttftMs, tpotMs };
+    const { requests, refused, missedTtft, missedTpot, good } = byClass[each];
+    if (requests > 0) rows[each] = { requests, refused, missedTtft, missedTpot, good };
   }
   return rows;
 }

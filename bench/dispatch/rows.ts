@@ -1,7 +1,7 @@
 /** What runs leave: one JSON line each. */
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import type { CostPart, NanoByPart } from "../../services/core/run-cost.ts";
+import type { CostPart } from "../../services/core/run-cost.ts";
 import type { ServiceClass } from "../../services/core/placement/request.ts";
 import type { PredictionQuality } from "../../services/core/prediction-check.ts";
 import type { Percentiles } from "../../services/core/spread.ts";
@@ -51,9 +51,6 @@ export interface ClassRow {
   readonly missedTpot: number;
   /** Served with every objective met. */
   readonly good: number;
-  readonly nanoByPart: NanoByPart;
-  readonly ttftMs?: Percentiles | undefined;
-  readonly tpotMs?: Percentiles | undefined;
 }
 
 export interface RunRow extends Head {

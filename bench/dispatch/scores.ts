@@ -49,26 +49,30 @@ export function scoresOf(rows: readonly Row[], field: Field): Score[] {
   const bounds = boundsByCell(here);
   return [...Map.groupBy(runs, ({ policy }) => policy)]
     .flatMap(([policy, all]) => {
-      const best = bestSetting(runs, policy);
-      return best === undefined ? [] : [scoreOf(all.filter(isOf(best)), bounds)];
+      const best = bestSetting(rows, field.fleet, policy);
+      const chosen = best === undefined ? [] : all.filter(isOf(best));
+      return chosen.length === 0 ? [] : [scoreOf(chosen, bounds)];
     })
     .sort((a, b) => a.nanoPerRequest.mean - b.nanoPerRequest.mean);
 }
 
 /**
- * The setting of a policy that is the cheapest in the runs with the first seed, in which all settings are run: mean over
- * traces of its cost over the least that any policy had there. To choose by runs that count is to its advantage.
+ * The setting of a policy that is the cheapest in the runs that try all of them: mean over traces of its cost over the
+ * least that any policy had there. That they count among the others is to its advantage.
  */
-export function bestSetting(runs: readonly RunRow[], policy: string): Setting | undefined {
-  const firstSeed = Math.min(...runs.map(({ seed }) => seed));
-  const first = runs.filter(({ seed }) => seed === firstSeed);
+export function bestSetting(
+  rows: readonly Row[],
+  fleet: FleetName,
+  policy: string,
+): Setting | undefined {
+  const trials = trialsOn(rows, fleet);
   const least = new Map(
-    [...Map.groupBy(first, cellKey)].map(([key, each]) => [
+    [...Map.groupBy(trials, cellKey)].map(([key, each]) => [
       key,
       Math.min(...each.map(({ totalNano }) => totalNano)),
     ]),
   );
-  const mine = first.filter((run) => run.policy === policy);
+  const mine = trials.filter((run) => run.policy === policy);
   const bySetting = [...Map.groupBy(mine, settingKey).values()];
   const tracesMost = Math.max(0, ...bySetting.map(({ length }) => length));
   return bySetting
@@ -77,7 +81,16 @@ export function bestSetting(runs: readonly RunRow[], policy: string): Setting | 
       setting: each[0],
       ratio: mean(each.map((run) => run.totalNano / (least.get(cellKey(run)) ?? run.totalNano))),
     }))
-    .sort((a, b) => a.ratio - b.ratio)[0]?.setting;
+    .toSorted((a, b) => a.ratio - b.ratio)[0]?.setting;
+}
+
+/** Of a fleet the runs at the load and with the seed that most settings ran with. */
+export function trialsOn(rows: readonly Row[], fleet: FleetName): readonly RunRow[] {
+  const runs = rows.filter(isRun).filter((run) => run.suite === "main" && run.fleet === fleet);
+  const groups = [...Map.groupBy(runs, ({ load, seed }) => `${load} ${seed}`).values()];
+  const settings = (group: readonly RunRow[]): number =>
+    new Set(group.map((run) => `${run.policy} ${settingKey(run)}`)).size;
+  return groups.toSorted((a, b) => settings(b) - settings(a))[0] ?? [];
 }
 
 function scoreOf(runs: readonly RunRow[], bounds: ReadonlyMap<string, BoundRow>): Score {

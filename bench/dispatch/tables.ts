@@ -2,6 +2,7 @@
 
 import { predictedTimes } from "../../services/core/prediction-check.ts";
 import { costParts } from "../../services/core/run-cost.ts";
+import type { FleetName } from "../../services/sim/fleets.ts";
 import { entries } from "../../services/core/table.ts";
 import { duelsIn, percent, placeOf, verdictsOn, withFigures, type Verdict } from "./aims.ts";
 import { ours } from "./contestants.ts";
@@ -18,6 +19,7 @@ import {
   isRun,
   scoresOf,
   settingText,
+  trialsOn,
   type Field,
 } from "./scores.ts";
 import { estimate, mean, type Estimate } from "./statistics.ts";
@@ -195,12 +197,9 @@ export function figuresTable(rows: readonly Row[]): string {
   return table(head, body);
 }
 
-/** Every setting that was tried, in the field and with the first seed. */
-export function settingsTable(rows: readonly Row[], field: Field): string {
-  const runs = inField(rows, field).filter(isRun);
-  const firstSeed = Math.min(...runs.map(({ seed }) => seed));
-  const first = runs.filter(({ seed }) => seed === firstSeed);
-  const groups = Map.groupBy(first, (run) => `${run.name}\n${settingText(run)}`);
+/** Every setting that was tried on a fleet, and what it came to there. */
+export function settingsTable(rows: readonly Row[], fleet: FleetName): string {
+  const groups = Map.groupBy(trialsOn(rows, fleet), (run) => `${run.name}\n${settingText(run)}`);
   const body = [...groups.values()].map((each) => [
     each[0]?.name ?? "",
     each[0] === undefined ? "" : settingText(each[0]),

@@ -32,7 +32,7 @@ export const traces = {
     title: "ServeGen, reasoning, first hour of the day",
     path: "bench/traces/servegen/deepseek-r1_windows.csv",
     durationMs: HOUR_MS,
-    stretch: 4,
+    stretch: 5,
   },
 } as const satisfies Record<string, TraceSource>;
 
