@@ -4,7 +4,10 @@ import type { PlaceOutcome } from "../core/lease.ts";
 import type { Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
 import type { Instant, LeaseId } from "../core/units.ts";
+import type { Policy } from "../core/placement/policy.ts";
 import { validate } from "../io/grpc-validation.ts";
+import { parsePolicy } from "../io/policy-file.ts";
+import { placed } from "../io/policy-mistakes.ts";
 import { fromDecision, fromDecisionToSummary } from "../wire/decision.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { required } from "../wire/field.ts";
@@ -64,6 +67,15 @@ export function release(replica: Replica, { lease, fence, outcome }: ReleasedHol
   metrics.countRelease(lease, outcome);
 }
 
+/** Undefined: none was sent. It is never put in force. */
+function policyFrom(yaml: string): Policy | undefined {
+  if (yaml === "") return undefined;
+  const parsed = parsePolicy(yaml, 0);
+  if ("policy" in parsed) return parsed.policy;
+  const list = parsed.mistakes.map(placed).join(", ");
+  throw toConnectError("BAD_REQUEST", `policy_yaml: the policy cannot be used: ${list}`);
+}
+
 function toHold({ leaseId, fence, outcome }: ReleaseRequest): ReleasedHold {
   return {
     lease: leaseId as LeaseId,
@@ -92,12 +104,12 @@ export function placementService(replica: Replica): ServiceImpl<typeof Placement
       release(replica, toHold(message));
       return {};
     },
-    plan: ({ request }, { values }) => {
+    plan: ({ request, policyYaml }, { values }) => {
       requireOperator(values);
       const wanted = toPlacementRequest(required("request", request));
       requireOrigin(geography, wanted.origin);
       const now = clock.now();
-      const decision = dispatcher.plan(wanted, now);
+      const decision = dispatcher.plan(wanted, now, policyFrom(policyYaml) ?? dispatcher.policy);
       return {
         decision: fromDecision(decision, { now, decidedBy: "control" }),
         stateVersion: BigInt(decision.snapshotRevision),

@@ -2,13 +2,17 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
 import { program } from "../../services/cli/program.ts";
 import { openLog } from "../../services/io/log.ts";
 import { defaultPolicyYaml } from "../../services/io/policy-file.ts";
 import { serveRpc, type RpcServer } from "../../services/io/rpc-server.ts";
-import { openTestControl, type TestControl } from "../control/fixtures.ts";
+import { PoolService } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
+import { collected } from "../collected.ts";
+import { messages, openTestControl, vendor, type TestControl } from "../control/fixtures.ts";
+import { chat } from "../core/fixtures.ts";
 
 /** The commands as an operator types them, against a control replica over a socket. Each test goes on from the last. */
 
@@ -65,6 +69,10 @@ async function policy(...words: readonly string[]): Promise<Ended> {
     vi.unstubAllEnvs();
     process.exitCode = before;
   }
+}
+
+async function* once<Value>(value: Value): AsyncGenerator<Value> {
+  yield value;
 }
 
 function file(name: string, yaml: string): string {
@@ -163,6 +171,28 @@ test("diff compares files, revisions and both, by meaning", async () => {
   });
   expect(await policy("diff")).toMatchObject({ code: 1 });
   expect(await policy("diff", file("none.yaml", "rows: ["))).toMatchObject({ code: 2 });
+});
+
+test("diff --live decides on the pools that the server has, under either policy", async () => {
+  const pools = createClient(PoolService, control.as(vendor));
+  await pools.publishPrices({ book: messages.prices() });
+  await pools.register({ pool: messages.registration("a") });
+  await collected(pools.report(once(messages.report("a"))));
+  const requests = file(
+    "requests.yaml",
+    `request: { model: ${chat}, origin: shanghai }
+cases:
+  - { name: chat, request: { class: llm-interactive } }
+  - { name: cold, request: { class: archival } }
+  - { name: lost, request: { origin: nowhere } }
+`,
+  );
+  const circle = /(id: W2-circle[^]*?oneWayMsMax: )20/;
+  const strict = file("strict.yaml", shorter.replace(circle, "$15"));
+  const { out } = await policy("diff", strict, "--live", "--requests", requests);
+  expect(out).toContain("~ rows.W2-circle.pool.oneWayMsMax: 20 ms → 5 ms");
+  expect(out).toContain("of 3 requests 0 go to another pool, 1 to none any more");
+  expect(out).toMatch(/chat +a by W2 +none: unsatisfiable by W2/);
 });
 
 test("a newest revision that cannot be used is shown, and rolled back to the one that runs on", async () => {

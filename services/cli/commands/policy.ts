@@ -20,8 +20,7 @@ import {
 import { readText } from "../document.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { localTime } from "../period.ts";
-import { comparison, diffCommand } from "../policy/diff-command.ts";
-import { shippedFixtures } from "../policy/fixture-file.ts";
+import { comparison, diffCommand, effectOn } from "../policy/diff-command.ts";
 import { refusalText } from "../policy/read-policy.ts";
 import { revisionNumber } from "../policy/revision-number.ts";
 import { rollbackCommand } from "../policy/rollback-command.ts";
@@ -146,7 +145,8 @@ async function apply(
   }
   if (options.dryRun === true) {
     const was = { name: `revision ${revision}`, yaml: inForce };
-    print(options.output, comparison(was, { name: options.file, yaml }, shippedFixtures));
+    const is = { name: options.file, yaml };
+    print(options.output, comparison(was, is, effectOn(was, is)));
     return 0;
   }
   return sendPolicy(options, yaml, revision);

@@ -1,5 +1,9 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { Command } from "commander";
+import type { PlacementRequest } from "../../core/placement/request.ts";
+import { PlacementService } from "../../wire/gen/tokengrid/v1/placement_pb.js";
 import { PolicyService } from "../../wire/gen/tokengrid/v1/policy_pb.js";
+import { fromPlacementRequest } from "../../wire/placement.ts";
 import {
   answered,
   client,
@@ -12,7 +16,7 @@ import { readText } from "../document.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { print, type Printable } from "../print.ts";
 import { type Change, changeLines, changesBetween } from "./difference.ts";
-import { type Effect, effectOf, effectText } from "./effect.ts";
+import { type Effect, effectOf, effectText, liveEffectOf } from "./effect.ts";
 import { type Fixture, loadFixtures, shippedFixtures } from "./fixture-file.ts";
 import { policyOf, withAdditions } from "./read-policy.ts";
 import { revisionNumber } from "./revision-number.ts";
@@ -20,6 +24,7 @@ import { revisionNumber } from "./revision-number.ts";
 interface Options extends ServerOptions, OutputOptions {
   readonly revision: readonly bigint[];
   readonly requests: string;
+  readonly live?: boolean;
 }
 
 /** A text with the name that it has for people. */
@@ -49,6 +54,7 @@ export function diffCommand(): Command {
       "file or folder of requests, as `policy test` reads them",
       shippedFixtures,
     )
+    .option("--live", "on the server's pools as they are now, instead of the fleets of the cases")
     .action(exits(diff));
 }
 
@@ -61,8 +67,29 @@ async function diff(
     [before, after].filter((path) => path !== undefined),
     options,
   );
-  print(options.output, comparison(was, is, options.requests));
+  const effect =
+    options.live === true
+      ? await liveEffect(was, is, options)
+      : effectOn(was, is, options.requests);
+  print(options.output, comparison(was, is, effect));
   return 0;
+}
+
+async function liveEffect(before: NamedText, after: NamedText, options: Options): Promise<Effect> {
+  // Both are refused before anything is asked.
+  for (const { name, yaml } of [before, after]) policyOf(name, yaml);
+  const placement = client(PlacementService, options);
+  const plan = async (request: PlacementRequest, policyYaml: string) => {
+    try {
+      const asked = { request: fromPlacementRequest(request), policyYaml };
+      return (await answered(options, () => placement.plan(asked))).decision;
+    } catch (error) {
+      if (error instanceof ConnectError && error.code === Code.InvalidArgument) return undefined;
+      throw error;
+    }
+  };
+  const texts = { before: before.yaml, after: after.yaml };
+  return liveEffectOf(loadFixtures(options.requests), plan, texts);
 }
 
 /** Older first. What is not said is the revision in force. */
@@ -93,13 +120,17 @@ export async function textAt(revision: bigint, options: ServerOptions): Promise<
   return { name: `revision ${policy.revision}`, yaml: policy.yaml };
 }
 
+/** On the fleets that the cases name. Throws a `Refusal` if one of the two is no policy. */
+export function effectOn(before: NamedText, after: NamedText, requests = shippedFixtures): Effect {
+  return effectOf(loadFixtures(requests), under(before), under(after));
+}
+
 /** Throws a `Refusal` if one of the two is no policy. */
-export function comparison(before: NamedText, after: NamedText, requests: string): Printable {
+export function comparison(before: NamedText, after: NamedText, effect: Effect): Printable {
   const changes = changesBetween(
     policyOf(before.name, before.yaml).policy,
     policyOf(after.name, after.yaml).policy,
   );
-  const effect = effectOf(loadFixtures(requests), under(before), under(after));
   return {
     json: { before: before.name, after: after.name, changes, effect },
     names: changes.map(({ path }) => path),

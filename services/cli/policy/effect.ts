@@ -1,8 +1,13 @@
 import { decide, type Decision } from "../../core/placement/decide.ts";
 import type { Policy } from "../../core/placement/policy.ts";
-import { textTable } from "../print.ts";
+import type { PlacementRequest } from "../../core/placement/request.ts";
+import {
+  UnplaceableReason,
+  type DecisionRecord,
+} from "../../wire/gen/tokengrid/v1/placement_pb.js";
+import { enumWord, textTable } from "../print.ts";
 import type { Fixture } from "./fixture-file.ts";
-import { Fleets } from "./fixture-fleet.ts";
+import { Fleets, requestOf } from "./fixture-fleet.ts";
 
 /** How a request comes out under one policy. */
 interface Outcome {
@@ -42,10 +47,51 @@ export function effectOf(
       return { name: each.name, before: outcome(was), after: outcome(is) };
     });
   });
-  const turns = both.filter(({ before: was, after: is }) => {
-    return was.pool !== is.pool || was.reason !== is.reason || was.row !== is.row;
-  });
-  return { requests: both.length, turns };
+  return counted(both);
+}
+
+/**
+ * The same requests on the pools of a running replica as they are now, whatever the cases change about their own fleets.
+ * A request that the server refuses, such as one from a place that its map does not have, is refused under both.
+ */
+export async function liveEffectOf(
+  fixtures: readonly Fixture[],
+  plan: (request: PlacementRequest, policyYaml: string) => Promise<DecisionRecord | undefined>,
+  texts: { readonly before: string; readonly after: string },
+): Promise<Effect> {
+  const turns: Turn[] = [];
+  for (const fixture of fixtures) {
+    for (const each of fixture.cases) {
+      const request = requestOf(fixture, each);
+      const [before, after] = await Promise.all(
+        [texts.before, texts.after].map(async (yaml) => recordedIn(await plan(request, yaml))),
+      );
+      if (before && after) turns.push({ name: each.name, before, after });
+    }
+  }
+  return counted(turns);
+}
+
+function recordedIn(record: DecisionRecord | undefined): Outcome {
+  if (record === undefined) {
+    return { pool: undefined, reason: "refused", row: undefined, costNano: undefined };
+  }
+  const chosen = record.candidates.find(({ poolId }) => poolId === record.poolId);
+  return {
+    pool: chosen?.poolId,
+    reason:
+      chosen === undefined ? enumWord(UnplaceableReason[record.unplaceableReason]) : undefined,
+    row: record.policyRow?.rowId,
+    costNano: chosen === undefined ? undefined : Number(chosen.costNano),
+  };
+}
+
+function counted(all: readonly Turn[]): Effect {
+  const turns = all.filter(
+    ({ before, after }) =>
+      before.pool !== after.pool || before.reason !== after.reason || before.row !== after.row,
+  );
+  return { requests: all.length, turns };
 }
 
 function outcomeOf(decision: Decision): Outcome {

@@ -44,7 +44,7 @@ export class Fleets {
   questionOf(fixture: Fixture, each: FixtureCase, policy: Policy): Question {
     const now = Date.parse(each.at ?? defaultAt);
     const fleet = this.#fleetAt(fixture.fleetPath);
-    const request = toRequest({ ...fixture.request, ...each.request }, each.name);
+    const request = requestOf(fixture, each);
     const mistakes = this.#mistakesIn(each, request, fleet);
     if (mistakes.length > 0) throw new ConfigError(`${fixture.file}: ${each.name}`, mistakes);
     const pools = this.#poolsOf(fleet, each, { now, policy, request });
@@ -213,7 +213,9 @@ function servedWith(served: Served, change: PoolChange): Served {
   };
 }
 
-function toRequest(asked: FixtureCase["request"], id: string): PlacementRequest {
+/** With what the file says of every request, and the usual where nobody says anything. */
+export function requestOf(fixture: Fixture, { name: id, request }: FixtureCase): PlacementRequest {
+  const asked = { ...fixture.request, ...request };
   return {
     request: id as RequestId,
     attempt: `${id}/1` as AttemptId,

@@ -10,8 +10,7 @@ import {
 } from "../connect.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { print } from "../print.ts";
-import { comparison } from "./diff-command.ts";
-import { shippedFixtures } from "./fixture-file.ts";
+import { comparison, effectOn } from "./diff-command.ts";
 import { revisionNumber } from "./revision-number.ts";
 import { sendPolicy } from "./send-policy.ts";
 
@@ -50,7 +49,8 @@ async function rollback(options: Options): Promise<ExitCode> {
   const name = `revision ${target.revision}`;
   if (options.dryRun === true) {
     const was = { name: `revision ${current.revision}`, yaml: current.yaml };
-    print(options.output, comparison(was, { name, yaml: target.yaml }, shippedFixtures));
+    const is = { name, yaml: target.yaml };
+    print(options.output, comparison(was, is, effectOn(was, is)));
     return 0;
   }
   const why = options.comment === "" ? target.comment : options.comment;

@@ -683,6 +683,13 @@ export declare type PlanRequest = Message<"tokengrid.v1.PlanRequest"> & {
    * @generated from field: tokengrid.v1.PlaceRequest request = 1;
    */
   request?: PlaceRequest | undefined;
+
+  /**
+   * Text of a policy to decide by: what it would do. Empty: the one in force.
+   *
+   * @generated from field: string policy_yaml = 2;
+   */
+  policyYaml: string;
 };
 
 /**
