@@ -28,12 +28,8 @@ import {
   ReportRequestSchema,
 } from "../services/wire/gen/tokengrid/v1/pool_pb.js";
 import { PriceBookSchema } from "../services/wire/gen/tokengrid/v1/price_pb.js";
-import {
-  readPlaceBatch,
-  readPlacementRequest,
-  writePlaceOutcome,
-  writePlaceResult,
-} from "../services/wire/place-codec.ts";
+import { writePlaceOutcome, writePlaceResult } from "../services/wire/place-answer.ts";
+import { readPlaceBatch, readPlacementRequest } from "../services/wire/place-codec.ts";
 import { fromPlaceOutcome, toPlacementRequest } from "../services/wire/placement.ts";
 import { fromPoolRegistration, fromPoolReport } from "../services/wire/pool.ts";
 import { fromPriceBook } from "../services/wire/price.ts";

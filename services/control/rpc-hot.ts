@@ -8,14 +8,8 @@ import {
   PlaceStreamResponseSchema,
 } from "../wire/gen/tokengrid/v1/placement_pb.js";
 import { ReportRequestSchema, ReportResponseSchema } from "../wire/gen/tokengrid/v1/pool_pb.js";
-import {
-  readPlaceBatch,
-  readPlacementRequest,
-  writePlaceOutcome,
-  writePlaceResult,
-  writeRenewal,
-  type PlaceBatch,
-} from "../wire/place-codec.ts";
+import { writePlaceOutcome, writePlaceResult, writeRenewal } from "../wire/place-answer.ts";
+import { readPlaceBatch, readPlacementRequest, type PlaceBatch } from "../wire/place-codec.ts";
 import { toPlacementRequest } from "../wire/placement.ts";
 import { BytesReader, BytesWriter, TooUnusual } from "../wire/protobuf-bytes.ts";
 import { operator } from "./caller.ts";

@@ -25,7 +25,8 @@ import {
   type RenewRequest,
   type RenewResponseSchema,
 } from "../wire/gen/tokengrid/v1/placement_pb.js";
-import type { HeldLease, Hold, ReleasedHold } from "../wire/place-codec.ts";
+import type { HeldLease } from "../wire/place-answer.ts";
+import type { Hold, ReleasedHold } from "../wire/place-codec.ts";
 import { fromPlaceOutcome, toAttemptOutcome, toPlacementRequest } from "../wire/placement.ts";
 import { requireOperator } from "./caller.ts";
 import { outcomeOf, type Decisions } from "./decisions.ts";

@@ -12,12 +12,11 @@ import {
   ReleaseRequestSchema,
 } from "../../services/wire/gen/tokengrid/v1/placement_pb.js";
 import {
-  readPlaceBatch,
-  readPlacementRequest,
   writePlaceOutcome,
   writePlaceResult,
   writeRenewal,
-} from "../../services/wire/place-codec.ts";
+} from "../../services/wire/place-answer.ts";
+import { readPlaceBatch, readPlacementRequest } from "../../services/wire/place-codec.ts";
 import {
   fromAttemptOutcome,
   fromPlaceOutcome,
