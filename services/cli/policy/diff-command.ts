@@ -1,5 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import type { PlacementRequest } from "../../core/placement/request.ts";
 import { PlacementService } from "../../wire/gen/tokengrid/v1/placement_pb.js";
 import { PolicyService } from "../../wire/gen/tokengrid/v1/policy_pb.js";
@@ -43,16 +43,16 @@ export function diffCommand(): Command {
     )
     .argument("[before]", "file; the only one is compared as the new one; - reads standard input")
     .argument("[after]", "file")
-    .option(
-      "--revision <n>",
-      "a revision instead of a file, older first; may be given twice",
-      (text: string, before: readonly bigint[]) => [...before, revisionNumber(text)],
-      [],
+    .addOption(
+      new Option("--revision <n>", "a revision instead of a file, older first; may be given twice")
+        .argParser((text: string, before: readonly bigint[]) => [...before, revisionNumber(text)])
+        .default([], "none"),
     )
-    .option(
-      "--requests <path>",
-      "file or folder of requests, as `policy test` reads them",
-      shippedFixtures,
+    .addOption(
+      new Option(
+        "--requests <path>",
+        "file or folder of requests, as `policy test` reads them",
+      ).default(shippedFixtures, "those of the shipped policy"),
     )
     .option("--live", "on the server's pools as they are now, instead of the fleets of the cases")
     .action(exits(diff));

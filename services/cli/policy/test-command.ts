@@ -1,5 +1,5 @@
 import { relative } from "node:path";
-import { Command } from "commander";
+import { Argument, Command } from "commander";
 import type { Policy } from "../../core/placement/policy.ts";
 import { defaultPolicyYaml } from "../../io/policy-file.ts";
 import { type OutputOptions, withOutput } from "../connect.ts";
@@ -22,7 +22,12 @@ export function testCommand(): Command {
         "what the case changes about it, and compares the outcome with what the case expects. Needs no server. " +
         "Without a file it runs the cases of the shipped policy. Exits with 2 if a case fails.",
     )
-    .argument("[path]", "file or folder of cases", shippedFixtures)
+    .addArgument(
+      new Argument("[path]", "file or folder of cases").default(
+        shippedFixtures,
+        "those of the shipped policy",
+      ),
+    )
     .option("--policy <file>", "instead of the one that the cases name; - reads standard input")
     .action(exits(test));
 }
