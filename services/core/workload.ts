@@ -1,5 +1,6 @@
 import type { ServiceClass } from "./placement/request.ts";
 import { PREFIX_BLOCK_TOKENS } from "./prefix.ts";
+import { PREFIX_HASH_TOKENS } from "./prefixes.ts";
 import type { ModelId, OriginId, TenantId } from "./units.ts";
 
 /** One request of a recorded workload: when and how long, never what it said. */
@@ -56,4 +57,19 @@ export function sharedBlocks({ inputTokens, blocks }: TraceRow): number[] {
     ids.push(block * partsPerBlock + (part % partsPerBlock));
   }
   return ids;
+}
+
+/** Engines share smaller blocks than gateways hash. */
+const blocksPerHash = PREFIX_HASH_TOKENS / PREFIX_BLOCK_TOKENS;
+
+/**
+ * Shared blocks as a control replica is told of them, `prefixBlocks` of a request: the id of a block stands for all that
+ * is before it, as a hash does, so that of each hash it is the last block's.
+ */
+export function hashesOf(blocks: readonly number[]): readonly number[] {
+  const hashes: number[] = [];
+  for (let last = blocksPerHash - 1; last < blocks.length; last += blocksPerHash) {
+    hashes.push(blocks[last] ?? 0);
+  }
+  return hashes;
 }

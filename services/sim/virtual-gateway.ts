@@ -4,8 +4,6 @@ import type { AttemptOutcome, AttemptResult, Lease } from "../core/lease.ts";
 import { toOneWayMs } from "../core/network.ts";
 import type { Candidate, Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
-import { PREFIX_BLOCK_TOKENS } from "../core/prefix.ts";
-import { PREFIX_HASH_TOKENS } from "../core/prefix-index.ts";
 import type { Random } from "../core/random.ts";
 import { notSent, type Answer } from "../core/report.ts";
 import type { AttemptEnd } from "../core/settlement/usage.ts";
@@ -18,7 +16,7 @@ import type {
   RequestId,
   TenantId,
 } from "../core/units.ts";
-import { sharedBlocks, type Arrival } from "../core/workload.ts";
+import { hashesOf, sharedBlocks, type Arrival } from "../core/workload.ts";
 import { outcomes, reasonOfUnplaceable, type Reason } from "../wire/errors.ts";
 import type { Timeline } from "./timeline.ts";
 import type { VirtualPool } from "./virtual-pool.ts";
@@ -40,6 +38,8 @@ interface Attempt {
   readonly openedAt: Instant;
   readonly job: VirtualJob;
   firstByteAt: Instant | undefined;
+  /** When its lease was granted or renewed. */
+  renewedAt: Instant;
   isClosed: boolean;
 }
 
@@ -101,6 +101,7 @@ export class VirtualGateway {
 
   constructor(options: VirtualGatewayOptions) {
     this.#options = options;
+    this.#keepLeases();
   }
 
   /** Attempts that have a lease and no end yet. */
@@ -217,11 +218,11 @@ export class VirtualGateway {
       openedAt: this.#now,
       job: this.#job(request, lease.model, () => attempt),
       firstByteAt: undefined,
+      renewedAt: this.#now,
       isClosed: false,
     };
     this.#opened.add(attempt);
     this.#options.onOpen(lease.pool);
-    this.#keepLease(attempt);
     this.#later(attempt, () => {
       if (!pool.submit(attempt.job)) this.#later(attempt, () => this.#fail(attempt, undefined));
     });
@@ -261,20 +262,25 @@ export class VirtualGateway {
     this.#options.timeline.after(toOneWayMs(roundTripMs), run);
   }
 
-  /** Renews long before the lease ends, as long as the attempt is open. */
-  #keepLease(attempt: Attempt): void {
-    const { timeline, leaseMs, happen } = this.#options;
-    timeline.after(leaseMs / 2, () => {
-      if (attempt.isClosed) return;
-      const { id: lease, fence } = attempt.lease;
-      const event = { kind: "lease-renewed", at: this.#now, lease, fence } as const;
-      const effects = happen(attempt.request.id, event);
-      assert(
-        effects.every(({ kind }) => kind !== "refused"),
-        "a lease that is kept is renewed",
-      );
-      this.#keepLease(attempt);
+  /** Renews, of attempts that are open, leases that were not renewed of late: long before they end. */
+  #keepLeases(): void {
+    const { timeline, leaseMs } = this.#options;
+    timeline.after(leaseMs / 4, () => {
+      for (const attempt of this.#opened) {
+        if (this.#now - attempt.renewedAt >= leaseMs / 4) this.#renew(attempt);
+      }
+      this.#keepLeases();
     });
+  }
+
+  #renew(attempt: Attempt): void {
+    const { id: lease, fence } = attempt.lease;
+    const at = this.#now;
+    const event = { kind: "lease-renewed", at, lease, fence } as const;
+    const effects = this.#options.happen(attempt.request.id, event);
+    const isKept = effects.every(({ kind }) => kind !== "refused");
+    assert(isKept, "a lease that is kept is renewed");
+    attempt.renewedAt = at;
   }
 
   #complete(attempt: Attempt): void {
@@ -374,18 +380,6 @@ export class VirtualGateway {
 const anyTenant = "dev" as TenantId;
 
 type Placed = Decision & { readonly kind: "placed" };
-
-/** Engines share smaller blocks than gateways hash. */
-const blocksPerHash = PREFIX_HASH_TOKENS / PREFIX_BLOCK_TOKENS;
-
-/** The id of a block stands for all that is before it, as a hash does: of each hash the last block. */
-function hashesOf(blocks: readonly number[]): readonly number[] {
-  const hashes: number[] = [];
-  for (let last = blocksPerHash - 1; last < blocks.length; last += blocksPerHash) {
-    hashes.push(blocks[last] ?? 0);
-  }
-  return hashes;
-}
 
 /** As a caller of the real gateway sees it. */
 function refusal(reason: Reason): { readonly outcome: string } {
