@@ -2,7 +2,7 @@
 
 import type { Ask } from "../../services/core/placement/prospect.ts";
 import type { PlacementRequest } from "../../services/core/placement/request.ts";
-import { PREFIX_HASH_TOKENS } from "../../services/core/prefix-index.ts";
+import { PREFIX_HASH_TOKENS } from "../../services/core/prefixes.ts";
 import type { Instant, LeaseId, PoolId } from "../../services/core/units.ts";
 
 /** Tokens that a tree keeps of one pool where its peer names no bound: as many as llm-d's (house). */

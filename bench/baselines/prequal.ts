@@ -46,32 +46,70 @@ interface Probe {
   answer: Answer | undefined;
 }
 
-interface Answer {
+/** What a pool answered. */
+export interface Answer {
   readonly pool: PoolId;
   /** Requests in flight there per unit, and what one more adds. */
-  rif: number;
+  readonly rif: number;
   readonly rifOfOne: number;
   readonly latencyMs: number;
   readonly receivedAt: Instant;
-  usesLeft: number;
+  readonly usesLeft: number;
+}
+
+/** The answers at hand, in the order in which they came. */
+export class Answers {
+  #answers: readonly Answer[] = [];
+  #isOldestNext = true;
+
+  get all(): readonly Answer[] {
+    return this.#answers;
+  }
+
+  /** With those that came since, the newest so many that are still valid. */
+  keep(
+    came: readonly Answer[],
+    { now, max }: { readonly now: Instant; readonly max: number },
+  ): void {
+    this.#answers = [...this.#answers, ...came]
+      .filter(({ receivedAt }) => now - receivedAt < ANSWER_VALID_MS)
+      .slice(-max);
+  }
+
+  /** The hot–cold rule among those of pools that will do. Fewer than two say nothing. */
+  best(isFit: (pool: PoolId) => boolean, random: Sight["random"]): Answer | undefined {
+    const fit = this.#answers.filter(({ pool }) => isFit(pool));
+    return fit.length < 2 ? undefined : fastestCold(fit, random);
+  }
+
+  /** One more request is there, and the answer serves once less. */
+  use(answer: Answer): void {
+    const { rif, rifOfOne, usesLeft } = answer;
+    const used = { ...answer, rif: rif + rifOfOne, usesLeft: usesLeft - 1 };
+    this.#answers = this.#answers
+      .map((each) => (each === answer ? used : each))
+      .filter((each) => each.usesLeft > 0);
+  }
+
+  /** The oldest and the worst by turns. */
+  removeOne(): void {
+    const gone = this.#isOldestNext ? this.#answers[0] : worstOf(this.#answers);
+    this.#isOldestNext = !this.#isOldestNext;
+    this.#answers = this.#answers.filter((each) => each !== gone);
+  }
 }
 
 function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
   let underWay: Probe[] = [];
-  let answers: Answer[] = [];
-  let answersMax = ANSWERS_MAX;
-  let isOldestNext = true;
+  const answers = new Answers();
+  let max = ANSWERS_MAX;
 
   const onTime = (now: Instant): void => {
     for (const probe of underWay) if (probe.atPoolAt <= now) probe.answer ??= answerOf(probe);
     const back = underWay.filter(({ backAt }) => backAt <= now);
     underWay = underWay.filter(({ backAt }) => backAt > now);
-    for (const { answer } of back.toSorted((a, b) => a.backAt - b.backAt)) {
-      if (answer !== undefined) answers.push(answer);
-    }
-    answers = answers
-      .filter(({ receivedAt }) => now - receivedAt < ANSWER_VALID_MS)
-      .slice(-answersMax);
+    const came = back.toSorted((a, b) => a.backAt - b.backAt).flatMap(({ answer }) => answer ?? []);
+    answers.keep(came, { now, max });
   };
 
   const answerOf = ({ at, units, usesLeft, backAt }: Probe): Answer => {
@@ -89,7 +127,7 @@ function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
   };
 
   const send = (among: readonly Prospect[], now: Instant): void => {
-    const uses = usesOf(answersMax, among.length);
+    const uses = usesOf(max, among.length);
     for (const at of sampled(among, PROBES_PER_REQUEST, random)) {
       underWay.push({
         at,
@@ -103,27 +141,14 @@ function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
     if (underWay.length > UNDER_WAY_MAX) underWay = underWay.slice(-UNDER_WAY_MAX);
   };
 
-  const use = (answer: Answer): void => {
-    answer.rif += answer.rifOfOne;
-    answer.usesLeft -= 1;
-    if (answer.usesLeft <= 0) answers = answers.filter((each) => each !== answer);
-  };
-
-  const removeOne = (): void => {
-    const gone = isOldestNext ? answers[0] : worstOf(answers);
-    isOldestNext = !isOldestNext;
-    answers = answers.filter((each) => each !== gone);
-  };
-
   return {
     onTime,
     pick: (among, { now }) => {
-      answersMax = answersMaxOf(among.length);
+      max = answersMaxOf(among.length);
       const atById = new Map(among.map((at) => [at.pool.id, at]));
-      const fit = answers.filter(({ pool }) => atById.has(pool));
-      const best = fit.length < 2 ? undefined : bestOf(fit, random);
-      if (best !== undefined) use(best);
-      removeOne();
+      const best = answers.best((pool) => atById.has(pool), random);
+      if (best !== undefined) answers.use(best);
+      answers.removeOne();
       send(among, now);
       return best === undefined ? drawn(among, random) : atById.get(best.pool);
     },
@@ -147,7 +172,7 @@ export function hotAbove(rifs: readonly number[]): number {
 }
 
 /** The fastest of those that are cold; the quantile itself is one of them, so that there always is one. */
-function bestOf(answers: readonly Answer[], random: Sight["random"]): Answer {
+function fastestCold(answers: readonly Answer[], random: Sight["random"]): Answer {
   const threshold = hotAbove(answers.map(({ rif }) => rif));
   const cold = answers.filter(({ rif }) => rif <= threshold);
   return lowest(cold, ({ latencyMs }) => latencyMs, random);

@@ -75,6 +75,19 @@ export const placedExamples: Examples = {
       (make) => [handedOver(make, 4), handedOver(make, 5)].join(" "),
       "b wait",
     ],
+    [
+      "who was placed waits no more",
+      (make) => {
+        const lab = new Lab(make, { a: busyHere, b: { waiting: 1 } });
+        const requests = ["q1", "q2", "q3", "q4", "q5"] as RequestId[];
+        const all = () =>
+          requests.map((request) => lab.try({ request, origin: yinchuan })).join(" ");
+        const before = all();
+        lab.report("b", { waiting: 0 });
+        return [before, all(), lab.try()].join(" | ");
+      },
+      "wait wait wait wait wait | b b b b b | b",
+    ],
     ["who does not ask again has gone", (make) => handedOver(make, 5, 5_000), "b"],
     [
       "2 in one against 4 in four",

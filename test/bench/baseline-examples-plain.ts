@@ -1,4 +1,5 @@
 import type { MakeRival } from "../../bench/baselines/rival.ts";
+import type { PoolId } from "../../services/core/units.ts";
 import type { Examples } from "./baseline-examples.ts";
 import { everTaken, Lab, shares, type PoolFacts } from "./rival-lab.ts";
 
@@ -109,6 +110,17 @@ export const plainExamples: Examples = {
       "three in flight at the one of weight 2",
       (make) => loaded({ a: { slots: 2 }, b: { slots: 1 } }, { a: 3 })(make).tries(6),
       "b a b b a b",
+    ],
+    [
+      // a has its turn at 1; b has those at 1, 2, 3 and 4, and 5 is next; a goes on at 4, not at 2.
+      "who was away does not catch up",
+      (make) => {
+        const lab = new Lab(make, { a: { slots: 1 }, b: { slots: 1 } });
+        lab.try();
+        lab.tries(4, { excluded: new Set(["a" as PoolId]) });
+        return lab.tries(4);
+      },
+      "a a b a",
     ],
   ],
   "power-of-two/as published": [

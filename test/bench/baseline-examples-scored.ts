@@ -24,10 +24,10 @@ const replicas: Readonly<Record<string, PoolFacts>> = {
   b: { waiting: 2, kv: 0.4 },
 };
 
-/** At `a` the blocks up to 20 were sent first. */
+/** At `a` the blocks up to 40 were sent first. */
 function afterA(make: MakeRival, pools: Readonly<Record<string, PoolFacts>>, seed = 1): Lab {
   const lab = new Lab(make, { a: {} }, { seed });
-  lab.try(upTo(20));
+  lab.try(upTo(40));
   for (const [id, facts] of Object.entries(pools)) lab.add(id, facts);
   return lab;
 }
@@ -37,15 +37,15 @@ const llmD: Examples[string] = [
   ["the KV cache alone", (make) => new Lab(make, { a: { kv: 0.3 }, b: { kv: 0.2 } }).try(), "b"],
   [
     // a 1.8 + 3·P against 2.8 of b: P is 1/3 where they are equal.
-    "3·P: 7 blocks of 20 make up for the queue, 6 do not",
+    "3·P: 34 blocks of 100 make up for the queue, 33 do not",
     (make) =>
-      [6, 7]
+      [33, 34]
         .map((known) => {
           const lab = afterA(make, {});
           lab.report("a", { waiting: 4, kv: 0.1 });
           lab.add("b", queues.b ?? {});
           lab.add("c", queues.c ?? {});
-          return lab.try(upTo(known, 20 - known));
+          return lab.try(upTo(known, 100 - known));
         })
         .join(" "),
     "b a",
@@ -138,9 +138,11 @@ const dynamo: Examples[string] = [
     (make) =>
       everTaken((seed) => {
         const lab = new Lab(make, { a: {}, b: {} }, { seed });
-        lab.send("a", 1, { inputTokens: 3_200 });
-        lab.end();
-        return lab.try();
+        lab.send("a", 1, upTo(5, 50));
+        lab.send("a", 1, upTo(5));
+        lab.endAll();
+        lab.now = 120_000;
+        return lab.try(upTo(5));
       }),
     "a b",
   ],
@@ -196,9 +198,9 @@ export const scoredExamples: Examples = {
       "one with a hit leaves the order as it is",
       (make) => {
         const lab = new Lab(make, { a: {}, b: {}, c: {} });
-        return [1, 1, 2].map((block) => lab.try(prompt(block))).join(" ");
+        return [1, 2, 1, 3, 4].map((block) => lab.try(prompt(block))).join(" ");
       },
-      "a a b",
+      "a b a c a",
     ],
     // a 2·0 + 2·0.5 + 2·1, b 2·1 + 2·0.6 + 0.
     ["queues of pools", (make) => new Lab(make, replicas).try(), "b"],
@@ -231,6 +233,21 @@ export const scoredExamples: Examples = {
   ],
   "dynamo/capacity-weighted": [
     ["40 blocks in 4 replicas against 20 in one", (make) => decoding(make, 2, 1).try(), "a"],
+    [
+      // L = 160: a (320/4 + 160)/16 + 20/4 + 10 = 30; b 10 + D + 10.
+      "a prompt counts a quarter in each of four replicas",
+      (make) =>
+        [9, 11]
+          .map((blocks) => {
+            const lab = new Lab(make, { a: { replicas: 4 }, b: {} });
+            lab.send("b", 1, { inputTokens: 16 * blocks });
+            lab.now = 10_000;
+            lab.send("a", 1, { inputTokens: 320 });
+            return lab.try({ inputTokens: 160 });
+          })
+          .join(" "),
+      "b a",
+    ],
     [
       "has room for four times as much in four replicas",
       (make) => prefilling(make, 32_769, { replicas: 4 }).try(),
@@ -302,6 +319,19 @@ export const scoredExamples: Examples = {
           )
           .join(" | "),
       "a | b",
+    ],
+    [
+      // a takes 120 ms at 200 ms away, b 140 ms at 20 ms.
+      "the time told is the pool's own, without the way there",
+      (make) =>
+        everTaken((seed) => {
+          const lab = new Lab(make, { a: { roundTripMs: 200 }, b: { roundTripMs: 20 } }, { seed });
+          lab.learn("a", { durationMs: 320 });
+          lab.learn("b", { durationMs: 160 });
+          lab.try();
+          return when(lab, 200).try();
+        }),
+      "a",
     ],
     ["the fastest is hot with 50 in flight", (make) => fastButFull(make), "seldom"],
   ],

@@ -13,10 +13,10 @@ function prompt(shared: number, total = shared) {
 
 type Pools = Readonly<Record<string, PoolFacts>>;
 
-/** Shown at 0, at 1 s and at 10 s, of which the first and the last are looked at. */
+/** Shown at 0, at 1 s, at 9 s and at 10 s, of which the first and the last are looked at. */
 function polled(make: MakeRival, pools: Pools, seen: (lab: Lab) => string): string {
   const lab = new Lab(make, pools);
-  const answers = [0, 1_000, 10_000].map((now) => {
+  const answers = [0, 1_000, 9_000, 10_000].map((now) => {
     lab.now = now;
     for (const [id, facts] of Object.entries(pools)) lab.report(id, facts);
     return seen(lab);
@@ -81,10 +81,10 @@ export const smgExamples: Examples = {
       "b a",
     ],
     [
-      // F of a: 0.5 s after the first. Then b 0.6, a 0.5 again; at 1 s nobody looks; at 10 s F is 0.
+      // b 0.45. F makes a 0.5 and b 0.95, then a 1; at 10 s both are 0.
       "tokens that were sent since the last poll count, until the next",
       (make) => polled(make, { a: {}, b: { kv: 0.75 } }, (lab) => lab.try()),
-      "a b a",
+      "a b a a",
     ],
     [
       "the first on ties",
@@ -134,6 +134,19 @@ export const smgExamples: Examples = {
   "smg-least-load/capacity-weighted": [
     // a 1,024/2,000 = 0.512; b 0.529.
     ["queues of replicas", (make) => new Lab(make, queues).try(), "a"],
+    [
+      // a (4·1,024/4) / (4,000/4) = 1.024; b 0.512 + 0.1.
+      "what each of four replicas made per second",
+      (make) => {
+        const lab = new Lab(make, { a: { replicas: 4 }, b: {} });
+        lab.report("a", { outputTokensTotal: 0 });
+        lab.now = 10_000;
+        lab.report("a", { waiting: 4, outputTokensTotal: 40_000 });
+        lab.report("b", { waiting: 1, kv: 0.4 });
+        return lab.try();
+      },
+      "b",
+    ],
   ],
   "smg-cache-aware/as published": [
     ...cacheAware,

@@ -11,7 +11,13 @@ import {
   Prefilling,
   tokensEach,
 } from "../../bench/baselines/prefixes.ts";
-import { answersMaxOf, hotAbove, usesOf } from "../../bench/baselines/prequal.ts";
+import {
+  Answers,
+  answersMaxOf,
+  hotAbove,
+  usesOf,
+  type Answer,
+} from "../../bench/baselines/prequal.ts";
 import { homeOf } from "../../bench/baselines/regional.ts";
 import { drawnByWeight, sampled } from "../../bench/baselines/rival.ts";
 import { toAsk } from "../../services/core/placement/prospect.ts";
@@ -43,6 +49,77 @@ for (const [threshold, answers] of rifs) {
     expect(hotAbove(answers)).toBe(threshold);
   });
 }
+
+function answer(pool: string, changes: Partial<Answer> = {}): Answer {
+  const plain = { rif: 1, rifOfOne: 1, latencyMs: 100, receivedAt: 0, usesLeft: 4 };
+  return { pool: pool as PoolId, ...plain, ...changes };
+}
+
+/** Seven answers, of which the fastest are a, then b. */
+function seven(changes: Partial<Answer> = {}): Answers {
+  const answers = new Answers();
+  const others = ["c", "d", "e", "f", "g"].map((pool) => answer(pool, { latencyMs: 300 }));
+  answers.keep(
+    [answer("a", { latencyMs: 50, ...changes }), answer("b", { latencyMs: 60 }), ...others],
+    { now: 0, max: 16 },
+  );
+  return answers;
+}
+
+function pools(answers: Answers): string {
+  return answers.all.map(({ pool }) => pool).join("");
+}
+
+test("Prequal raises what is in flight on use, so that the fastest becomes hot", () => {
+  const answers = seven();
+  const taken = [1, 2, 3].map(() => {
+    const best = answers.best(() => true, randomFromSeed(1));
+    if (best !== undefined) answers.use(best);
+    return best?.pool;
+  });
+  // After a: six have 1, a has 2 and is hot. After b: of seven the sixth has 2, and none is hot.
+  expect(taken).toEqual(["a", "b", "a"]);
+});
+
+test("Prequal uses an answer so often, and then no more", () => {
+  const answers = seven({ usesLeft: 1 });
+  const best = answers.best(() => true, randomFromSeed(1));
+  if (best !== undefined) answers.use(best);
+  expect(pools(answers)).toBe("bcdefg");
+});
+
+test("Prequal removes the oldest and the worst by turns: the hottest, or the slowest where none is hot", () => {
+  const cold = new Answers();
+  const all = [100, 900, 200, 300].map((latencyMs, index) =>
+    answer("abcd"[index] ?? "", { latencyMs }),
+  );
+  cold.keep(all, { now: 0, max: 16 });
+  const left = [1, 2, 3].map(() => {
+    cold.removeOne();
+    return pools(cold);
+  });
+  expect(left).toEqual(["bcd", "cd", "d"]);
+  const warm = seven();
+  warm.keep([answer("h", { rif: 9, latencyMs: 1 }), answer("i")], { now: 0, max: 16 });
+  warm.removeOne();
+  warm.removeOne();
+  expect(pools(warm)).toBe("bcdefgi");
+});
+
+test("Prequal keeps the newest answers of the last second", () => {
+  const answers = new Answers();
+  answers.keep([answer("a"), answer("b", { receivedAt: 1 })], { now: 999, max: 16 });
+  expect(pools(answers)).toBe("ab");
+  answers.keep([answer("c", { receivedAt: 1_000 })], { now: 1_000, max: 16 });
+  expect(pools(answers)).toBe("bc");
+  answers.keep([answer("d", { receivedAt: 1_000 })], { now: 1_000, max: 2 });
+  expect(pools(answers)).toBe("cd");
+});
+
+test("Prequal: one answer of a pool that will do says nothing", () => {
+  const best = (...fit: string[]) => seven().best((pool) => fit.includes(pool), randomFromSeed(1));
+  expect([best("b")?.pool, best("b", "c")?.pool]).toEqual([undefined, "b"]);
+});
 
 const outlook: Outlook = { ttftMs: 900, ttftMsUnqueued: 200, stepMs: 40, stepMsMax: 45 };
 const tests: readonly (readonly [boolean, string, Partial<Outlook>, number])[] = [
