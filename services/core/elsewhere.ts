@@ -7,7 +7,7 @@ import type { Instant, ModelId, PoolId, ReplicaId } from "./units.ts";
  */
 export interface PlacementDigest {
   readonly replica: ReplicaId;
-  /** Only grows, over restarts too: it starts from the clock. An older digest changes nothing. */
+  /** The clock of the replica in ms, which never goes back. A digest that is not newer changes nothing. */
   readonly sequence: number;
   readonly models: readonly DigestModel[];
 }
@@ -69,7 +69,6 @@ export interface ElsewhereImage {
   readonly peers: readonly Peer[];
   readonly observed: readonly (Place & { readonly at: Instant })[];
   readonly flows: readonly (Place & FlowElsewhere)[];
-  readonly sequence: number;
 }
 
 /** A table by pool and model. */
@@ -98,7 +97,6 @@ export class Elsewhere {
   readonly #peers = new Map<ReplicaId, Peer>();
   readonly #observedAt = new ByPlace<Instant>();
   readonly #flows = new ByPlace<FlowElsewhere>();
-  #sequence = 0;
 
   granted(pool: PoolId, model: ModelId, at: Instant): void {
     this.#step(pool, model, at).granted += 1;
@@ -114,20 +112,18 @@ export class Elsewhere {
     now: Instant,
     leasedAt: readonly (Place & { readonly slotsLeased: number })[],
   ): PlacementDigest {
-    this.#sequence = Math.max(this.#sequence + 1, Math.floor(now));
     const leased = new ByPlace<number>();
     for (const each of leasedAt) leased.set(each.pool, each.model, each.slotsLeased);
-    for (const { pool, model } of leasedAt) {
-      if (this.#own.get(pool, model) === undefined) this.#own.set(pool, model, []);
-    }
-    const models = this.#own.entries().flatMap(({ pool, model, value }) => {
+    const quiet = leasedAt.filter(({ pool, model }) => this.#own.get(pool, model) === undefined);
+    const places = [...this.#own.entries(), ...quiet.map((each) => ({ ...each, value: [] }))];
+    const models = places.flatMap(({ pool, model, value }) => {
       const slotsLeased = leased.get(pool, model) ?? 0;
       const steps = value.filter(({ at }) => now - at <= WINDOW_MS);
       if (slotsLeased === 0 && steps.length === 0) return [];
       const told = steps.map(({ at, granted, ended }) => ({ agoMs: now - at, granted, ended }));
       return [{ pool, model, slotsLeased, steps: told }];
     });
-    return { replica, sequence: this.#sequence, models };
+    return { replica, sequence: Math.floor(now), models };
   }
 
   /** Another replica has told: where what it said changes what we know. */
@@ -164,11 +160,10 @@ export class Elsewhere {
       peers: [...this.#peers.values()],
       observed: this.#observedAt.entries().map(({ value: at, ...place }) => ({ ...place, at })),
       flows: this.#flows.entries().map(({ value, ...place }) => ({ ...place, ...value })),
-      sequence: this.#sequence,
     };
   }
 
-  restore({ own, peers, observed, flows, sequence }: ElsewhereImage): void {
+  restore({ own, peers, observed, flows }: ElsewhereImage): void {
     for (const { pool, model, steps } of own) {
       this.#own.set(
         pool,
@@ -179,7 +174,6 @@ export class Elsewhere {
     for (const peer of peers) this.#peers.set(peer.replica, peer);
     for (const { pool, model, at } of observed) this.#observedAt.set(pool, model, at);
     for (const { pool, model, ...flow } of flows) this.#flows.set(pool, model, flow);
-    this.#sequence = sequence;
   }
 
   /** That of the last tenth of a second. Those that nobody needs any more go as new ones come. */

@@ -8,7 +8,7 @@ import { loadOf, type Load } from "./placement/load.ts";
 import type { Policy } from "./placement/policy.ts";
 import type { PlacementRequest } from "./placement/request.ts";
 import type { Observed, Pool, Served } from "./pool.ts";
-import { PrefixIndex, type PrefixIndexImage } from "./prefix-index.ts";
+import { PrefixIndex, type PrefixIndexImage } from "./prefixes.ts";
 import { cacheBelief } from "./trust.ts";
 import type { Instant, ModelId, PoolId } from "./units.ts";
 

@@ -229,7 +229,7 @@ describe("reports", () => {
     );
   });
 
-  test("rates come from the counters of two reports, and a restarted engine begins at 0", () => {
+  test("rates come from the counters of two reports, that of prompts smoothed, and a restarted engine begins at 0", () => {
     const run = ready("a");
     const counted = (sequence: number, at: number, prompt: number, cached: number) => ({
       sequence,
@@ -249,7 +249,10 @@ describe("reports", () => {
       outputTokensPerSecond: 300,
     });
     run.report(counted(4, 4_000, 1_000, 0));
-    expect(run.served()).toMatchObject({ promptTokensPerSecond: 500, outputTokensPerSecond: 50 });
+    const { promptTokensPerSecond, outputTokensPerSecond } = run.served();
+    expect(outputTokensPerSecond).toBe(50);
+    // 500 in these two seconds, of eight that count.
+    expect(promptTokensPerSecond).toBeCloseTo(2_000 - 1_500 * (1 - Math.exp(-0.25)), 6);
   });
 
   test("what came and went since the scrape corrects it, however late the report is", () => {

@@ -69,7 +69,7 @@ test("on a recorded workload with shared prompts, the index finds at least twice
     path: mooncake,
     seed: 1,
     class: "llm-interactive",
-    durationMs: undefined,
+    durationMs: Infinity,
     limit: 1_100,
   })) {
     arrivals.push(each);

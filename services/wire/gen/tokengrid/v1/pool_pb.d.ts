@@ -1024,13 +1024,15 @@ export declare type EngineFit = Message<"tokengrid.v1.EngineFit"> & {
   coefficients: { [key: string]: Coefficient };
 
   /**
-   * Mean |ln(foretold / observed)| of the fit, and of the declared profile with an offset and a ratio.
+   * Mean |ln(foretold / observed)|, of late.
    *
    * @generated from field: double error_of_fit = 3;
    */
   errorOfFit: number;
 
   /**
+   * The same of the declared profile with a learned offset and ratio: what foretells better is used.
+   *
    * @generated from field: double error_of_plain = 4;
    */
   errorOfPlain: number;
@@ -1047,6 +1049,8 @@ export declare const EngineFitSchema: GenMessage<EngineFit>;
  */
 export declare type Coefficient = Message<"tokengrid.v1.Coefficient"> & {
   /**
+   * In the unit that the key ends with.
+   *
    * @generated from field: double value = 1;
    */
   value: number;

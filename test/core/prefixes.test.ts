@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PREFIX_HASH_TOKENS, PrefixIndex } from "../../services/core/prefix-index.ts";
+import { PREFIX_HASH_TOKENS, PrefixIndex } from "../../services/core/prefixes.ts";
 import type { PlacementRequest } from "../../services/core/placement/request.ts";
 import { PrefixCache } from "../../services/core/prefix.ts";
 import type { LeaseId, ModelId, PoolId, TenantId } from "../../services/core/units.ts";
