@@ -1,7 +1,7 @@
 import {
   moneyNano,
   type Bucket,
-  type Comparison,
+  type Compared,
   type Totals,
 } from "../../core/placement/compare.ts";
 import { brief, percent } from "../print.ts";
@@ -37,7 +37,7 @@ export const curves: readonly Curve[] = [
 const bars = "▁▂▃▄▅▆▇█";
 
 /** Two rows for each curve, one cell per stretch of time. No colour and no cursor: fit for a file. */
-export function plotText({ buckets, bucketMs }: Comparison): string {
+export function plotText({ buckets, bucketMs }: Compared): string {
   const [first] = buckets;
   const last = buckets.at(-1);
   if (first === undefined || last === undefined) return "";

@@ -1,4 +1,4 @@
-import type { Bucket, Comparison, Totals } from "../../core/placement/compare.ts";
+import type { Bucket, Compared, Totals } from "../../core/placement/compare.ts";
 import { cellsOf, curves, mostOf, type Curve } from "./plot.ts";
 import { at } from "./proof-text.ts";
 
@@ -7,10 +7,10 @@ const panelHeight = 240;
 const margin = { left: 88, right: 24, top: 40, bottom: 32 };
 
 const style = `text{font:13px system-ui,sans-serif;fill:#1f2937}.title{font-weight:600}
-.recorded{stroke:#64748b}.other{stroke:#0f766e}polyline{fill:none;stroke-width:2}line{stroke:#cbd5e1}`;
+.recorded{stroke:#64748b}.other{stroke:#0f766e}polyline,circle{fill:none;stroke-width:2}line{stroke:#cbd5e1}`;
 
 /** The curves of the terminal as a picture, one panel each. */
-export function plotSvg({ buckets, bucketMs }: Comparison): string {
+export function plotSvg({ buckets, bucketMs }: Compared): string {
   const cells = cellsOf(buckets, bucketMs);
   const [from, to] = [buckets[0]?.at, buckets.at(-1)?.at];
   const panels = curves.map(
@@ -71,9 +71,16 @@ function polylines(
     const y = bottom - (most === 0 ? 0 : value / most) * (bottom - margin.top);
     lines.at(-1)?.push(`${x.toFixed(1)},${y.toFixed(1)}`);
   }
-  return lines
-    .filter((points) => points.length > 0)
-    .map((points) => `<polyline class="${name}" points="${points.join(" ")}"/>`);
+  return lines.filter((points) => points.length > 0).map((points) => lineOf(name, points));
+}
+
+/** A point alone is a dot: a line of one point is not seen. */
+function lineOf(name: string, points: readonly string[]): string {
+  const [first = ""] = points;
+  const [x, y] = first.split(",");
+  return points.length === 1
+    ? `<circle class="${name}" cx="${x}" cy="${y}" r="3"/>`
+    : `<polyline class="${name}" points="${points.join(" ")}"/>`;
 }
 
 function text(x: number, y: number, words: string, anchor = "start", name = ""): string {

@@ -2,7 +2,7 @@ import {
   moneyNano,
   termNames,
   totalNano,
-  type Comparison,
+  type Compared,
   type Realised,
   type Totals,
 } from "../../core/placement/compare.ts";
@@ -37,10 +37,7 @@ export const limits: readonly string[] = [
 ];
 
 /** Field names are API. Amounts are whole nano-CNY as text. */
-export function whatIfJson(
-  comparison: Comparison,
-  asked: Asked,
-): Readonly<Record<string, unknown>> {
+export function whatIfJson(comparison: Compared, asked: Asked): Readonly<Record<string, unknown>> {
   return {
     change: asked,
     decisions: comparison.recorded.decisions,
@@ -73,7 +70,7 @@ function whole(nano: number): string {
   return BigInt(Math.round(nano)).toString();
 }
 
-export function whatIfText(comparison: Comparison, asked: Asked, isWide: boolean): string {
+export function whatIfText(comparison: Compared, asked: Asked, isWide: boolean): string {
   const { recorded, other, changed } = comparison;
   const share = recorded.decisions === 0 ? 0 : changed / recorded.decisions;
   return [
@@ -125,6 +122,7 @@ function rows(recorded: Totals, other: Totals): string[][] {
     amount("money, CNY", moneyNano),
     ...termNames.map((term) => amount(`  ${term}, CNY`, ({ costNano }) => costNano[term])),
     amount("total cost, CNY", totalNano),
+    amount("  of each that was placed, CNY", (totals) => mean(totalNano(totals), totals.placed)),
     figure("kWh at the sites", ({ kwh }) => kwh),
     figure("kgCO2e by location", ({ gramsCo2Location }) => gramsCo2Location / 1_000),
     figure("kgCO2e by market", ({ gramsCo2Market }) => gramsCo2Market / 1_000),
@@ -149,7 +147,7 @@ function mean(sum: number, count: number): number {
   return count === 0 ? 0 : sum / count;
 }
 
-function flowTable({ flows }: Comparison, isWide: boolean): string {
+function flowTable({ flows }: Compared, isWide: boolean): string {
   if (flows.length === 0) return "No decision changed.\n";
   const shown = isWide ? flows : flows.slice(0, flowsShown);
   const table = textTable(
@@ -160,7 +158,7 @@ function flowTable({ flows }: Comparison, isWide: boolean): string {
   return more === 0 ? table : `${table}and ${grouped(more)} more; -o wide has them\n`;
 }
 
-function realisedText({ realisedSame, realisedMoved }: Comparison): string {
+function realisedText({ realisedSame, realisedMoved }: Compared): string {
   return [
     "\n",
     textCard([

@@ -140,6 +140,19 @@ export class Comparison {
   }
 }
 
+/** What is told of a comparison. */
+export type Compared = Pick<
+  Comparison,
+  | "recorded"
+  | "other"
+  | "realisedSame"
+  | "realisedMoved"
+  | "changed"
+  | "flows"
+  | "buckets"
+  | "bucketMs"
+>;
+
 export function totalNano({ costNano }: Totals): number {
   return termNames.reduce((sum, term) => sum + costNano[term], 0);
 }
