@@ -1,7 +1,8 @@
+import type { NanoByPart } from "../../services/core/run-cost.ts";
 import { problemOf } from "./formulate.ts";
-import { valued, type Duals } from "./lagrangian.ts";
+import type { Duals } from "./lagrangian.ts";
 import type { BoundOptions, Problem } from "./problem.ts";
-import { solve, type Parts } from "./program.ts";
+import { solve } from "./program.ts";
 import { raised } from "./raise.ts";
 
 /** A certificate that no policy costs less, and how it was found. */
@@ -11,7 +12,7 @@ export interface Bound {
   readonly duals: Duals;
   readonly problem: Problem;
   /** What the bound is made of, by the program's solution: an estimate. */
-  readonly byPart: Parts;
+  readonly byPart: NanoByPart;
   /** Optimum of the linear program over mean requests: near the bound, but none. */
   readonly lpNano: number;
   /** What the best steady spreading of the load would cost, prompts of others included: an estimate, not a bound. */
@@ -25,7 +26,7 @@ export interface SolveOptions {
   readonly timeLimitSeconds?: number;
 }
 
-const ROUNDS = 60;
+const ROUNDS = 80;
 const TIME_LIMIT_SECONDS = 30;
 
 /** The bound on the cost of a run of these arrivals in this world. See `valued` for what it rests on. */

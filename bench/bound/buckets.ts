@@ -22,13 +22,15 @@ export interface BucketSeat {
   readonly prefillMs: number;
 }
 
-/** What a prompt is at most, in tokens, for each size of bucket: long ones go where input is cheap. */
-const PROMPT_SIZES = [256, 1_024, 4_096, 16_384];
+/** Tokens at most, for each size of bucket: long prompts go where input is cheap, long answers where output is. */
+const PROMPT_SIZES = [512, 2_048, 8_192, 32_768];
+const ANSWER_SIZES = [128, 512, 2_048];
 
 export function bucketsOf(problem: Problem): Bucket[] {
   const groups = Map.groupBy(problem.demands, (demand) => {
-    const size = PROMPT_SIZES.findIndex((most) => demand.kvTokens <= most);
-    return [demand.bin, demand.class, size, seatsOf(demand).join(",")].join("\n");
+    const prompt = PROMPT_SIZES.findIndex((most) => demand.kvTokens <= most);
+    const answer = ANSWER_SIZES.findIndex((most) => demand.steps <= most);
+    return [demand.bin, demand.class, prompt, answer, seatsOf(demand).join(",")].join("\n");
   });
   return [...groups.values()].map((group) => bucketOf(group, problem));
 }
@@ -39,7 +41,9 @@ function nowChoices({ choices }: Demand): readonly Choice[] {
 }
 
 function seatsOf(demand: Demand): number[] {
-  return nowChoices(demand).map(({ seat }) => seat);
+  return nowChoices(demand)
+    .map(({ seat }) => seat)
+    .toSorted((a, b) => a - b);
 }
 
 function bucketOf(group: readonly Demand[], { binMs }: Problem): Bucket {
@@ -55,10 +59,10 @@ function bucketOf(group: readonly Demand[], { binMs }: Problem): Bucket {
     steps: mean(({ steps }) => steps),
     kvTokenSteps: mean(({ steps, kvTokens }) => steps * (kvTokens + (steps - 1) / 2)),
     waitBins: Math.floor(mean(({ waitMsMax }) => waitMsMax) / binMs),
-    seats: seats.map((seat, at) => {
+    seats: seats.map((seat) => {
       const of = (what: (choice: Choice) => number): number =>
         mean((demand) => {
-          const choice = nowChoices(demand)[at];
+          const choice = nowChoices(demand).find((each) => each.seat === seat);
           return choice === undefined ? 0 : what(choice);
         });
       return {

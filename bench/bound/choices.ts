@@ -74,13 +74,13 @@ export class OptionFinder {
     assert(timed !== undefined && hit !== undefined, "every request is known");
     const { arrival, atMs } = timed;
     const patience = this.#options.patience;
-    const patientMs =
-      patience === undefined ? 0 : patience.waitMsMax[arrival.class] + 2 * patience.retryMs;
+    const patientMs = patience === undefined ? 0 : patience.waitMsMax[arrival.class];
     const againMs = this.#lastDeathMs > atMs ? this.#lastDeathMs - atMs : 0;
     const waitMsMax = Math.max(patientMs, againMs) + this.#retriesMs;
     const choices = this.#admittedFor(arrival)
       .filter((seat) => fits(this.seats[seat], arrival))
-      .flatMap((seat) => this.#choices(seat, timed, { hit, waitMsMax }));
+      .flatMap((seat) => this.#choices(seat, timed, { hit, waitMsMax }))
+      .toSorted((a, b) => a.floorNano - b.floorNano);
     return { choices, waitMsMax, refusedNano: this.#refusedNano(timed, waitMsMax) };
   }
 
@@ -113,7 +113,11 @@ export class OptionFinder {
   #choice(
     seatIndex: number,
     arrival: Arrival,
-    { moneyNano, delayMs, cachedTokens }: Pick<Choice, "moneyNano" | "delayMs"> & {
+    {
+      moneyNano,
+      delayMs,
+      cachedTokens,
+    }: Pick<Choice, "moneyNano" | "delayMs"> & {
       readonly cachedTokens: number;
     },
   ): Choice {
@@ -240,9 +244,7 @@ function fits(seat: Seat | undefined, arrival: Arrival): boolean {
   assert(seat !== undefined, "a choice is of a seat");
   const served = seat.pool.served.get(seat.model);
   const tokens = arrival.inputTokens + arrival.outputTokens;
-  return (
-    tokens <= (served?.contextTokensMax ?? Infinity) && tokens <= seat.profile.kvTokensTotal
-  );
+  return tokens <= (served?.contextTokensMax ?? Infinity) && tokens <= seat.profile.kvTokensTotal;
 }
 
 function asked(arrival: Arrival, model: ModelId): PlacementRequest {

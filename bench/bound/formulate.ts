@@ -5,7 +5,7 @@ import { aliveMs, nanoPerJouleMin, type Seat } from "./seats.ts";
 
 /** House default: fine enough for the peaks of a minute in an hour. */
 const BINS = 120;
-const BIN_MS_MIN = 1_000;
+const BIN_MS_MIN = 10_000;
 
 export function problemOf(options: BoundOptions): Problem {
   const { speed = 1, policy } = options;

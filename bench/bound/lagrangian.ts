@@ -36,7 +36,8 @@ export interface Valued {
  *
  * which is what `valued` returns: weak duality, request by request, with nothing aggregated. A choice is a seat, or to be
  * refused; for each of its tokens a bin from its arrival on and a level; and the bin in which it ends. No bin takes more
- * of its tokens than one sequence alone can decode in it, and who ends in a later bin has been waiting until it began.
+ * of its tokens than one sequence alone can decode in it, and who ends in a later bin stays until it began, and for its
+ * tokens there: what that is more than the stay at the slowest level is waiting.
  */
 export function valued(problem: Problem, duals: Duals): Valued {
   const evaluation = new Evaluation(problem, duals);
@@ -227,7 +228,7 @@ class Evaluation {
     for (let bin = firstBin; bin <= last; bin++) {
       const offer = this.#offer(asking, bin, slowNano);
       room += offer.tokensMax;
-      offers.push(offer);
+      offers.push(...(bin === last && bin > firstBin ? this.#ending(asking, offer, bin) : [offer]));
     }
     if (room < steps) return undefined;
     if (offers.length > 1) offers.sort((a, b) => a.firstNano - b.firstNano);
@@ -251,23 +252,48 @@ class Evaluation {
     return { nano, parts };
   }
 
+  /** Of the bin in which it ends: tokens that a stay without waiting leaves for it, and more for who has waited. */
+  #ending({ demand, choice, terms }: Asking, offer: Offer, bin: number): readonly Offer[] {
+    const endsMs = (this.#problem.edges[bin] ?? 0) - demand.atMs + choice.roundTripMs / 2;
+    const left = Math.max(0, choice.stayMsMax - endsMs) / offer.stepMsMin;
+    const tokensMax = Math.min(offer.tokensMax, left * (1 + ROUNDING));
+    const waitingNano = terms.waitNanoPerMs * offer.stepMsMin;
+    const waited = {
+      ...offer,
+      firstNano: offer.firstNano + waitingNano,
+      tokensMax: offer.tokensMax - tokensMax,
+    };
+    return [{ ...offer, tokensMax }, waited];
+  }
+
   #offer({ demand, choice, seat, terms }: Asking, bin: number, slowNano: number): Offer {
     const place = this.#place(choice.seat, bin, demand.class);
-    const { stepMsPerKvToken } = seat.profile;
-    const kvTokensLast = demand.kvTokens + demand.steps - 1;
-    const price = (level: number, kvTokens: number): number => {
-      const nano = (place.tokenNano[level] ?? 0) + kvTokens * (place.kvTokenNano[level] ?? 0);
-      if (slowNano === 0) return nano;
-      const stepMs = (seat.levels[level]?.stepMs ?? 0) + stepMsPerKvToken * kvTokens;
-      return nano + slowNano * (stepMs - terms.tpotMsMax);
-    };
-    let [firstLevel, lastLevel] = [0, 0];
-    let [firstNano, lastNano] = [Infinity, Infinity];
-    for (let level = 0; level < seat.levels.length; level++) {
-      const first = price(level, demand.kvTokens);
-      const last = price(level, kvTokensLast);
-      if (first < firstNano) [firstNano, firstLevel] = [first, level];
-      if (last < lastNano) [lastNano, lastLevel] = [last, level];
+    const { levels, profile } = seat;
+    const { stepMsPerKvToken } = profile;
+    const { tokenNano, kvTokenNano } = place;
+    const [kvFirst, kvLast] = [demand.kvTokens, demand.kvTokens + demand.steps - 1];
+    // The loop that takes the time: without closures and destructuring.
+    let firstLevel = 0;
+    let lastLevel = 0;
+    let firstNano = Infinity;
+    let lastNano = Infinity;
+    for (let level = 0; level < tokenNano.length; level++) {
+      let token = tokenNano[level] ?? 0;
+      let kvToken = kvTokenNano[level] ?? 0;
+      if (slowNano > 0) {
+        token += slowNano * ((levels[level]?.stepMs ?? 0) - terms.tpotMsMax);
+        kvToken += slowNano * stepMsPerKvToken;
+      }
+      const first = token + kvFirst * kvToken;
+      const last = token + kvLast * kvToken;
+      if (first < firstNano) {
+        firstNano = first;
+        firstLevel = level;
+      }
+      if (last < lastNano) {
+        lastNano = last;
+        lastLevel = level;
+      }
     }
     const { edges } = this.#problem;
     const beginsMs = demand.atMs + choice.delayMs + choice.roundTripMs / 2 + choice.prefillMs;
@@ -276,7 +302,7 @@ class Evaluation {
     const stepMsMin = (seat.levels[0]?.stepMs ?? 0) + stepMsPerKvToken * demand.kvTokens;
     const tokensMax = (spanMs / stepMsMin) * (1 + ROUNDING);
     const growthNano = lastNano - firstNano;
-    return { at: place.at, firstNano, growthNano, firstLevel, lastLevel, tokensMax };
+    return { at: place.at, firstNano, growthNano, firstLevel, lastLevel, tokensMax, stepMsMin };
   }
 
   #place(seat: number, bin: number, classAt: number): Place {
@@ -353,6 +379,8 @@ interface Offer {
   readonly firstLevel: number;
   readonly lastLevel: number;
   readonly tokensMax: number;
+  /** What a token takes at least. */
+  readonly stepMsMin: number;
 }
 
 /** Of a double, with room to spare: rounding must not keep out what is possible. */

@@ -40,7 +40,10 @@ export function prefixHits(prompts: readonly Prompt[], aheadMs: number): PrefixH
   }
   return prompts.map(({ arrival, atMs, group }, index) => {
     const firstOther = (block: number): number => {
-      const other = seen.get(group)?.get(block)?.find((each) => each.index !== index);
+      const other = seen
+        .get(group)
+        ?.get(block)
+        ?.find((each) => each.index !== index);
       return other?.atMs ?? Infinity;
     };
     const { blocks } = arrival;

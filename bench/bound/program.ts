@@ -1,26 +1,18 @@
-import highsLoader, { type Highs } from "highs";
+import { createRequire } from "node:module";
+import type { Highs } from "highs";
 import { assert } from "../../services/core/assert.ts";
+import { costParts, type NanoByPart } from "../../services/core/run-cost.ts";
 import type { Duals } from "./lagrangian.ts";
 import type { Problem } from "./problem.ts";
 import { Rows, type Entry } from "./rows.ts";
 import type { Level, Seat } from "./seats.ts";
 import { bucketsOf, spreadOver, type Bucket, type BucketSeat } from "./buckets.ts";
 
-/** The parts of a cost, in nano-CNY. */
-export interface Parts {
-  readonly money: number;
-  readonly energy: number;
-  readonly carbon: number;
-  readonly time: number;
-  readonly missed: number;
-  readonly refused: number;
-}
-
 export interface Solved {
   readonly duals: Duals;
   /** Of the program, whose requests are means of buckets: an estimate. */
   readonly nano: number;
-  readonly parts: Parts;
+  readonly parts: NanoByPart;
   readonly status: number;
 }
 
@@ -42,11 +34,14 @@ const MS_PER_UNIT = 1e3;
 
 const OPTIMAL = 7;
 
+/** Its types are those of its CommonJS entry, whose loader is a property. */
+const solver: typeof import("highs") = createRequire(import.meta.url)("highs");
+
 let loading: Promise<Highs> | undefined;
 
 /** The program over bins, seats, buckets of requests and batch sizes; prices of capacity are its duals. */
 export async function solve(problem: Problem, options: ProgramOptions): Promise<Solved> {
-  loading ??= highsLoader();
+  loading ??= solver.default();
   const highs = await loading;
   const program = new Program(problem, options.isSteady);
   return highs.withModel(program.rows.model(highs), (model) => {
@@ -66,13 +61,6 @@ export async function solve(problem: Problem, options: ProgramOptions): Promise<
   });
 }
 
-/** What a column stands for, per unit of it. */
-interface Meaning {
-  readonly nano: Partial<Parts>;
-}
-
-type Kind = keyof Parts;
-
 class Program {
   readonly rows = new Rows();
   readonly #problem: Problem;
@@ -83,7 +71,8 @@ class Program {
   /** Rows of tokens to be decoded, `(seat × bins + bin) × classes + class`. */
   readonly #tokenRows = new Map<number, number>();
   readonly #means: readonly SeatMeans[];
-  readonly #meanings: Meaning[] = [];
+  /** What a unit of each column costs. */
+  readonly #nanoByColumn: Partial<NanoByPart>[] = [];
 
   constructor(problem: Problem, isSteady: boolean) {
     this.#problem = problem;
@@ -109,20 +98,20 @@ class Program {
     };
   }
 
-  partsOf(colValue: Float64Array): Parts {
+  partsOf(colValue: Float64Array): NanoByPart {
     const parts = { money: 0, energy: 0, carbon: 0, time: 0, missed: 0, refused: 0 };
-    for (const [column, { nano }] of this.#meanings.entries()) {
-      for (const kind of Object.keys(parts) as Kind[]) {
+    for (const [column, nano] of this.#nanoByColumn.entries()) {
+      for (const kind of costParts) {
         parts[kind] += (nano[kind] ?? 0) * (colValue[column] ?? 0);
       }
     }
     return parts;
   }
 
-  #column(nano: Partial<Parts>, entries: readonly Entry[]): void {
+  #column(nano: Partial<NanoByPart>, entries: readonly Entry[]): void {
     const cost = Object.values(nano).reduce((sum, each) => sum + each, 0);
     this.rows.column(cost / NANO_PER_UNIT, entries);
-    this.#meanings.push({ nano });
+    this.#nanoByColumn.push(nano);
   }
 
   #serve(bucket: Bucket): void {
@@ -130,7 +119,11 @@ class Program {
     this.#column({ refused: bucket.refusedNano }, [[demand, 1]]);
     const { bins, binMs } = this.#problem;
     for (const at of bucket.seats) {
-      for (let lag = 0; lag <= bucket.waitBins && bucket.bin + lag < bins; lag += Math.max(1, lag)) {
+      for (
+        let lag = 0;
+        lag <= bucket.waitBins && bucket.bin + lag < bins;
+        lag += Math.max(1, lag)
+      ) {
         this.#serveAt(bucket, at, { demand, lag, lagMs: lag * binMs });
       }
     }
@@ -139,7 +132,11 @@ class Program {
   #serveAt(
     bucket: Bucket,
     { seat: seatAt, moneyNano, missedShare, roundTripMs, prefillMs }: BucketSeat,
-    { demand, lag, lagMs }: { readonly demand: number; readonly lag: number; readonly lagMs: number },
+    {
+      demand,
+      lag,
+      lagMs,
+    }: { readonly demand: number; readonly lag: number; readonly lagMs: number },
   ): void {
     const { classes, seats, bins, binMs, energy } = this.#problem;
     const [terms, seat] = [classes[bucket.class], seats[seatAt]];
@@ -149,13 +146,9 @@ class Program {
     const joules = (seat.prefillWatts * prefillMs) / 1_000;
     const nanoPerJoule = energy.nanoPerJoule[at] ?? 0;
     const share = energy.energyShare[at] ?? 0;
-    const { replicaMs, slotMs } = {
-      replicaMs: prefillMs / MS_PER_UNIT,
-      slotMs: (prefillMs + roundTripMs) / MS_PER_UNIT,
-    };
     const entries: Entry[] = [[demand, 1]];
-    add(entries, this.#replicaRows[at], replicaMs);
-    add(entries, this.#slotRows[at], slotMs);
+    add(entries, this.#replicaRows[at], prefillMs / MS_PER_UNIT);
+    add(entries, this.#slotRows[at], (prefillMs + roundTripMs) / MS_PER_UNIT);
     const middle = seat.levels[Math.floor(seat.levels.length / 2)];
     const kvMs = seat.profile.stepMsPerKvToken * bucket.kvTokenSteps;
     const stayMs = Math.max(1, bucket.steps * (middle?.stepMs ?? 0) + kvMs);
@@ -262,8 +255,14 @@ function tokenMean(
 ): TokenMean {
   const sum = (what: (each: (typeof group)[number]) => number): number =>
     group.reduce((total, each) => total + each.bucket.count * what(each), 0);
-  const requests = Math.max(1, sum(() => 1));
-  const steps = Math.max(1, sum(({ bucket }) => bucket.steps));
+  const requests = Math.max(
+    1,
+    sum(() => 1),
+  );
+  const steps = Math.max(
+    1,
+    sum(({ bucket }) => bucket.steps),
+  );
   return {
     steps: steps / requests,
     kvTokens: sum(({ bucket }) => bucket.kvTokenSteps) / steps,

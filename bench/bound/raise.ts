@@ -6,60 +6,60 @@ export interface Raised {
   readonly boundNano: number;
 }
 
+/** Of the mean price, how far the first step of each price goes; found by trying. */
+const STEP_SHARE = 0.04;
+
 /**
  * Better prices by subgradient steps: dearer where the cheapest choices use more than there is, cheaper where less.
- * The step is Polyak's towards a target a little above the best value so far; the target comes nearer whenever a few
- * steps have found nothing. Every value is a bound, so the best of them is.
+ * Each price has a step of its own, smaller the more it was moved already (AdaGrad: Duchi, Hazan, Singer 2011), as
+ * bins and seats hardly know of each other. Every value is a bound, so the best of them is.
  */
 export function raised(problem: Problem, start: Duals, rounds: number): Raised {
-  let best: Raised = { duals: start, boundNano: -Infinity };
-  const nothing = { replica: start.replica.map(() => 0), slot: start.slot.map(() => 0) };
-  for (const duals of [nothing, start]) {
-    const { boundNano } = valued(problem, duals);
-    if (boundNano > best.boundNano) best = { duals, boundNano };
-  }
-  let at = best.duals;
-  let gapShare = GAP_FIRST;
-  let failures = 0;
-  for (let round = 0; round < rounds; round++) {
+  const nothing: Duals = { replica: start.replica.map(() => 0), slot: start.slot.map(() => 0) };
+  let best: Raised = { duals: nothing, boundNano: valued(problem, nothing).boundNano };
+  const stepNano = STEP_SHARE * Math.max(meanPrice(start.replica), meanPrice(start.slot));
+  const moved: Duals = { replica: start.replica.map(() => 0), slot: start.slot.map(() => 0) };
+  let at = start;
+  for (let round = 0; round <= rounds; round++) {
     const value = valued(problem, at);
-    if (value.boundNano > best.boundNano) {
-      best = { duals: at, boundNano: value.boundNano };
-      failures = 0;
-    } else failures += 1;
-    if (failures > FAILURES_MAX) {
-      gapShare /= 2;
-      failures = 0;
-      at = best.duals;
-      continue;
-    }
-    const targetNano = best.boundNano + gapShare * Math.abs(best.boundNano);
-    at = stepped(problem, at, value, targetNano);
+    if (value.boundNano > best.boundNano) best = { duals: at, boundNano: value.boundNano };
+    if (stepNano === 0) break;
+    at = next(problem, { at, moved, value, stepNano });
   }
   return best;
 }
 
-/** Above the best value, in parts of it. */
-const GAP_FIRST = 0.01;
-const FAILURES_MAX = 4;
-
-function stepped(problem: Problem, at: Duals, value: Valued, targetNano: number): Duals {
-  const excess = (used: Float64Array, capacity: Float64Array, price: Float64Array): Float64Array =>
-    used.map((usedMs, index) => {
-      const overMs = usedMs - (capacity[index] ?? 0);
-      const isFloor = (price[index] ?? 0) === 0 && overMs < 0;
-      return Number.isFinite(overMs) && !isFloor ? overMs : 0;
+function next(
+  problem: Problem,
+  from: {
+    readonly at: Duals;
+    readonly moved: Duals;
+    readonly value: Valued;
+    readonly stepNano: number;
+  },
+): Duals {
+  const { at, moved, value, stepNano } = from;
+  const prices = (
+    price: Float64Array,
+    overs: Float64Array,
+    [usedMs, capacityMs]: readonly [Float64Array, Float64Array],
+  ): Float64Array =>
+    price.map((each, index) => {
+      const overMs = (usedMs[index] ?? 0) - (capacityMs[index] ?? 0);
+      if (!Number.isFinite(overMs) || overMs === 0 || (each === 0 && overMs < 0)) return each;
+      const sum = (overs[index] ?? 0) + overMs * overMs;
+      overs[index] = sum;
+      return Math.max(0, each + (stepNano * overMs) / Math.sqrt(sum));
     });
-  const replica = excess(value.replicaMs, problem.replicaMs, at.replica);
-  const slot = excess(value.slotMs, problem.slotMs, at.slot);
-  const norm = squared(replica) + squared(slot);
-  if (norm === 0) return at;
-  const step = (targetNano - value.boundNano) / norm;
-  const moved = (price: Float64Array, over: Float64Array): Float64Array =>
-    price.map((each, index) => Math.max(0, each + step * (over[index] ?? 0)));
-  return { replica: moved(at.replica, replica), slot: moved(at.slot, slot) };
+  return {
+    replica: prices(at.replica, moved.replica, [value.replicaMs, problem.replicaMs]),
+    slot: prices(at.slot, moved.slot, [value.slotMs, problem.slotMs]),
+  };
 }
 
-function squared(values: Float64Array): number {
-  return values.reduce((sum, value) => sum + value * value, 0);
+/** Of those that are any: the rounding of a solver is none. */
+function meanPrice(prices: Float64Array): number {
+  const most = prices.reduce((sum, price) => Math.max(sum, price), 0);
+  const some = prices.filter((price) => price > most / 1_000);
+  return some.length === 0 ? 0 : some.reduce((sum, price) => sum + price, 0) / some.length;
 }
