@@ -3,8 +3,8 @@ import type { Load } from "./load.ts";
 import type { CongestionPrice } from "./policy.ts";
 
 /**
- * What a slot is worth in a pool now: next to nothing while it is idle, the full price when it is
- * full. It keeps many replicas from herding to the same cheap pool.
+ * What a slot is worth in a pool now to who comes next: next to nothing while slots are free, the full price when none
+ * is. The form of a loss system's implied cost; README.md says why and from whom.
  */
 export function shadowNanoPerSlotMs(price: CongestionPrice, load: Load): number {
   return price.fullNanoPerSlotMs * load.slotsUsedRatio ** price.exponent;
@@ -16,7 +16,7 @@ export function shadowNanoPerKvTokenMs(price: CongestionPrice, load: Load): numb
 }
 
 /**
- * What a ms of delay to everybody in one replica costs. Those of other replicas' callers that are in flight besides
+ * What a ms of delay to everybody in one replica costs, in nano. Those of other replicas' callers that are in flight besides
  * ours are taken to be like ours.
  */
 export function othersNanoPerMs(served: Served, load: Load): number {
