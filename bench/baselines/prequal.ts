@@ -103,13 +103,18 @@ function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
   let underWay: Probe[] = [];
   const answers = new Answers();
   let max = ANSWERS_MAX;
+  /** When something becomes of a probe next. */
+  let dueAt: Instant = Infinity;
 
   const onTime = (now: Instant): void => {
+    answers.keep([], { now, max });
+    if (now < dueAt) return;
     for (const probe of underWay) if (probe.atPoolAt <= now) probe.answer ??= answerOf(probe);
     const back = underWay.filter(({ backAt }) => backAt <= now);
     underWay = underWay.filter(({ backAt }) => backAt > now);
     const came = back.toSorted((a, b) => a.backAt - b.backAt).flatMap(({ answer }) => answer ?? []);
     answers.keep(came, { now, max });
+    dueAt = underWay.reduce((soonest, probe) => Math.min(soonest, nextOf(probe)), Infinity);
   };
 
   const answerOf = ({ at, units, usesLeft, backAt }: Probe): Answer => {
@@ -138,6 +143,7 @@ function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
         answer: undefined,
       });
     }
+    dueAt = Math.min(dueAt, ...underWay.slice(-PROBES_PER_REQUEST).map(nextOf));
     if (underWay.length > UNDER_WAY_MAX) underWay = underWay.slice(-UNDER_WAY_MAX);
   };
 
@@ -153,6 +159,11 @@ function prequalWay({ random, endpoints }: Sight, isWeighted: boolean): Way {
       return best === undefined ? drawn(among, random) : atById.get(best.pool);
     },
   };
+}
+
+/** When something becomes of it: it gets there, or its answer comes back. */
+function nextOf({ answer, atPoolAt, backAt }: Probe): Instant {
+  return answer === undefined ? atPoolAt : backAt;
 }
 
 /** House: the formula of uses needs many more pools than answers. */
