@@ -182,6 +182,7 @@ function modelCard(model: ServedModelState): string {
     ["  shadow", `${brief(model.shadowNanoPerSlotMs)} nano per slot and ms`],
     ...reportLines(report),
     ["  seen", observed === undefined ? "no attempt of ours yet" : seenLine(observed)],
+    ...(observed === undefined ? [] : learnedLines(observed)),
     ...Object.entries(model.discrepancyRatioByFigure).map(
       ([figure, value]) => [`  ${figure}`, `${percent(value)} off what is declared`] as const,
     ),
@@ -194,6 +195,23 @@ function seenLine({ ttftMs, itlMs, errorRatio, attempts }: Observed): string {
     ...(itlMs === undefined ? [] : [`ITL ${span(itlMs)}`]),
   ];
   return [...times, `errors ${percent(errorRatio)}`, `${attempts} attempts`].join(", ");
+}
+
+function learnedLines(observed: Observed): (readonly [string, string])[] {
+  const errors = Object.entries(observed.predictionErrorByFigure).map(
+    ([figure, { relative, bias }]) => `${figure} ${percent(relative)} (bias ${percent(bias)})`,
+  );
+  const parts = Object.entries(observed.trustByPart).map(
+    ([part, value]) => `${part} ${percent(value)}`,
+  );
+  const coefficients = Object.entries(observed.engineFit?.coefficients ?? {}).map(
+    ([name, { value, deviation }]) => `${name} ${brief(value)} ± ${brief(deviation)}`,
+  );
+  return [
+    ["  foretold", errors.length === 0 ? "nothing yet" : `off by ${errors.join(", ")}`],
+    ["  trust", `${percent(observed.trust)}: ${parts.join(", ")}`],
+    ...(coefficients.length === 0 ? [] : [["  engine fit", coefficients.join(", ")] as const]),
+  ];
 }
 
 function reportLines(report: ModelReport | undefined): (readonly [string, string])[] {

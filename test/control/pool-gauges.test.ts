@@ -55,3 +55,27 @@ async function ejections(registry: Registry): Promise<number> {
   const line = /^tokengrid_pool_ejections_total\{reason="consecutive_errors"\} (\d+)$/m.exec(text);
   return Number(line?.[1]);
 }
+
+test("how far predictions were off is told per pool, and how far a pool is trusted", async () => {
+  const dispatcher = new Dispatcher("control-0" as ReplicaId, policy());
+  const registry = new Registry();
+  openPoolGauges({ registry, dispatcher, geography: geography(), now: () => 0 });
+  const step = (event: Event): Effect[] => dispatcher.step(event);
+  step({ kind: "geography-set", at: 0, geography: geography() });
+  step({ kind: "prices-published", at: 0, book: priceBook() });
+  step({ kind: "pool-registered", at: 0, registration: registration("a") });
+  step({ kind: "share-set", at: 0, pool: "a" as PoolId, share: 1 });
+  step({ kind: "pool-reported", at: 0, vendor: northgrid, report: report("a") });
+  expect(await registry.metrics()).not.toMatch(/^tokengrid_pool_prediction_error_ratio\{/m);
+  const [answer] = step({ kind: "placement-requested", at: 0, request: request() });
+  const lease = (answer?.kind === "answer" && answer.lease) || expect.unreachable();
+  const { id, fence } = lease;
+  // 86 ms were foretold.
+  const outcome: AttemptOutcome = { ...failed, result: "ok", ttftMs: 172 };
+  step({ kind: "lease-released", at: 9_000, lease: id, fence, outcome });
+  const text = await registry.metrics();
+  expect(text).toContain('tokengrid_pool_prediction_error_ratio{pool="a",figure="ttft"} 0.5');
+  expect(text).toContain('tokengrid_pool_prediction_bias_ratio{pool="a",figure="ttft"} -0.5');
+  expect(text).toMatch(/^tokengrid_pool_trust_ratio\{pool="a"\} 0\.9\d+$/m);
+  expect(text).toContain('tokengrid_pool_slots_counted{pool="a"} 8');
+});
