@@ -32,6 +32,8 @@ const SLACK_NANO = 4;
 export class Seats {
   readonly origin: Origin | undefined;
   readonly rules: Rules;
+  /** The place that the request before got. */
+  lastChosen = 0;
   readonly #seats: Seat[] = [];
   #pools: readonly Pool[] = [];
   #until: Instant = Infinity;
@@ -83,10 +85,12 @@ export class Seats {
     if (pools.length > this.#base.length) this.#grow(pools.length);
     const isOver = ask.now >= this.#until;
     if (isOver) this.#until = Infinity;
+    const before = this.#pools;
     for (let place = 0; place < pools.length; place++) {
       const pool = pools[place];
+      // Side by side in two lists: most are the same, and their seats need no look.
+      if (pool === undefined || (!isOver && pool === before[place])) continue;
       const seat = this.#seats[place];
-      if (pool === undefined) continue;
       if (seat === undefined || seat.pool !== pool || (isOver && seat.until <= ask.now)) {
         this.#set(place, seatOf(standingAt(pool, place), ask, seat), ask);
       } else if (isOver) this.#until = Math.min(this.#until, seat.until);
