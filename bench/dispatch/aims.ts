@@ -144,5 +144,9 @@ export function placeOf({ fleet, load }: Field): string {
 export function percent(part: number): string {
   const value = part * 100;
   const digits = Math.abs(value) >= 100 || Number.isInteger(Number(value.toFixed(6))) ? 0 : 1;
-  return `${value.toFixed(digits)} %`;
+  return `${unsignedZero(value.toFixed(digits))} %`;
+}
+
+function unsignedZero(text: string): string {
+  return Number(text) === 0 ? text.replace("-", "") : text;
 }

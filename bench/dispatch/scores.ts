@@ -42,18 +42,24 @@ export interface Score {
   readonly joulesPerRequest: number;
 }
 
-/** Every policy in its best setting, cheapest first. */
+/**
+ * Every policy in its best setting, cheapest first: by the mean over cells of its cost over the least that anybody had
+ * there, so that a trace whose requests cost more does not decide alone.
+ */
 export function scoresOf(rows: readonly Row[], field: Field): Score[] {
   const here = inField(rows, field);
   const runs = here.filter(isRun);
   const bounds = boundsByCell(here);
+  const least = leastByCell(runs);
   return [...Map.groupBy(runs, ({ policy }) => policy)]
     .flatMap(([policy, all]) => {
       const best = bestSetting(rows, field.fleet, policy);
       const chosen = best === undefined ? [] : all.filter(isOf(best));
-      return chosen.length === 0 ? [] : [scoreOf(chosen, bounds)];
+      return chosen.length === 0 ? [] : [{ score: scoreOf(chosen, bounds), chosen }];
     })
-    .sort((a, b) => a.nanoPerRequest.mean - b.nanoPerRequest.mean);
+    .map(({ score, chosen }) => ({ score, ratio: ratioTo(least, chosen) }))
+    .toSorted((a, b) => a.ratio - b.ratio)
+    .map(({ score }) => score);
 }
 
 /**
@@ -66,22 +72,27 @@ export function bestSetting(
   policy: string,
 ): Setting | undefined {
   const trials = trialsOn(rows, fleet);
-  const least = new Map(
-    [...Map.groupBy(trials, cellKey)].map(([key, each]) => [
-      key,
-      Math.min(...each.map(({ totalNano }) => totalNano)),
-    ]),
-  );
+  const least = leastByCell(trials);
   const mine = trials.filter((run) => run.policy === policy);
   const bySetting = [...Map.groupBy(mine, settingKey).values()];
   const tracesMost = Math.max(0, ...bySetting.map(({ length }) => length));
   return bySetting
     .filter(({ length }) => length === tracesMost)
-    .map((each) => ({
-      setting: each[0],
-      ratio: mean(each.map((run) => run.totalNano / (least.get(cellKey(run)) ?? run.totalNano))),
-    }))
+    .map((each) => ({ setting: each[0], ratio: ratioTo(least, each) }))
     .toSorted((a, b) => a.ratio - b.ratio)[0]?.setting;
+}
+
+function leastByCell(runs: readonly RunRow[]): ReadonlyMap<string, number> {
+  return new Map(
+    [...Map.groupBy(runs, cellKey)].map(([key, each]) => [
+      key,
+      Math.min(...each.map(({ totalNano }) => totalNano)),
+    ]),
+  );
+}
+
+function ratioTo(least: ReadonlyMap<string, number>, runs: readonly RunRow[]): number {
+  return mean(runs.map((run) => run.totalNano / (least.get(cellKey(run)) ?? run.totalNano)));
 }
 
 /** Of a fleet the runs at the load and with the seed that most settings ran with. */
@@ -201,8 +212,11 @@ export function cellKey(row: Row): string {
   return [suite, trace, fleet, load, seed].join(" ");
 }
 
-export function settingText({ variant, reportIntervalMs }: Setting): string {
-  return `${variant}, figures every ${reportIntervalMs / 1_000} s`;
+/** Who has no figures to look at has no interval to name. */
+export function settingText({ policy, variant, reportIntervalMs }: Setting): string {
+  const settings = contestants.get(policy)?.settings ?? [];
+  const hasIntervals = settings.some((each) => each.reportIntervalMs !== reportIntervalMs);
+  return hasIntervals ? `${variant}, figures every ${reportIntervalMs / 1_000} s` : variant;
 }
 
 function settingKey({ variant, reportIntervalMs }: Setting): string {

@@ -63,7 +63,8 @@ export function aimsTable(rows: readonly Row[]): string {
 }
 
 function verdictCells({ aim, where, found, isMet, missedBy, note }: Verdict): string[] {
-  const by = missedBy === undefined || missedBy === 0 ? "–" : percent(missedBy);
+  const by =
+    missedBy === undefined || missedBy === 0 ? "–" : `${(missedBy * 100).toFixed(1)} points`;
   return [aim, where, percents(found), metText(isMet), by, note];
 }
 
@@ -82,7 +83,7 @@ export function duelTable(rows: readonly Row[]): string {
     "ours / its − 1",
     "its requests that missed or were refused",
     "ours",
-    "objectives",
+    "our objectives",
   ];
   const body = duelsIn(rows).map(({ field, ours: own, best, difference, isAsGood }) => [
     placeOf(field),
@@ -274,7 +275,7 @@ function percents(each: Estimate | undefined): string {
 
 function signed(each: Estimate | undefined): string {
   if (each === undefined) return "–";
-  return `${each.mean > 0 ? "+" : ""}${percents(each)}`;
+  return `${each.mean >= 0.0005 ? "+" : ""}${percents(each)}`;
 }
 
 function table(head: readonly string[], body: readonly (readonly string[])[]): string {
