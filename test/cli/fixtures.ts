@@ -72,6 +72,23 @@ export function pool(changes: Changes<typeof PoolSchema> = {}): Pool {
           errorRatio: 0.002,
           attempts: 812n,
           tokensPerSecond: 44,
+          predictionErrorByFigure: {
+            ttft: { attempts: 812n, relative: 0.26, bias: -0.02 },
+            tpot: { attempts: 800n, relative: 0.08, bias: -0.04 },
+          },
+          trust: 0.97,
+          trustByPart: { ttft: 1, tpot: 0.97, errors: 1, delivery: 1 },
+          slotsProven: 61,
+          cacheBelief: 0.9,
+          engineFit: {
+            observations: 812n,
+            coefficients: {
+              stepBaseMs: { value: 18.4, deviation: 0.6 },
+              prefillMsPerToken: { value: 0.067, deviation: 0.002 },
+            },
+            errorOfFit: 0.12,
+            errorOfPlain: 0.31,
+          },
         },
         discrepancyRatioByFigure: { ttft: 0.102 },
         shadowNanoPerSlotMs: 0.125,
