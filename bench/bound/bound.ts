@@ -26,14 +26,17 @@ export interface SolveOptions {
   readonly timeLimitSeconds?: number;
 }
 
-const ROUNDS = 80;
+/** Requests that all rounds together go over, and rounds at least and at most. */
+const REQUESTS_PRICED = 4_000_000;
+const ROUNDS = { least: 20, most: 100 } as const;
 const TIME_LIMIT_SECONDS = 30;
 
 /** The bound on the cost of a run of these arrivals in this world. See `valued` for what it rests on. */
 export async function boundOf(options: BoundOptions & SolveOptions): Promise<Bound> {
-  const { rounds = ROUNDS, timeLimitSeconds = TIME_LIMIT_SECONDS } = options;
+  const { timeLimitSeconds = TIME_LIMIT_SECONDS } = options;
   const beganMs = performance.now();
   const problem = problemOf(options);
+  const { rounds = roundsFor(problem.demands.length) } = options;
   const plain = await solve(problem, { isSteady: false, timeLimitSeconds });
   const steady = await solve(problem, { isSteady: true, timeLimitSeconds });
   const { duals, boundNano } = raised(problem, plain.duals, rounds);
@@ -46,4 +49,9 @@ export async function boundOf(options: BoundOptions & SolveOptions): Promise<Bou
     fluidNano: boundNano + Math.max(0, steady.nano - plain.nano),
     solveMs: performance.now() - beganMs,
   };
+}
+
+function roundsFor(requests: number): number {
+  const affordable = Math.floor(REQUESTS_PRICED / Math.max(1, requests));
+  return Math.min(ROUNDS.most, Math.max(ROUNDS.least, affordable));
 }

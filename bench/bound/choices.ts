@@ -39,8 +39,7 @@ export class OptionFinder {
   readonly #joules: readonly number[];
   /** Seats that the rules admit, by kind of request. */
   readonly #admitted = new Map<string, readonly number[]>();
-  /** Of any path. */
-  readonly roundTripMsMax: number;
+  readonly #roundTripMsMax: number;
   /** Until when a pool may die under a request, so that it is placed again. */
   readonly #lastDeathMs: number;
 
@@ -50,10 +49,10 @@ export class OptionFinder {
     this.seats = seatsOf(arrivals, options);
     this.#lastDeathMs = Math.max(-Infinity, ...options.faults.flatMap(diesAtMs));
     const trips = [...options.geography.roundTripMsPrior.values()];
-    this.roundTripMsMax = Math.max(0, ...trips.flatMap((each) => [...each.values()]));
+    this.#roundTripMsMax = Math.max(0, ...trips.flatMap((each) => [...each.values()]));
     this.#hits = prefixHits(
       arrivals.map((each) => ({ ...each, group: modelOf(each.arrival, options) })),
-      this.roundTripMsMax / 2,
+      this.#roundTripMsMax / 2,
     );
     const lastMs = arrivals.at(-1)?.atMs ?? 0;
     const patientMs = Math.max(0, ...Object.values(options.patience?.waitMsMax ?? {}));
@@ -78,14 +77,14 @@ export class OptionFinder {
     const againMs = this.#lastDeathMs > atMs ? this.#lastDeathMs - atMs : 0;
     const waitMsMax = Math.max(patientMs, againMs) + this.#retriesMs;
     const choices = this.#admittedFor(arrival)
-      .filter((seat) => fits(this.seats[seat], arrival))
+      .filter((seat) => this.#fits(seat, arrival))
       .flatMap((seat) => this.#choices(seat, timed, { hit, waitMsMax }))
       .toSorted((a, b) => a.floorNano - b.floorNano);
     return { choices, waitMsMax, refusedNano: this.#refusedNano(timed, waitMsMax) };
   }
 
   get #retriesMs(): number {
-    return ATTEMPTS_MAX * this.roundTripMsMax;
+    return ATTEMPTS_MAX * this.#roundTripMsMax;
   }
 
   #choices(
@@ -188,6 +187,16 @@ export class OptionFinder {
     return admitted;
   }
 
+  /** With all that the answer may have: that is reserved. */
+  #fits(seatAt: number, arrival: Arrival): boolean {
+    const seat = this.seats[seatAt];
+    assert(seat !== undefined, "a choice is of a seat");
+    const { outputTokensMaxOf } = this.#options;
+    const tokens = arrival.inputTokens + (outputTokensMaxOf?.(arrival) ?? arrival.outputTokens);
+    const contextTokensMax = seat.pool.served.get(seat.model)?.contextTokensMax ?? Infinity;
+    return tokens <= contextTokensMax && tokens <= seat.profile.kvTokensTotal;
+  }
+
   #roundTripMs(origin: OriginId, { region }: Pool): number {
     return this.#options.geography.roundTripMsPrior.get(origin)?.get(region.id) ?? 0;
   }
@@ -220,31 +229,11 @@ function seatsOf(arrivals: readonly Timed[], options: BoundOptions): Seat[] {
   return fleet.pools.flatMap(({ registration, engines }) =>
     [...engines].flatMap(([model, engine]) => {
       const pool = pools.get(registration.id);
-      const served = registration.models.find((each) => each.model === model);
       const wanted = requests.get(model) ?? 0;
-      if (pool === undefined || served === undefined || wanted === 0) return [];
-      const slots = served.slotsTotal * boastOf(pool, faults);
-      return [seatOf({ pool, model, engine, slots, requests: wanted, faults })];
+      if (pool === undefined || wanted === 0) return [];
+      return [seatOf({ pool, model, engine, requests: wanted, faults })];
     }),
   );
-}
-
-/** How many times the slots that there are a vendor says there are, and are granted. */
-function boastOf({ vendor }: Pool, faults: readonly WorldFault[]): number {
-  return faults.reduce(
-    (most, fault) =>
-      fault.kind === "vendor-lies" && fault.about === "capacity" && fault.vendor === vendor
-        ? Math.max(most, fault.factor)
-        : most,
-    1,
-  );
-}
-
-function fits(seat: Seat | undefined, arrival: Arrival): boolean {
-  assert(seat !== undefined, "a choice is of a seat");
-  const served = seat.pool.served.get(seat.model);
-  const tokens = arrival.inputTokens + arrival.outputTokens;
-  return tokens <= (served?.contextTokensMax ?? Infinity) && tokens <= seat.profile.kvTokensTotal;
 }
 
 function asked(arrival: Arrival, model: ModelId): PlacementRequest {

@@ -34,13 +34,12 @@ export function problemOf(options: BoundOptions): Problem {
   const { seats } = finder;
   const bins = edges.length - 1;
   const energy = energyOf(seats, edges, options);
-  const capacity = (countOf: (seat: Seat) => number, afterMs: number): Float64Array =>
-    Float64Array.from({ length: seats.length * bins }, (_, at) => {
-      const seat = seats[Math.floor(at / bins)];
-      assert(seat !== undefined, "every seat has its bins");
-      const [fromMs, toMs] = [edges[at % bins] ?? 0, edges[(at % bins) + 1] ?? Infinity];
-      return countOf(seat) * aliveMs(seat, { fromMs, toMs }, afterMs);
-    });
+  const replicaMs = Float64Array.from({ length: seats.length * bins }, (_, at) => {
+    const seat = seats[Math.floor(at / bins)];
+    assert(seat !== undefined, "every seat has its bins");
+    const [fromMs, toMs] = [edges[at % bins] ?? 0, edges[(at % bins) + 1] ?? Infinity];
+    return seat.replicas * aliveMs(seat, { fromMs, toMs });
+  });
   return {
     seats,
     classes,
@@ -49,8 +48,7 @@ export function problemOf(options: BoundOptions): Problem {
     bins,
     binMs: edges[1] ?? Infinity,
     energy,
-    replicaMs: capacity(({ replicas }) => replicas, 0),
-    slotMs: capacity(({ slots }) => slots, finder.roundTripMsMax),
+    replicaMs,
     waitNanoPerMsMin: leastWait(seats, demands, classes),
   };
 }

@@ -3,19 +3,15 @@ import type { Choice, ClassTerms, Demand, Problem } from "./problem.ts";
 import type { Level, Seat } from "./seats.ts";
 
 /**
- * Prices of capacity, at least 0: nano-CNY per ms of a replica and of a slot, `seat × bins + bin`. Any are valid; good
- * ones make the bound high.
+ * Prices of capacity, at least 0: nano-CNY per ms of a replica, `seat × bins + bin`. Any are valid; good ones make the
+ * bound high.
  */
-export interface Duals {
-  readonly replica: Float64Array;
-  readonly slot: Float64Array;
-}
+export type Duals = Float64Array;
 
 /** The value of the bound at some prices, and what of each capacity the cheapest choices would use. */
 export interface Valued {
   readonly boundNano: number;
   readonly replicaMs: Float64Array;
-  readonly slotMs: Float64Array;
 }
 
 /**
@@ -43,16 +39,13 @@ export function valued(problem: Problem, duals: Duals): Valued {
   const evaluation = new Evaluation(problem, duals);
   let boundNano = 0;
   for (const demand of problem.demands) boundNano += evaluation.leastOf(demand);
-  for (let at = 0; at < duals.replica.length; at++) {
-    boundNano -= worth(duals.replica[at], problem.replicaMs[at]);
-    boundNano -= worth(duals.slot[at], problem.slotMs[at]);
-  }
-  return { boundNano, replicaMs: evaluation.replicaMs, slotMs: evaluation.slotMs };
+  for (const [at, price] of duals.entries()) boundNano -= worth(price, problem.replicaMs[at]);
+  return { boundNano, replicaMs: evaluation.replicaMs };
 }
 
 /** Where there is no end of it, it has no price. */
-function worth(price: number | undefined, capacityMs: number | undefined): number {
-  assert(price !== undefined && capacityMs !== undefined, "each capacity has a price");
+function worth(price: number, capacityMs: number | undefined): number {
+  assert(capacityMs !== undefined, "each price is of a capacity");
   assert(price >= 0, "prices of capacity are at least 0");
   assert(price === 0 || capacityMs < Infinity, "what is without end is free");
   return price === 0 ? 0 : price * capacityMs;
@@ -63,9 +56,6 @@ interface Way {
   readonly nano: number;
   readonly choice: Choice;
   readonly prefillAt: number;
-  readonly tripAt: number;
-  readonly waitAt: number;
-  readonly waitSlotMs: number;
   readonly decoding: readonly Part[];
 }
 
@@ -104,7 +94,6 @@ interface Asking {
 
 class Evaluation {
   readonly replicaMs: Float64Array;
-  readonly slotMs: Float64Array;
   readonly #problem: Problem;
   readonly #duals: Duals;
   readonly #places: (Place | undefined)[];
@@ -112,9 +101,8 @@ class Evaluation {
   constructor(problem: Problem, duals: Duals) {
     this.#problem = problem;
     this.#duals = duals;
-    this.replicaMs = new Float64Array(duals.replica.length);
-    this.slotMs = new Float64Array(duals.slot.length);
-    this.#places = Array<Place | undefined>(duals.slot.length * problem.classes.length);
+    this.replicaMs = new Float64Array(duals.length);
+    this.#places = Array<Place | undefined>(duals.length * problem.classes.length);
   }
 
   leastOf(demand: Demand): number {
@@ -157,13 +145,6 @@ class Evaluation {
     const { demand, choice, terms, firstBin } = asking;
     const decoding = this.#decoding(asking, last);
     if (decoding === undefined) return undefined;
-    const { slot } = this.#duals;
-    const base = choice.seat * this.#problem.bins;
-    const waitAt = leastAt(slot, base + demand.bin, base + last);
-    // The answer's way back may be after the bin in which it ends.
-    const end = Math.min(last + 1, this.#problem.bins - 1);
-    const tripAt = leastAt(slot, base + demand.bin, base + end);
-    const waitSlotMs = Math.max(0, idleMs + choice.delayMs - demand.waitMsMax);
     let prefill = this.#place(choice.seat, firstBin, demand.class);
     for (let bin = firstBin + 1; bin <= last; bin++) {
       const other = this.#place(choice.seat, bin, demand.class);
@@ -173,12 +154,9 @@ class Evaluation {
       choice.moneyNano +
       (choice.isTtftMissed ? terms.missNano : 0) +
       terms.waitNanoPerMs * (choice.delayMs + choice.roundTripMs + idleMs) +
-      (slot[tripAt] ?? 0) * choice.roundTripMs +
-      (slot[waitAt] ?? 0) * waitSlotMs +
       prefill.prefillNanoPerMs * choice.prefillMs +
       decoding.nano;
-    const { parts } = decoding;
-    return { nano, choice, prefillAt: prefill.at, tripAt, waitAt, waitSlotMs, decoding: parts };
+    return { nano, choice, prefillAt: prefill.at, decoding: decoding.parts };
   }
 
   /** With the objective of the mean time per token: missed, or kept at a price of being slow. */
@@ -322,42 +300,36 @@ class Evaluation {
     assert(seat !== undefined, "a place is at a seat");
     const { levels, profile, prefillWatts } = seat;
     const nanoPerWattMs = (energy.nanoPerJoule[at] ?? 0) / 1_000;
-    const [replicaNano, slotNano] = [this.#duals.replica[at] ?? 0, this.#duals.slot[at] ?? 0];
+    const replicaNano = this.#duals[at] ?? 0;
     const waitNanoMin = waitNanoPerMsMin[seatAt] ?? 0;
     return {
       at,
-      prefillNanoPerMs: waitNano + nanoPerWattMs * prefillWatts + replicaNano + slotNano,
+      prefillNanoPerMs: waitNano + nanoPerWattMs * prefillWatts + replicaNano,
       tokenNano: Float64Array.from(
         levels,
         ({ stepMs, shareMs, shareWattMs }) =>
-          (waitNano + slotNano) * stepMs + nanoPerWattMs * shareWattMs + replicaNano * shareMs,
+          waitNano * stepMs + nanoPerWattMs * shareWattMs + replicaNano * shareMs,
       ),
       kvTokenNano: Float64Array.from(
         levels,
         ({ low, watts }) =>
           profile.stepMsPerKvToken *
-          (waitNano +
-            (low - 1) * waitNanoMin +
-            nanoPerWattMs * watts +
-            replicaNano +
-            low * slotNano),
+          (waitNano + (low - 1) * waitNanoMin + nanoPerWattMs * watts + replicaNano),
       ),
     };
   }
 
   #count(demand: Demand, way: Way): void {
-    const { choice, decoding, prefillAt, tripAt, waitAt, waitSlotMs } = way;
+    const { choice, decoding, prefillAt } = way;
     const seat = this.#problem.seats[choice.seat];
     assert(seat !== undefined, "a choice is of a seat");
-    this.#use(prefillAt, choice.prefillMs, choice.prefillMs);
-    this.#use(tripAt, 0, choice.roundTripMs);
-    this.#use(waitAt, 0, waitSlotMs);
+    this.#use(prefillAt, choice.prefillMs);
     const kvTokensLast = demand.kvTokens + demand.steps - 1;
     const decode = (at: number, tokens: number, levelAt: number, kvTokens: number): void => {
       const level = seat.levels[levelAt];
       assert(level !== undefined, "tokens are decoded at a level");
       const kvMs = seat.profile.stepMsPerKvToken * kvTokens;
-      this.#use(at, tokens * (level.shareMs + kvMs), tokens * (level.stepMs + level.low * kvMs));
+      this.#use(at, tokens * (level.shareMs + kvMs));
     };
     for (const { at, first, firstLevel, last, lastLevel } of decoding) {
       decode(at, first, firstLevel, demand.kvTokens);
@@ -365,9 +337,8 @@ class Evaluation {
     }
   }
 
-  #use(at: number, replicaMs: number, slotMs: number): void {
+  #use(at: number, replicaMs: number): void {
     this.replicaMs[at] = (this.replicaMs[at] ?? 0) + replicaMs;
-    this.slotMs[at] = (this.slotMs[at] ?? 0) + slotMs;
   }
 }
 
@@ -390,12 +361,4 @@ export function binAt({ edges, binMs, bins }: Problem, atMs: number): number {
   let bin = Math.min(bins - 1, Math.floor(atMs / binMs));
   while (bin > 0 && (edges[bin] ?? 0) > atMs) bin -= 1;
   return bin;
-}
-
-function leastAt(prices: Float64Array, from: number, to: number): number {
-  let least = from;
-  for (let at = from + 1; at <= to; at++) {
-    if ((prices[at] ?? 0) < (prices[least] ?? 0)) least = at;
-  }
-  return least;
 }

@@ -19,6 +19,8 @@ export interface BoundOptions {
   readonly faults: readonly WorldFault[];
   /** Absent: who finds no room is refused at once. */
   readonly patience?: Patience;
+  /** As `WorldOptions` has it. */
+  readonly outputTokensMaxOf?: (arrival: Arrival) => number;
   /** Default 1. */
   readonly speed?: number;
   /** Default: so that there are about `BINS` of them. */
@@ -44,7 +46,7 @@ export interface Demand {
   readonly steps: number;
   /** KV tokens that it holds in its first step of decoding: the prompt and one. */
   readonly kvTokens: number;
-  /** How long it may be kept waiting before it is placed. */
+  /** How long it may be kept waiting before it is placed; longer only by an engine. */
   readonly waitMsMax: number;
   readonly refusedNano: number;
   readonly choices: readonly Choice[];
@@ -84,9 +86,8 @@ export interface Problem {
   readonly binMs: number;
   /** `seat × bins + bin`. */
   readonly energy: Energy;
-  /** What there is of each: replica-ms and slot-ms, `seat × bins + bin`. Of the last bin: infinite. */
+  /** How long there are replicas, `seat × bins + bin`. In the last bin: for ever. */
   readonly replicaMs: Float64Array;
-  readonly slotMs: Float64Array;
   /** The least value of time of any who may sit there. */
   readonly waitNanoPerMsMin: Float64Array;
 }

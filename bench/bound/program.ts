@@ -65,9 +65,8 @@ class Program {
   readonly rows = new Rows();
   readonly #problem: Problem;
   readonly #isSteady: boolean;
-  /** Rows of replica-ms and slot-ms, `seat × bins + bin`. Undefined where there is no end of it. */
-  readonly #replicaRows: (number | undefined)[];
-  readonly #slotRows: (number | undefined)[];
+  /** Rows of capacity, `seat × bins + bin`. Undefined where there is no end of it. */
+  readonly #replicaRows: readonly (number | undefined)[];
   /** Rows of tokens to be decoded, `(seat × bins + bin) × classes + class`. */
   readonly #tokenRows = new Map<number, number>();
   readonly #means: readonly SeatMeans[];
@@ -77,10 +76,9 @@ class Program {
   constructor(problem: Problem, isSteady: boolean) {
     this.#problem = problem;
     this.#isSteady = isSteady;
-    const rowOf = (capacityMs: number): number | undefined =>
-      capacityMs === Infinity ? undefined : this.rows.row(-Infinity, capacityMs / MS_PER_UNIT);
-    this.#replicaRows = Array.from(problem.replicaMs, rowOf);
-    this.#slotRows = Array.from(problem.slotMs, rowOf);
+    this.#replicaRows = Array.from(problem.replicaMs, (capacityMs) =>
+      capacityMs === Infinity ? undefined : this.rows.row(-Infinity, capacityMs / MS_PER_UNIT),
+    );
     const buckets = bucketsOf(problem);
     this.#means = problem.seats.map((_, seat) => meansOf(seat, buckets));
     for (const bucket of buckets) this.#serve(bucket);
@@ -92,10 +90,7 @@ class Program {
       const dual = row === undefined ? 0 : (rowDual[row] ?? 0);
       return Number.isFinite(dual) ? Math.max(0, -dual) * (NANO_PER_UNIT / MS_PER_UNIT) : 0;
     };
-    return {
-      replica: Float64Array.from(this.#replicaRows, priceOf),
-      slot: Float64Array.from(this.#slotRows, priceOf),
-    };
+    return Float64Array.from(this.#replicaRows, priceOf);
   }
 
   partsOf(colValue: Float64Array): NanoByPart {
@@ -148,7 +143,6 @@ class Program {
     const share = energy.energyShare[at] ?? 0;
     const entries: Entry[] = [[demand, 1]];
     add(entries, this.#replicaRows[at], prefillMs / MS_PER_UNIT);
-    add(entries, this.#slotRows[at], (prefillMs + roundTripMs) / MS_PER_UNIT);
     const middle = seat.levels[Math.floor(seat.levels.length / 2)];
     const kvMs = seat.profile.stepMsPerKvToken * bucket.kvTokenSteps;
     const stayMs = Math.max(1, bucket.steps * (middle?.stepMs ?? 0) + kvMs);
@@ -203,12 +197,8 @@ class Program {
         ? terms.waitNanoPerMs * (level.stepMs + kvMs + steadyMs)
         : terms.waitNanoPerMs * (level.stepMs + kvMs) + waitMin * others * kvMs;
       const joules = (level.shareWattMs + level.watts * kvMs) / 1_000;
-      const slotMs = this.#isSteady
-        ? level.stepMs + kvMs + steadyMs
-        : level.stepMs + level.low * kvMs;
       const entries: Entry[] = [[row, 1]];
       add(entries, this.#replicaRows[at], (level.shareMs + kvMs) / MS_PER_UNIT);
-      add(entries, this.#slotRows[at], slotMs / MS_PER_UNIT);
       this.#column(
         {
           energy: joules * nanoPerJoule * share,

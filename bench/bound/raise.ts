@@ -1,4 +1,4 @@
-import { valued, type Duals, type Valued } from "./lagrangian.ts";
+import { valued, type Duals } from "./lagrangian.ts";
 import type { Problem } from "./problem.ts";
 
 export interface Raised {
@@ -15,46 +15,23 @@ const STEP_SHARE = 0.04;
  * bins and seats hardly know of each other. Every value is a bound, so the best of them is.
  */
 export function raised(problem: Problem, start: Duals, rounds: number): Raised {
-  const nothing: Duals = { replica: start.replica.map(() => 0), slot: start.slot.map(() => 0) };
+  const nothing: Duals = start.map(() => 0);
   let best: Raised = { duals: nothing, boundNano: valued(problem, nothing).boundNano };
-  const stepNano = STEP_SHARE * Math.max(meanPrice(start.replica), meanPrice(start.slot));
-  const moved: Duals = { replica: start.replica.map(() => 0), slot: start.slot.map(() => 0) };
+  const stepNano = STEP_SHARE * meanPrice(start);
+  const moved: Duals = start.map(() => 0);
   let at = start;
   for (let round = 0; round <= rounds; round++) {
-    const value = valued(problem, at);
-    if (value.boundNano > best.boundNano) best = { duals: at, boundNano: value.boundNano };
+    const { boundNano, replicaMs } = valued(problem, at);
+    if (boundNano > best.boundNano) best = { duals: at, boundNano };
     if (stepNano === 0) break;
-    at = next(problem, { at, moved, value, stepNano });
+    at = at.map((price, index) => {
+      const overMs = (replicaMs[index] ?? 0) - (problem.replicaMs[index] ?? 0);
+      if (!Number.isFinite(overMs) || overMs === 0 || (price === 0 && overMs < 0)) return price;
+      moved[index] = (moved[index] ?? 0) + overMs * overMs;
+      return Math.max(0, price + (stepNano * overMs) / Math.sqrt(moved[index]));
+    });
   }
   return best;
-}
-
-function next(
-  problem: Problem,
-  from: {
-    readonly at: Duals;
-    readonly moved: Duals;
-    readonly value: Valued;
-    readonly stepNano: number;
-  },
-): Duals {
-  const { at, moved, value, stepNano } = from;
-  const prices = (
-    price: Float64Array,
-    overs: Float64Array,
-    [usedMs, capacityMs]: readonly [Float64Array, Float64Array],
-  ): Float64Array =>
-    price.map((each, index) => {
-      const overMs = (usedMs[index] ?? 0) - (capacityMs[index] ?? 0);
-      if (!Number.isFinite(overMs) || overMs === 0 || (each === 0 && overMs < 0)) return each;
-      const sum = (overs[index] ?? 0) + overMs * overMs;
-      overs[index] = sum;
-      return Math.max(0, each + (stepNano * overMs) / Math.sqrt(sum));
-    });
-  return {
-    replica: prices(at.replica, moved.replica, [value.replicaMs, problem.replicaMs]),
-    slot: prices(at.slot, moved.slot, [value.slotMs, problem.slotMs]),
-  };
 }
 
 /** Of those that are any: the rounding of a solver is none. */

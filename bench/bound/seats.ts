@@ -43,8 +43,6 @@ export interface Seat {
   readonly model: ModelId;
   readonly profile: EngineProfile;
   readonly replicas: number;
-  /** Requests that hold it at once, the way there and back included. */
-  readonly slots: number;
   readonly levels: readonly Level[];
   /** Above rest. */
   readonly prefillWatts: number;
@@ -60,14 +58,13 @@ export function seatOf(options: {
   readonly pool: Pool;
   readonly model: ModelId;
   readonly engine: ServedEngine;
-  readonly slots: number;
   readonly requests: number;
   readonly faults: readonly WorldFault[];
 }): Seat {
-  const { pool, model, engine, slots, requests, faults } = options;
+  const { pool, model, engine, requests, faults } = options;
   const { profile, power, replicas } = engine;
   const { restWatts } = new EngineReplica(profile, { power });
-  const sequences = Math.max(1, Math.min(profile.sequencesMax, slots, requests));
+  const sequences = Math.max(1, Math.min(profile.sequencesMax, requests));
   const wattsAt = (batch: number): number => replicaWatts(power, batch) - restWatts;
   assert(wattsAt(1) >= 0, "a replica that decodes draws no less than one at rest");
   assert(wattsAt(sequences) >= wattsAt(1), "a larger batch draws no less");
@@ -76,7 +73,6 @@ export function seatOf(options: {
     model,
     profile,
     replicas,
-    slots,
     levels: levelsOf(profile, sequences, wattsAt),
     prefillWatts: prefillWatts(power) - restWatts,
     dead: faults.flatMap((fault) =>
@@ -116,15 +112,19 @@ function levelsOf(
   return levels;
 }
 
-/**
- * Of a span of time the part in which the pool is there, in ms. Infinite if the span is. `edgeMs`: who was served, or
- * will be, may hold a slot so long after the pool died, and before it is back.
- */
-export function aliveMs({ dead }: Seat, { fromMs, toMs }: Span, edgeMs: number): number {
-  return dead.reduce((left, each) => {
-    const overlap = Math.min(toMs, each.toMs - edgeMs) - Math.max(fromMs, each.fromMs + edgeMs);
-    return left - Math.max(0, overlap);
-  }, toMs - fromMs);
+/** Of a span of time the part in which the pool is there, in ms. Infinite if the span is. */
+export function aliveMs({ dead }: Pick<Seat, "dead">, { fromMs, toMs }: Span): number {
+  const within = dead
+    .map((each) => ({ fromMs: Math.max(fromMs, each.fromMs), toMs: Math.min(toMs, each.toMs) }))
+    .filter((each) => each.toMs > each.fromMs)
+    .toSorted((a, b) => a.fromMs - b.fromMs);
+  let deadMs = 0;
+  let untilMs = fromMs;
+  for (const each of within) {
+    deadMs += Math.max(0, each.toMs - Math.max(untilMs, each.fromMs));
+    untilMs = Math.max(untilMs, each.toMs);
+  }
+  return toMs - fromMs - deadMs;
 }
 
 /** What a joule of IT costs at least in a span of epoch time, in nano-CNY: power and carbon, at the site. */

@@ -1,7 +1,7 @@
 /** Small worlds, and what is the least that they can cost: every way to serve a few requests, step by step. */
 
 import fc from "fast-check";
-import { boundOf } from "../../bench/bound/bound.ts";
+import { boundOf, type Bound } from "../../bench/bound/bound.ts";
 import type { BoundOptions } from "../../bench/bound/problem.ts";
 import { powerNanoPerJoule } from "../../services/core/energy.ts";
 import { EngineReplica, type EngineJob } from "../../services/core/engine-replica.ts";
@@ -132,8 +132,8 @@ export function optionsOf(world: SmallWorld): BoundOptions {
   };
 }
 
-export async function boundIn(world: SmallWorld, rounds: number) {
-  return await boundOf({ ...optionsOf(world), rounds, timeLimitSeconds: 5 });
+export function boundIn(world: SmallWorld, rounds: number): Promise<Bound> {
+  return boundOf({ ...optionsOf(world), rounds, timeLimitSeconds: 5 });
 }
 
 interface Server {

@@ -25,11 +25,9 @@ const ROUNDING = 1 + 1e-9;
 
 /** Any prices of capacity, of the size that they have: a request takes about a second and costs about a million. */
 function drawnDuals(problem: Problem, draws: readonly number[]): Duals {
-  const drawn = (offset: number, capacityMs: Float64Array): Float64Array =>
-    capacityMs.map((each, index) =>
-      each === Infinity ? 0 : Math.max(0, draws[(index + offset) % draws.length] ?? 0),
-    );
-  return { replica: drawn(0, problem.replicaMs), slot: drawn(7, problem.slotMs) };
+  return problem.replicaMs.map((capacityMs, index) =>
+    capacityMs === Infinity ? 0 : Math.max(0, draws[index % draws.length] ?? 0),
+  );
 }
 
 const draws = fc.array(fc.double({ min: -2_000, max: 5_000, noNaN: true }), {
@@ -70,11 +68,7 @@ test("valued() never rises when there is more of something, nor falls when somet
         const { boundNano } = valued(problem, duals);
         const times = (capacityMs: Float64Array): Float64Array =>
           capacityMs.map((each) => each * factor);
-        const more = {
-          ...problem,
-          replicaMs: times(problem.replicaMs),
-          slotMs: times(problem.slotMs),
-        };
+        const more = { ...problem, replicaMs: times(problem.replicaMs) };
         const { nanoPerJoule } = problem.energy;
         const dearer = {
           ...problem,
