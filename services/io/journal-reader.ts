@@ -54,35 +54,49 @@ async function* batchesOf(
   for (const damage of found) yield { kind: "lost", ...damage };
 }
 
-/** Turns batches to records. Behind a loss an image that had begun does not count. */
-export async function* recordsOf(
+/** Turns batches to records, many at once. Behind a loss an image that had begun does not count. */
+export async function* recordBatchesOf(
   batches: AsyncIterable<JournalBatch>,
-): AsyncGenerator<JournalRecord> {
+): AsyncGenerator<readonly JournalRecord[]> {
   const reader = new LineReader();
   for await (const batch of batches) {
     if (batch.kind === "lost") {
       reader.forgetImage();
-      yield batch;
+      yield [batch];
       continue;
     }
     const { position, bytes } = batch;
-    for (const line of bytes.toString("utf8").split("\n")) yield* recordOf(reader, line, position);
+    const records: JournalRecord[] = [];
+    for (const line of bytes.toString("utf8").split("\n")) {
+      addRecord(records, { reader, line, position });
+    }
+    yield records;
   }
-  if (reader.forgetImage()) yield { kind: "lost", position: NaN, bytes: 0, reason: "torn-image" };
+  if (reader.forgetImage()) yield [{ kind: "lost", position: NaN, bytes: 0, reason: "torn-image" }];
 }
 
-function* recordOf(reader: LineReader, line: string, position: Position): Generator<JournalRecord> {
+/** The same one by one, which takes longer. */
+export async function* recordsOf(
+  batches: AsyncIterable<JournalBatch>,
+): AsyncGenerator<JournalRecord> {
+  for await (const records of recordBatchesOf(batches)) yield* records;
+}
+
+function addRecord(
+  records: JournalRecord[],
+  { reader, line, position }: { reader: LineReader; line: string; position: Position },
+): void {
   try {
     const record = reader.record(line);
     if (record === undefined) return;
     // Pieces of an image come one behind the other: anything else among them ends it.
     if (record.kind !== "image" && reader.forgetImage()) {
-      yield { kind: "lost", position, bytes: 0, reason: "torn-image" };
+      records.push({ kind: "lost", position, bytes: 0, reason: "torn-image" });
     }
-    yield record;
+    records.push(record);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    yield { kind: "lost", position, bytes: Buffer.byteLength(line), reason: "unreadable" };
+    records.push({ kind: "lost", position, bytes: Buffer.byteLength(line), reason: "unreadable" });
   }
 }
 

@@ -24,39 +24,58 @@ export type Replayed =
   | Lost;
 
 /** Makes every decision again, from the first image on. What is behind a gap or a loss waits for the next image. */
-export async function* replay(records: AsyncIterable<JournalRecord>): AsyncGenerator<Replayed> {
-  let dispatcher: Dispatcher | undefined;
-  for await (const record of records) {
+export class Replay {
+  #dispatcher: Dispatcher | undefined;
+
+  /** What becomes of the next record: one thing, or two for an image. */
+  take(record: JournalRecord, emit: (each: Replayed) => void): void {
     switch (record.kind) {
-      case "image": {
-        if (!isImage(record.image)) {
-          dispatcher = undefined;
-          yield { kind: "lost", position: NaN, bytes: 0, reason: "unreadable" };
-          continue;
-        }
-        const { image } = record;
-        // A run of the program begins with nothing: that is no continuation of the one before.
-        if (dispatcher !== undefined && image.revision > 0) {
-          yield { kind: "compared", image, isSame: isSameState(dispatcher, image) };
-        }
-        dispatcher = Dispatcher.restored(image);
-        yield { kind: "restored", image, dispatcher };
-        continue;
-      }
-      case "event": {
-        const { event, given } = record;
-        if (dispatcher === undefined) yield { kind: "skipped", event };
-        else {
-          const effects = dispatcher.step(event);
-          yield { kind: "step", event, effects, given, text: effectsText(effects) };
-        }
-        continue;
-      }
+      case "image":
+        return this.#restore(record.image, emit);
+      case "event":
+        return this.#step(record, emit);
       case "gap":
       case "lost":
-        dispatcher = undefined;
-        yield record;
+        this.#dispatcher = undefined;
+        emit(record);
     }
+  }
+
+  #restore(image: unknown, emit: (each: Replayed) => void): void {
+    const before = this.#dispatcher;
+    this.#dispatcher = undefined;
+    if (!isImage(image)) {
+      emit({ kind: "lost", position: NaN, bytes: 0, reason: "unreadable" });
+      return;
+    }
+    // A run of the program begins with nothing: that is no continuation of the one before.
+    if (before !== undefined && image.revision > 0) {
+      emit({ kind: "compared", image, isSame: isSameState(before, image) });
+    }
+    const dispatcher = Dispatcher.restored(image);
+    this.#dispatcher = dispatcher;
+    emit({ kind: "restored", image, dispatcher });
+  }
+
+  #step(
+    { event, given }: Extract<JournalRecord, { readonly kind: "event" }>,
+    emit: (each: Replayed) => void,
+  ): void {
+    if (this.#dispatcher === undefined) emit({ kind: "skipped", event });
+    else {
+      const effects = this.#dispatcher.step(event);
+      emit({ kind: "step", event, effects, given, text: effectsText(effects) });
+    }
+  }
+}
+
+/** The same as a stream, for those who are in no hurry. */
+export async function* replay(records: AsyncIterable<JournalRecord>): AsyncGenerator<Replayed> {
+  const machine = new Replay();
+  for await (const record of records) {
+    const found: Replayed[] = [];
+    machine.take(record, (each) => found.push(each));
+    yield* found;
   }
 }
 

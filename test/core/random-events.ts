@@ -287,7 +287,7 @@ const weights = {
   "policy-set": 1,
   "budgets-inherited": 1,
   "geography-set": 1,
-} as const satisfies Partial<Record<Event["kind"], number>>;
+} as const satisfies Readonly<Record<Event["kind"], number>>;
 
 type Kind = keyof typeof weights;
 

@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from "node:util";
 import { Command, InvalidArgumentError } from "commander";
 import type { Instant } from "../../core/units.ts";
 import type { Change } from "../../core/what-if.ts";
-import { replay } from "../../io/journal-replay.ts";
+import { Replay, type Replayed } from "../../io/journal-replay.ts";
 import { loadCalendar } from "../../io/preset.ts";
 import { parsePolicy } from "../../io/policy-file.ts";
 import { PriceBookSchema } from "../../wire/gen/tokengrid/v1/price_pb.js";
@@ -130,12 +130,18 @@ export async function replayed(options: ReplayOptions): Promise<Outcome> {
     progress.bytes(done, total, proof.decisions),
   );
   try {
-    for await (const each of replay(records)) {
-      if (each.kind === "step" && each.event.at > until) break;
+    const replay = new Replay();
+    const take = (each: Replayed): void => {
       // What is before the time is stepped, so that the state is right, and not counted.
       const isEarly = (each.kind === "step" || each.kind === "skipped") && each.event.at < since;
       if (!isEarly) proof.take(each);
       study?.take(each);
+    };
+    reading: for await (const batch of records) {
+      for (const record of batch) {
+        if (record.kind === "event" && record.event.at > until) break reading;
+        replay.take(record, take);
+      }
     }
   } finally {
     progress.stop();

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Instant } from "../../core/units.ts";
-import { recordsOf, readBatches, type JournalBatch } from "../../io/journal-reader.ts";
+import { readBatches, recordBatchesOf, type JournalBatch } from "../../io/journal-reader.ts";
 import { imageBefore } from "../../io/journal-search.ts";
 import type { JournalRecord, Lost } from "../../io/journal.ts";
 import { listSegments } from "../../io/segments.ts";
@@ -18,7 +18,7 @@ export interface JournalSource {
   records(
     since: Instant,
     onBytes: (done: number, total: number) => void,
-  ): AsyncIterable<JournalRecord>;
+  ): AsyncIterable<readonly JournalRecord[]>;
 }
 
 /** The folder of a control replica, which may be running. */
@@ -26,14 +26,14 @@ export function folderSource(folder: string): JournalSource {
   if (!existsSync(folder)) throw new Failure(`--journal: expected a folder, found no ${folder}`);
   return {
     name: folder,
-    records: (since, onBytes) => recordsOf(ofFolder(folder, since, onBytes)),
+    records: (since, onBytes) => recordBatchesOf(ofFolder(folder, since, onBytes)),
   };
 }
 
 export function serverSource(options: ServerOptions): JournalSource {
   return {
     name: options.addr,
-    records: (since, onBytes) => recordsOf(ofServer(options, since, onBytes)),
+    records: (since, onBytes) => recordBatchesOf(ofServer(options, since, onBytes)),
   };
 }
 
