@@ -14,9 +14,8 @@ export interface Figures {
   readonly lies: readonly WorldFault[];
 }
 
-/** Of two of the fourteen pools, the largest in the west among them. */
+/** Each of two of the fourteen pools; the largest in the west is among the liar's. */
 export const liar = "qilian" as VendorId;
-/** Of one pool. */
 export const modest = "nanling" as VendorId;
 
 /** Often enough that what a figure's age adds is its delay. */
@@ -47,7 +46,7 @@ export const figureKinds = {
     lies: [],
   },
   "half-load": {
-    title: "one pool reports half its load",
+    title: "one vendor reports half its load",
     ageSeconds: undefined,
     world: { reportLoss: 0 },
     lies: [{ kind: "vendor-lies", vendor: modest, about: "load", factor: 0.5 }],

@@ -89,7 +89,7 @@ export function energyAndLateness(rows: readonly Row[]): TopLevelSpec | undefine
         },
         {
           transform: bestOnly,
-          mark: { type: "text", align: "left", dx: 7, dy: -7, fontSize: 10, limit: 180 },
+          mark: { type: "text", align: "left", dx: 7, dy: -7, fontSize: 10, limit: 300 },
           encoding: { x, y, text: { field: "name", type: "nominal" } },
         },
       ],
