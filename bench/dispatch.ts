@@ -21,7 +21,8 @@ const sources = [
 const { campaign, isResumed, rowsPath, hasPage } = optionsFrom(process.argv.slice(2));
 const sourceCommit = commit(sources);
 if (isResumed && sourceCommit.endsWith("+")) {
-  throw new Error("--resume needs sources that are committed: else two runs are not of the same");
+  console.error("--resume: expected sources that are committed, found changes");
+  process.exit(1);
 }
 const known = isResumed ? readRows(rowsPath).filter((row) => row.commit === sourceCommit) : [];
 const { rows, failures } = await ran(campaign, known);

@@ -4,6 +4,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { format, resolveConfig } from "prettier";
 import { percent, placeOf } from "./aims.ts";
 import { patience } from "./cell.ts";
+import { hourPrices } from "./day.ts";
 import { plots, svgOf } from "./plots.ts";
 import { comparable, readRows, type Row } from "./rows.ts";
 import { fieldsOf, isRun, trialsOn } from "./scores.ts";
@@ -55,6 +56,7 @@ function resultsOf(rows: readonly Row[]): string {
     ),
     ...section("Worse figures", figuresTable(rows)),
     ...section("A day", dayTable(rows)),
+    tokenPriceText(rows),
     speedText(rows),
     ...section("Ours by trace", traceTable(rows)),
     ...section("Our predictions, mean error and bias", predictionTable(rows)),
@@ -95,6 +97,22 @@ function ranText(rows: readonly Row[]): string {
     lines.join("\n"),
     `Who finds no room asks again about every ${patience.retryMs} ms, at most for: ${waits.join(", ")}.`,
   ].join("\n\n");
+}
+
+/** The plot shows what power costs by the hour; of tokens there may be nothing to show. */
+function tokenPriceText(rows: readonly Row[]): string {
+  const day = rows.find(({ suite }) => suite === "day");
+  if (day === undefined) return "";
+  const prices = Map.groupBy(hourPrices(day.at), ({ side }) => side);
+  const ranges = [...prices].map(([side, hours]) => {
+    const all = hours.map(({ answerCny }) => answerCny * 1_000);
+    const [least, most] = [Math.min(...all).toFixed(2), Math.max(...all).toFixed(2)];
+    return `${side} ${least === most ? least : `${least} to ${most}`}`;
+  });
+  return (
+    "Tokens, list prices of the mix's models over the day, mean over pools, in CNY per 1,000 answers of 1,000 tokens in " +
+    `and 300 out: ${ranges.join(", ")}.`
+  );
 }
 
 function speedText(rows: readonly Row[]): string {
