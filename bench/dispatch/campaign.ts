@@ -5,7 +5,7 @@ import type { CellSpec } from "./cell.ts";
 import { contestants, ours, OUR_REPORTS_MS, type Setting } from "./contestants.ts";
 import { DAY_MS } from "./day.ts";
 import { figureKinds, type FiguresName } from "./figures.ts";
-import { bound, keyOf, newest, type Row, type Suite, type Task } from "./rows.ts";
+import { bound, comparable, keyOf, type Row, type Suite, type Task } from "./rows.ts";
 import { bestSetting, rivalsIn, scoresOf, type Field } from "./scores.ts";
 import { traceNames, traces, type TraceName } from "./traces.ts";
 import { keys } from "../../services/core/table.ts";
@@ -75,7 +75,7 @@ function settingTasks(campaign: Campaign): Task[] {
 function bestTasks(campaign: Campaign, rows: readonly Row[]): Task[] {
   const done = new Set(rows.map(keyOf));
   const best = (fleet: FleetName, policy: string): Setting | undefined =>
-    policy === bound ? boundSetting : bestSetting(newest(rows), fleet, policy);
+    policy === bound ? boundSetting : bestSetting(comparable(rows), fleet, policy);
   return cellsOf(campaign)
     .flatMap((cell) =>
       campaign.policies.flatMap((policy) => {
@@ -100,7 +100,7 @@ function figureTasks(campaign: Campaign, rows: readonly Row[]): Task[] {
   } = campaign;
   const isHere = fleets.includes(worseField.fleet) && loads.includes(worseField.load);
   if (!isHere || !suites.includes("figures")) return [];
-  const best = rivalsIn(scoresOf(newest(rows), worseField)).slice(0, RIVALS_MAX);
+  const best = rivalsIn(scoresOf(comparable(rows), worseField)).slice(0, RIVALS_MAX);
   const rivals = best.flatMap(({ runs }) => runs.slice(0, 1));
   const own = policies.includes(ours) ? settingsOf(ours) : [];
   const cells = cellsOf({ ...campaign, fleets: [worseField.fleet], loads: [worseField.load] });

@@ -1,10 +1,10 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { fleetNames } from "../../services/sim/fleets.ts";
 import { everybody, quick, usual, type Campaign } from "./campaign.ts";
 import { rowsPath, suites } from "./rows.ts";
-import { traceNames } from "./traces.ts";
+import { traceNames, traces } from "./traces.ts";
 
 export interface Options {
   readonly campaign: Campaign;
@@ -40,56 +40,41 @@ export function optionsFrom(args: readonly string[]): Options {
 }
 
 function command(): Command {
+  const { loads, seeds, durationMs, at } = usual;
+  const loadsText = `parts of the fleet's capacity (default ${loads.join(",")})`;
+  const durationText = `in which requests come, times ${stretchText} (default ${durationMs / 1_000}s)`;
   return new Command("bench:dispatch")
     .description(
       "Our placement beside its peers' policies and a clairvoyant bound, in virtual time.\n" +
         "Runs go to a file of JSON lines; bench/dispatch/README.md and its plots are made from it.",
     )
-    .addOption(listOf("--traces <names>", "recorded workloads", traceNames))
-    .addOption(listOf("--fleets <names>", "fleets", fleetNames))
-    .addOption(
-      new Option("--loads <parts>", "parts of the fleet's capacity")
-        .argParser((text) => text.split(",").map(numberFrom))
-        .default(undefined, usual.loads.join(",")),
+    .option("--traces <names>", listed("recorded workloads", traceNames), (text) =>
+      namesFrom(text, traceNames),
     )
-    .addOption(
-      new Option("--seeds <list>", "how many, or which: 3, or 1,2,7")
-        .argParser(seedsFrom)
-        .default(undefined, usual.seeds.join(",")),
+    .option("--fleets <names>", listed("fleets", fleetNames), (text) => namesFrom(text, fleetNames))
+    .option("--loads <parts>", loadsText, (text) => text.split(",").map(numberFrom))
+    .option("--seeds <list>", `how many, or which: 2, or 1,7 (default ${seeds.length})`, seedsFrom)
+    .option("--duration <seconds>", durationText, millisecondsFrom)
+    .option("--at <time>", `when the first request is due, with its zone (default ${at})`, timeFrom)
+    .option(
+      "--policies <names>",
+      `"all", or of: ${everybody.join(", ")} (default all)`,
+      policiesFrom,
     )
-    .addOption(
-      new Option(
-        "--duration <seconds>",
-        "in which requests come; traces of longer answers take more",
-      )
-        .argParser(millisecondsFrom)
-        .default(undefined, `${usual.durationMs / 1_000}s`),
-    )
-    .addOption(
-      new Option("--at <time>", "when the first request is due, with its zone")
-        .argParser(timeFrom)
-        .default(undefined, usual.at),
-    )
-    .addOption(
-      listOf("--policies <names>", "policies, or all", everybody).argParser((text) =>
-        text === "all" ? everybody : namesFrom(text, everybody),
-      ),
-    )
-    .addOption(listOf("--suites <names>", "kinds of run", suites))
-    .option("--quick", "one trace, one fleet, one load, one seed, half a minute of it")
+    .option("--suites <names>", listed("kinds of run", suites), (text) => namesFrom(text, suites))
+    .option("--quick", "a look: one trace, fleet, load and seed; its rows go to a temporary file")
     .option("--resume", "leave out runs that are on file with the same options and commit")
-    .option("--out <file>", "where rows go", undefined);
+    .option("--out <file>", `where rows go (default ${rowsPath}, from which the page is made)`);
 }
 
-function listOf<Name extends string>(
-  flags: string,
-  description: string,
-  names: readonly Name[],
-): Option {
-  const shown = names.length > 8 ? "all" : names.join(",");
-  return new Option(flags, description)
-    .argParser((text) => namesFrom(text, names))
-    .default(undefined, shown);
+const stretchText = traceNames.map((name) => `${traces[name].stretch} for ${name}`).join(", ");
+
+function listed(what: string, names: readonly string[]): string {
+  return `${what} (default ${names.join(",")})`;
+}
+
+function policiesFrom(text: string): readonly string[] {
+  return text === "all" ? everybody : namesFrom(text, everybody);
 }
 
 function namesFrom<Name extends string>(text: string, names: readonly Name[]): Name[] {
