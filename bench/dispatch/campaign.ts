@@ -74,12 +74,19 @@ function settingTasks(campaign: Campaign): Task[] {
 /** The best setting of everybody, wherever it has not run yet. */
 function bestTasks(campaign: Campaign, rows: readonly Row[]): Task[] {
   const done = new Set(rows.map(keyOf));
-  const best = (fleet: FleetName, policy: string): Setting | undefined =>
-    policy === bound ? boundSetting : bestSetting(comparable(rows), fleet, policy);
+  const shown = comparable(rows);
+  const bests = new Map(
+    campaign.fleets.flatMap((fleet) =>
+      campaign.policies.map((policy) => [
+        `${fleet} ${policy}`,
+        policy === bound ? boundSetting : bestSetting(shown, fleet, policy),
+      ]),
+    ),
+  );
   return cellsOf(campaign)
     .flatMap((cell) =>
       campaign.policies.flatMap((policy) => {
-        const setting = best(cell.fleet, policy);
+        const setting = bests.get(`${cell.fleet} ${policy}`);
         return setting === undefined ? [] : [taskOf("main", cell, setting)];
       }),
     )
