@@ -130,7 +130,9 @@ function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
   const profile = fitPriorOf(served, policy);
   const modelTtftMs = foretoldTtftMs(profile, uncachedTokens, others);
   const modelTpotMs = foretoldTpotMs(profile, during);
-  const insideMs = ttftMs === undefined ? undefined : ttftMs - expected.roundTripMs;
+  // Prompts ahead are no work of the engine for this one.
+  const insideMs =
+    ttftMs === undefined ? undefined : ttftMs - expected.roundTripMs - expected.promptsAheadMs;
   const isDeclared = isComparable(served.engineProfile, others, during);
   const isAdmittedAtOnce = expected.waitMs === 0;
   const ttft =

@@ -191,6 +191,8 @@ export interface Served extends ServedModel {
   readonly slotsLeased: number;
   /** Value of time of all that hold them, in nano per ms: what a ms of delay to all of them costs. */
   readonly waitNanoPerMsLeased: number;
+  /** When the prompts that we placed there are all filled in, all replicas taken as one. In the past: they are. */
+  readonly promptsDoneAt: Instant;
   /** Granted and ended since the report was scraped, by all replicas that we hear: corrects what it says is running. */
   readonly grantedSinceReport: number;
   readonly endedSinceReport: number;

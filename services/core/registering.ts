@@ -47,6 +47,7 @@ function toServed(
     promptTokensPerSecond: before?.promptTokensPerSecond,
     outputTokensPerSecond: before?.outputTokensPerSecond,
     slotsLeased: leasedOf(model.model),
+    promptsDoneAt: before?.promptsDoneAt ?? 0,
     waitNanoPerMsLeased: before?.waitNanoPerMsLeased ?? 0,
     grantedSinceReport: before?.grantedSinceReport ?? 0,
     endedSinceReport: before?.endedSinceReport ?? 0,

@@ -484,6 +484,45 @@ describe("prices", () => {
   }
 });
 
+describe("prompts ahead", () => {
+  const aheadMs = (run: Run, now = 0) => {
+    const { candidates } = run.dispatcher.plan(request({ attempt: attempt("next/1") }), now);
+    return candidates[0]?.expected.promptsAheadMs;
+  };
+
+  test("a prompt is waited for until it is filled in, and others behind it queue up", () => {
+    const run = ready("a");
+    expect(aheadMs(run)).toBe(0);
+    run.lease(attempt("r1/1"));
+    // 1,000 tokens at 0.05 ms.
+    expect(aheadMs(run)).toBeCloseTo(50);
+    expect(aheadMs(run, 20)).toBeCloseTo(30);
+    expect(aheadMs(run, 60)).toBe(0);
+    run.lease(attempt("r2/1"));
+    expect(aheadMs(run)).toBeGreaterThan(100);
+  });
+
+  test("one that was given up before its first token is computed no more; one that had it changes nothing", () => {
+    const run = ready("a");
+    const [first, second] = [run.lease(attempt("r1/1")), run.lease(attempt("r2/1"))];
+    const before = aheadMs(run) ?? 0;
+    run.release(first, { result: "cancelled" });
+    expect(aheadMs(run)).toBeCloseTo(before - 50);
+    run.lease(attempt("r3/1"));
+    const withThird = aheadMs(run);
+    run.release(second, { ttftMs: 90 });
+    expect(aheadMs(run)).toBe(withThird);
+  });
+
+  test("without leases there is none", () => {
+    const run = ready("a");
+    const lease = run.lease(attempt("r1/1"));
+    run.release(lease, { ttftMs: 90 });
+    expect(aheadMs(run)).toBe(0);
+    expect(run.served().waitNanoPerMsLeased).toBe(0);
+  });
+});
+
 describe("observation", () => {
   test("times are smoothed, and what the model lacked is learned", () => {
     const run = ready("a");

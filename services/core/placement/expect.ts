@@ -10,6 +10,8 @@ export interface Expected {
   readonly outputTokens: number;
   readonly roundTripMs: number;
   readonly waitMs: number;
+  /** For the prompts ahead of its own. */
+  readonly promptsAheadMs: number;
   readonly prefillMs: number;
   /** Dispatch to first token: round trip, wait and prefill. */
   readonly ttftMs: number;
@@ -21,6 +23,8 @@ export interface Expected {
   readonly slotMs: number;
   /** KV tokens × ms that it holds. */
   readonly kvTokenMs: number;
+  /** For how long the pool will be at its prompt, all replicas and all who place there taken as one. */
+  readonly promptMs: number;
   /** For how long each of the others in its replica is held up by it. */
   readonly delayOthersMs: number;
   /** Its part of what the site draws: power usage effectiveness included. */
@@ -45,6 +49,7 @@ export class Estimate implements Expected {
   outputTokens = 0;
   roundTripMs = 0;
   waitMs = 0;
+  promptsAheadMs = 0;
   prefillMs = 0;
   ttftMs = 0;
   tpotMs = 0;
@@ -52,6 +57,7 @@ export class Estimate implements Expected {
   finishDeviationMs = 0;
   slotMs = 0;
   kvTokenMs = 0;
+  promptMs = 0;
   delayOthersMs = 0;
   joules = 0;
   joulesAdded = 0;
@@ -93,13 +99,18 @@ export function expect(into: Estimate, at: Prospect, ask: Ask): void {
   const capacity = hasRoom ? Infinity : capacityOf(times, kvTokensEach);
   const batch = hasRoom ? times.batch : Math.max(1, capacity / times.replicas);
   const stepMs = stepMsOf(times, batch, inputTokens + outputTokens / 2);
-  const tpotMs = stepMs * times.stretch;
   const prefillMs = Math.max(0, uncachedTokens * times.msPerUncachedToken + times.ttftOffsetMs);
-  const decodeMs = Math.max(0, outputTokens - 1) * tpotMs;
+  const promptsAheadMs = promptsAhead(at, ask, uncachedTokens);
+  const gaps = Math.max(0, outputTokens - 1);
+  // Prompts that came while it waited for its own turn are behind it, and its first tokens wait for them.
+  const promptsBehindMs =
+    (times.stretch - 1) * (promptsAheadMs + uncachedTokens * times.promptMsPerToken);
+  const decodeMs = gaps === 0 ? 0 : gaps * stepMs * times.stretch + promptsBehindMs;
+  const tpotMs = gaps === 0 ? stepMs * times.stretch : decodeMs / gaps;
   const waitMs = hasRoom
     ? 0
     : ((times.inFlight + 1 - capacity) / capacity) * (prefillMs + decodeMs);
-  const ttftMs = at.roundTripMs + waitMs + prefillMs;
+  const ttftMs = at.roundTripMs + waitMs + promptsAheadMs + prefillMs;
   const finishMs = ttftMs + decodeMs;
   const watts = hasRoom ? energy.wattsPerSequence : wattsPerSequence(energy, batch);
   const millijoules =
@@ -111,6 +122,7 @@ export function expect(into: Estimate, at: Prospect, ask: Ask): void {
   into.outputTokens = outputTokens;
   into.roundTripMs = at.roundTripMs;
   into.waitMs = waitMs;
+  into.promptsAheadMs = promptsAheadMs;
   into.prefillMs = prefillMs;
   into.ttftMs = ttftMs;
   into.tpotMs = tpotMs;
@@ -124,15 +136,28 @@ export function expect(into: Estimate, at: Prospect, ask: Ask): void {
     (prefillMs + decodeMs) * energy.wattsPerRequest +
     uncachedTokens * energy.millijoulesAddedPerUncachedToken +
     outputTokens * (stepMs * energy.wattsAdded + stepMsOthers * energy.wattsOthers);
+  into.promptMs = (uncachedTokens * times.promptMsPerToken) / (times.replicas * at.pool.share);
   into.delayOthersMs = uncachedTokens * times.prefillMsPerToken + outputTokens * stepMsOthers;
   into.joules = (energy.pue * millijoules) / 1_000;
   into.joulesAdded = (energy.pue * millijoulesAdded) / 1_000;
   into.gramsCo2 = into.joules * energy.gramsPerJoule;
   const ttftVariance =
-    SPREAD_SQUARED.wait * waitMs * waitMs + SPREAD_SQUARED.prefill * prefillMs * prefillMs;
+    SPREAD_SQUARED.wait * waitMs * waitMs +
+    SPREAD_SQUARED.prefill * (promptsAheadMs + prefillMs) ** 2;
   const finishVariance = ttftVariance + ask.lengthSpreadSquared * decodeMs * decodeMs;
   into.finishDeviationMs = Math.sqrt(finishVariance);
   into.missProbability = missProbability(into, ask, ttftVariance, finishVariance);
+}
+
+/**
+ * What is left of the prompts that we placed there, less what the other replicas can do of it while one is at a prompt like
+ * this.
+ */
+function promptsAhead({ served, times }: Prospect, { now }: Ask, uncachedTokens: number): number {
+  const leftMs = served.promptsDoneAt - now;
+  if (leftMs <= 0) return 0;
+  const { replicas, promptMsPerToken } = times;
+  return Math.max(0, leftMs - ((replicas - 1) / replicas) * uncachedTokens * promptMsPerToken);
 }
 
 /** One more runs at once: nobody waits, and neither sequences nor KV cache are used up. */

@@ -54,7 +54,9 @@ export interface TimeCoefficients {
   readonly kvRequestsLikeIt: number;
   /** Its prefill and its part of the steps of those who decode meanwhile. */
   readonly msPerUncachedToken: number;
-  /** The same without a turn among others: so long others wait for it. */
+  /** The same without a turn among others: so long the next prompt waits for it. */
+  readonly promptMsPerToken: number;
+  /** Without the steps of those who decode: so long each of these waits for it. */
   readonly prefillMsPerToken: number;
   /** What comes on top whatever the prompt: the step that is under way, and what was learned. */
   readonly ttftOffsetMs: number;
@@ -146,6 +148,7 @@ function timesOf(
     kvTokensOthers: (load.kvTokensUsed ?? 0) / replicas,
     kvRequestsLikeIt:
       (load.kvTokensUsed === undefined ? load.inFlight : load.unreported) / replicas,
+    promptMsPerToken: profile.prefillMsPerToken + others / profile.prefillChunkTokens,
     prefillMsPerToken: profile.prefillMsPerToken,
     msPerUncachedToken: prefillMs(profile, 1, idle) + others / profile.prefillChunkTokens,
     ttftOffsetMs: ttftOffsetMs + others,
