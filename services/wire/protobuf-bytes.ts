@@ -5,6 +5,9 @@ const fixed64 = 1;
 const lengthDelimited = 2;
 const fixed32 = 5;
 
+const TAG_MAX = 2 ** 32 - 1;
+const TAG_BYTES_MAX = 5;
+
 /** Thrown for bytes that the fast way does not read: the long way reads them, or says what is wrong. */
 export class TooUnusual extends Error {
   override name = "TooUnusual";
@@ -27,8 +30,10 @@ export class BytesReader {
   /** Field number × 8 + wire type; 0 at the end. */
   tag(): number {
     if (this.#offset === this.#end) return 0;
+    const start = this.#offset;
     const tag = this.uint();
-    if (tag === 0) throw tooUnusual;
+    // A field number has 29 bits, and no tag more bytes than that takes.
+    if (tag < 8 || tag > TAG_MAX || this.#offset - start > TAG_BYTES_MAX) throw tooUnusual;
     return tag;
   }
 

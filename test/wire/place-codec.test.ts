@@ -123,6 +123,23 @@ test("what the fast way reads, the long way reads the same, whatever the bytes",
   );
 });
 
+/** Behind a good message, each of which the format does not allow. */
+const impossibleTags: Readonly<Record<string, readonly number[]>> = {
+  "a field number of more than 29 bits": [0x80, 0x80, 0x80, 0x80, 0x20, 0x05],
+  "a field number of more than 32 bits": [0x88, 0x80, 0x80, 0x80, 0x80, 0x01, 0x05],
+  "field 0": [0x05, 0x01, 0x02, 0x03, 0x04],
+};
+
+for (const [what, tail] of Object.entries(impossibleTags)) {
+  test(`the fast way leaves ${what} to the long way`, () => {
+    const good = fc.sample(any.request, 1)[0] ?? expect.unreachable();
+    const bytes = toBinary(PlaceRequestSchema, fromPlacementRequest(good));
+    const broken = Buffer.concat([bytes, Buffer.from(tail)]);
+    expect(fast(broken)).toBe("unusual");
+    expect(slow(broken)).toBe("refused");
+  });
+}
+
 test("the fast way passes over fields of the future", () => {
   const request = { ...fc.sample(any.request, 1)[0], budgetNanoLeft: undefined };
   const bytes = toBinary(PlaceRequestSchema, fromPlacementRequest(request as never));
