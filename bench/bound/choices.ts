@@ -157,7 +157,7 @@ export class OptionFinder {
     };
   }
 
-  /** Twice missed, and its tokens at the dearest pool: the least of what that was while it waited. */
+  /** Twice missed, and twice its tokens at the dearest pool: the least of what that was while it waited. */
   #refusedNano({ arrival, atMs }: Timed, waitMsMax: number): number {
     const model = modelOf(arrival, this.#options);
     const tokens = { ...arrival, cachedTokens: 0 };
@@ -169,7 +169,7 @@ export class OptionFinder {
       );
       return Math.max(most, Math.min(...nano));
     }, 0);
-    return 2 * this.#options.policy.objectives[arrival.class].missNano + dearestNano;
+    return 2 * this.#options.policy.objectives[arrival.class].missNano + 2 * dearestNano;
   }
 
   #admittedFor(arrival: Arrival): readonly number[] {

@@ -16,8 +16,8 @@ import type { Instant, Pico, PoolId } from "./units.ts";
  * - `carbon`: the same joules × the location-based factor × the policy's price of carbon.
  * - `time`: from when a request came to its end × `waitNanoPerMs` of its class, also if it was refused.
  * - `missed`: each objective missed, time to first token and mean time per token, × `missNano`.
- * - `refused`: of a request that nobody served to its end, twice `missNano` and what its tokens would have cost at the
- *   dearest pool of the fleet, so that refusing is never cheaper than serving.
+ * - `refused`: of a request that nobody served to its end, twice `missNano` and twice what its tokens would have cost at the
+ *   dearest pool of the fleet: the second time for the energy and the carbon that it did not take.
  */
 export const costParts = ["money", "energy", "carbon", "time", "missed", "refused"] as const;
 
@@ -290,7 +290,7 @@ export class RunCostBuilder {
       carbon: Math.round(sum.carbonNano),
       time: Math.round(sum.timeNano),
       missed: (sum.missedTtft + sum.missedTpot) * missNano,
-      refused: 2 * sum.refused * missNano + nanoOf(sum.dearest.total),
+      refused: 2 * sum.refused * missNano + nanoOf(2n * sum.dearest.total),
     };
   }
 }

@@ -204,7 +204,7 @@ function refusalNano(arrival: Arrival, options: BoundOptions): number {
   const nano = options.fleet.pools.map((pool) =>
     chargePico(priceAt(pool, options, arrival.atMs), { ...arrival, cachedTokens: 0 }),
   );
-  return 2 * options.policy.objectives[arrival.class].missNano + Math.max(...nano) / 1_000;
+  return 2 * options.policy.objectives[arrival.class].missNano + (2 * Math.max(...nano)) / 1_000;
 }
 
 interface Job extends EngineJob, Sent {

@@ -70,7 +70,7 @@ const cases: Record<CostPart, [(builder: RunCostBuilder) => void, number]> = {
   missed: [(builder) => builder.addAnswer(answer({ ttftMs: 1_001, tpotMs: 50.1 })), 4_000],
   refused: [
     (builder) => builder.addAnswer(answer({ isServed: false, dearestPico: 7_000_000 })),
-    4_000 + 7_000,
+    4_000 + 2 * 7_000,
   ],
 };
 
