@@ -1,6 +1,8 @@
 /** Who takes part: our own way, and every baseline in every setting. */
 
 import { chooser } from "../../services/core/placement/chooser.ts";
+import type { Policy } from "../../services/core/placement/policy.ts";
+import { serviceClasses } from "../../services/core/placement/request.ts";
 import type { ReplicaId } from "../../services/core/units.ts";
 import type { Rival } from "../../services/sim/world-options.ts";
 import { baselines, type BaselineName } from "../baselines/baselines.ts";
@@ -24,6 +26,7 @@ export const families = [
   "prefix and region",
   "price and latency",
   "references",
+  "mixed",
 ] as const;
 
 export type Family = (typeof families)[number];
@@ -72,6 +75,10 @@ const ownWays = {
   [oursByFour]: { name: "tokengrid, 4 dispatchers", dispatchers: 4 },
 } as const;
 
+/** A baseline that also leaves the last slots as our policy does: which part of the difference is that rule's. It is no peer's. */
+export const reserving = "cheapest-meeting-reserves";
+const reservingAs: BaselineName = "cheapest-meeting";
+
 /** Everybody by the name of the policy: ours first. */
 export const contestants: ReadonlyMap<string, Contestant> = new Map([
   ...Object.entries(ownWays).map(([policy, { name, dispatchers }]): [string, Contestant] => [
@@ -98,6 +105,15 @@ export const contestants: ReadonlyMap<string, Contestant> = new Map([
           ],
         ],
   ),
+  [
+    reserving,
+    {
+      name: `${baselines[reservingAs].name}, with our reserves`,
+      source: baselines[reservingAs].source,
+      family: "mixed",
+      settings: settingsOf(reserving, baselines[reservingAs]),
+    },
+  ],
 ]);
 
 function othersLike(policy: string): string[] {
@@ -133,14 +149,37 @@ export function rivalsOf(
   if (policy === ours || policy === oursByFour) {
     return () => timed({ choose: chooser() }, picks);
   }
-  const baseline = byName[policy];
+  const baseline = byName[policy === reserving ? reservingAs : policy];
   const make: MakeRival | undefined = baseline?.variants[variant];
   if (make === undefined)
     throw new Error(`expected a policy and variant, found ${policy}, ${variant}`);
   const endpoints = new Endpoints();
   const isAsPeer = reportIntervalMs === (baseline?.reportIntervalMs ?? OUR_REPORTS_MS);
   const looks = isAsPeer ? {} : { reportIntervalMs };
-  return (replica) => timed(make({ seed, replica, endpoints, ...looks }), picks);
+  const freed = policy === reserving ? (rival: Rival) => rival : unreserved;
+  return (replica) => timed(freed(make({ seed, replica, endpoints, ...looks })), picks);
+}
+
+/** Which classes leave the last slots is our policy, not a rule that all keep to: a peer's knows nothing of it. */
+export function unreserved({ choose, ...rest }: Rival): Rival {
+  let known: { readonly policy: Policy; readonly without: Policy } | undefined;
+  return {
+    ...rest,
+    choose: (request, snapshot, policy) => {
+      if (known?.policy !== policy) known = { policy, without: withoutReserves(policy) };
+      return choose(request, snapshot, known.without);
+    },
+  };
+}
+
+/** The bench's policy has no overrides that could bring them back. */
+function withoutReserves(policy: Policy): Policy {
+  const { objectives } = policy;
+  const free = serviceClasses.map((each) => [
+    each,
+    { ...objectives[each], slotsUsedRatioMax: 1 },
+  ]) satisfies [string, unknown][];
+  return { ...policy, objectives: Object.fromEntries(free) as Policy["objectives"] };
 }
 
 function timed({ choose, ...rest }: Rival, picks: Picks): Rival {

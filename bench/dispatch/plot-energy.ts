@@ -15,7 +15,8 @@ const frontierField = { fleet: "east-west", load: 0.8 } as const;
 
 export function energyAndLateness(rows: readonly Row[]): TopLevelSpec | undefined {
   const scores = scoresOf(rows, frontierField);
-  const all = scores.flatMap(({ name, family, runs }) =>
+  const shown = scores.filter(({ family }) => family !== "mixed");
+  const all = shown.flatMap(({ name, family, runs }) =>
     [...Map.groupBy(runs, ({ trace }) => trace)].map(([trace, each]) => {
       const per = (parts: readonly CostPart[]): number =>
         CNY_PER_THOUSAND *

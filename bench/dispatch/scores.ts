@@ -168,9 +168,9 @@ export function comparedTo(one: readonly RunRow[], other: readonly RunRow[]): Es
   );
 }
 
-/** The baselines of a list of scores: ours are left out. */
+/** The baselines of a list of scores: ours are left out, and what has a part of ours. */
 export function rivalsIn(scores: readonly Score[]): readonly Score[] {
-  return scores.filter(({ family }) => family !== "ours");
+  return scores.filter(({ family }) => family !== "ours" && family !== "mixed");
 }
 
 export function oursIn(scores: readonly Score[]): Score | undefined {

@@ -2,11 +2,18 @@ import { expect, test } from "vitest";
 import { keys } from "../../services/core/table.ts";
 import { serviceClasses } from "../../services/core/placement/request.ts";
 import { costParts } from "../../services/core/run-cost.ts";
+import { runWorld } from "../../services/sim/world.ts";
 import { fleetNames, testedFleet } from "../../services/sim/fleets.ts";
 import { everybody } from "../../bench/dispatch/campaign.ts";
 import { cellFrom, type CellSpec } from "../../bench/dispatch/cell.ts";
 import { Crew, type Failure } from "../../bench/dispatch/crew.ts";
-import { contestants, ours, type Setting } from "../../bench/dispatch/contestants.ts";
+import {
+  contestants,
+  ours,
+  reserving,
+  rivalsOf,
+  type Setting,
+} from "../../bench/dispatch/contestants.ts";
 import { liar, modest } from "../../bench/dispatch/figures.ts";
 import { Racer } from "../../bench/dispatch/race.ts";
 import { bound, keyOf, type Row, type RunRow, type Task } from "../../bench/dispatch/rows.ts";
@@ -121,6 +128,37 @@ test("nobody is below the bound, and all had the same requests", async () => {
     expect(row.totalNano, policy).toBeGreaterThanOrEqual(low.boundNano);
   }
 });
+
+/** Of a run under the bench's policy with other reserves for batches. */
+async function digestWith(policy: string, slotsUsedRatioMax: number): Promise<string> {
+  const [setting = raise()] = settingsOf(policy);
+  const { arrivals, world } = cellFrom(await traceRows("azure"), { ...spec, load: 1.05 });
+  const batch = { ...world.policy.objectives["batch-offline"], slotsUsedRatioMax };
+  const objectives = { ...world.policy.objectives, "batch-offline": batch };
+  const { digest } = await runWorld(arrivals, {
+    ...world,
+    policy: { ...world.policy, objectives },
+    makeRival: rivalsOf(setting, { seed: 1, picks: { count: 0, busyMs: 0 } }),
+    onAnswer: () => undefined,
+    run: { id: "r", mode: "virtual", trace: "azure", speed: 1, seed: 1, class: "llm-interactive" },
+  });
+  return digest;
+}
+
+const minds: Readonly<Record<string, boolean>> = {
+  [ours]: true,
+  [reserving]: true,
+  "cheapest-meeting": false,
+  "cheapest-first": false,
+  "smg-least-load": false,
+};
+
+for (const [policy, isMinded] of Object.entries(minds)) {
+  test(`${policy} ${isMinded ? "keeps" : "knows nothing of"} the reserves of our policy`, async () => {
+    const isSame = (await digestWith(policy, 0.1)) === (await digestWith(policy, 1));
+    expect(isSame).toBe(!isMinded);
+  });
+}
 
 const twins: readonly (readonly [string, string])[] = [
   ["litellm-simple-shuffle", "random"],
