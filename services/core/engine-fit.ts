@@ -115,9 +115,9 @@ export function fitted(
   const rows = rowsOf(before, seen);
   if (rows.length === 0) return before;
   const scales = scalesOf(before.prior);
-  const information = before.information.map((value) => value * FORGETTING);
-  const weighted = before.weighted.map((value) => value * FORGETTING);
-  for (const row of rows) take(row, { before, scales, information, weighted });
+  const information = faded(before.information);
+  const weighted = faded(before.weighted);
+  for (const row of rows) take(row, { scales, information, weighted });
   const found = solved(before.prior, scales, information, weighted);
   const observations = before.observations + 1;
   const weight = Math.max(ERROR_WEIGHT_MIN, 1 / observations);
@@ -127,7 +127,7 @@ export function fitted(
     observations,
     information,
     weighted,
-    errorOfFit: before.errorOfFit + weight * (errorOf(before, seen) - before.errorOfFit),
+    errorOfFit: before.errorOfFit + weight * (meanErrorOf(rows) - before.errorOfFit),
     errorOfPlain: before.errorOfPlain + weight * (errorOfPlain - before.errorOfPlain),
   };
 }
@@ -149,19 +149,10 @@ export function deviationsOf(fit: EngineFit): Readonly<Record<FittedCoefficient,
 
 /** Mean |ln(foretold / observed)| over the times that were seen. */
 export function errorOf(
-  { profile, schedulingMs }: Pick<EngineFit, "profile" | "schedulingMs">,
+  by: Pick<EngineFit, "profile" | "schedulingMs">,
   told: EngineObservation,
 ): number {
-  const seen = soundOf(told);
-  const errors: number[] = [];
-  if (seen.tpot !== undefined) {
-    errors.push(logRatio(foretoldTpotMs(profile, seen.tpot.during), seen.tpot.ms));
-  }
-  if (seen.ttft !== undefined) {
-    const { uncachedTokens, others, ms } = seen.ttft;
-    errors.push(logRatio(foretoldTtftMs(profile, uncachedTokens, others) + schedulingMs, ms));
-  }
-  return errors.length === 0 ? 0 : errors.reduce((sum, each) => sum + each, 0) / errors.length;
+  return meanErrorOf(rowsOf(by, soundOf(told)));
 }
 
 /** (W + a·B + h·K) / (1 − u). */
@@ -192,7 +183,10 @@ interface Row {
   readonly deviation: number;
 }
 
-function rowsOf({ profile, schedulingMs }: EngineFit, seen: EngineObservation): Row[] {
+function rowsOf(
+  { profile, schedulingMs }: Pick<EngineFit, "profile" | "schedulingMs">,
+  seen: EngineObservation,
+): Row[] {
   const rows: Row[] = [];
   if (seen.tpot !== undefined) {
     const { ms, during } = seen.tpot;
@@ -211,6 +205,12 @@ function rowsOf({ profile, schedulingMs }: EngineFit, seen: EngineObservation): 
     rows.push({ factors, ms, foretoldMs, deviation: TTFT_DEVIATION });
   }
   return rows;
+}
+
+function meanErrorOf(rows: readonly Row[]): number {
+  let sum = 0;
+  for (const { foretoldMs, ms } of rows) sum += logRatio(foretoldMs, ms);
+  return rows.length === 0 ? 0 : sum / rows.length;
 }
 
 /** Without what no engine can have shown. */
@@ -237,7 +237,6 @@ function isPossible({ batch, kvTokens, prefillTokensPerMs }: EngineConditions): 
 }
 
 interface Sums {
-  readonly before: EngineFit;
   readonly scales: readonly number[];
   readonly information: number[];
   readonly weighted: number[];
@@ -251,7 +250,8 @@ function take(row: Row, { scales, information, weighted }: Sums): void {
   const deviationMs = row.deviation * Math.max(foretoldMs, row.ms);
   const deviations = (ms - foretoldMs) / deviationMs;
   const weight = 1 / (1 + (deviations / WILD_DEVIATIONS) ** 2) / deviationMs ** 2;
-  const scaled = row.factors.map((factor, index) => factor * (scales[index] ?? 0));
+  const scaled = row.factors.slice();
+  for (let at = 0; at < COUNT; at++) scaled[at] = (scaled[at] ?? 0) * (scales[at] ?? 0);
   for (let at = 0; at < COUNT; at++) {
     const left = (scaled[at] ?? 0) * weight;
     weighted[at] = (weighted[at] ?? 0) + left * ms;
@@ -269,28 +269,45 @@ function solved(
   weighted: readonly number[],
 ): Pick<EngineFit, "profile" | "schedulingMs"> {
   const begin = coefficientsOf(prior);
-  const wanted = weighted.map(
-    (value, index) => value + priorWeight(index) * ((begin[index] ?? 0) / (scales[index] ?? 1)),
-  );
+  const wanted = weighted.slice();
+  for (let index = 0; index < COUNT; index++) {
+    const own = priorWeight(index) * ((begin[index] ?? 0) / (scales[index] ?? 1));
+    wanted[index] = (wanted[index] ?? 0) + own;
+  }
   const units = solvedNonNegative(withPrior(information), wanted);
-  const [stepBaseMs = 0, stepMsPerSequence = 0, stepMsPerKvToken = 0, prefillMsPerToken = 0] =
-    units.map((unit, index) => unit * (scales[index] ?? 0));
+  const found = (index: number): number => (units[index] ?? 0) * (scales[index] ?? 0);
   return {
-    profile: { ...prior, stepBaseMs, stepMsPerSequence, stepMsPerKvToken, prefillMsPerToken },
-    schedulingMs: (units[4] ?? 0) * (scales[4] ?? 0),
+    profile: {
+      ...prior,
+      stepBaseMs: found(0),
+      stepMsPerSequence: found(1),
+      stepMsPerKvToken: found(2),
+      prefillMsPerToken: found(3),
+    },
+    schedulingMs: found(4),
   };
 }
 
 function withPrior(information: readonly number[]): number[] {
-  return information.map((value, place) => {
-    const isDiagonal = place % (COUNT + 1) === 0;
-    return isDiagonal ? value + priorWeight(place / (COUNT + 1)) : value;
-  });
+  const matrix = information.slice();
+  for (let index = 0; index < COUNT; index++) {
+    const diagonal = index * (COUNT + 1);
+    matrix[diagonal] = (matrix[diagonal] ?? 0) + priorWeight(index);
+  }
+  return matrix;
 }
 
 function priorWeight(index: number): number {
   const deviation = index === 4 ? SCHEDULING_DEVIATION_STEPS : PRIOR_DEVIATION;
   return 1 / deviation ** 2;
+}
+
+function faded(sums: readonly number[]): number[] {
+  const after = sums.slice();
+  for (let index = 0; index < after.length; index++) {
+    after[index] = (after[index] ?? 0) * FORGETTING;
+  }
+  return after;
 }
 
 function coefficientsOf(profile: EngineProfile): number[] {
@@ -301,9 +318,11 @@ function coefficientsOf(profile: EngineProfile): number[] {
 /** A profile of zeros has a scale all the same, so that what it hides can be found. */
 function scalesOf(prior: EngineProfile): number[] {
   const stepMs = Math.max(prior.stepBaseMs, STEP_MS_MIN);
-  return coefficientsOf(prior).map((value, index) =>
-    Math.max(value, stepMs * (SCALE_MIN_OF_STEP[index] ?? 1)),
-  );
+  const scales = coefficientsOf(prior);
+  for (let index = 0; index < COUNT; index++) {
+    scales[index] = Math.max(scales[index] ?? 0, stepMs * (SCALE_MIN_OF_STEP[index] ?? 1));
+  }
+  return scales;
 }
 
 function stepMsOf(profile: EngineProfile, { batch, kvTokens }: EngineConditions): number {

@@ -219,7 +219,7 @@ function fitAfter(
   const prior = fitPriorOf(served, policy);
   const known = before?.fit;
   const fit = known === undefined || !isFittedTo(known, prior) ? fitFrom(prior) : known;
-  const plain = plainEngineOf({ ...served, observed: before }, policy);
+  const plain = plainEngineOf(served, before, policy);
   return fitted(fit, seen, errorOf(plainly(plain), seen));
 }
 

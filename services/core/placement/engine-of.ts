@@ -1,5 +1,5 @@
 import { isFittedTo } from "../engine-fit.ts";
-import type { EngineProfile, Served } from "../pool.ts";
+import type { EngineProfile, Observed, Served } from "../pool.ts";
 import type { Policy } from "./policy.ts";
 
 /**
@@ -30,7 +30,7 @@ const ERROR_SLACK = 0.01;
 const FASTER_RATIO_MAX = 20;
 
 export function engineOf(served: Served, policy: Policy): Engine {
-  const plain = plainEngineOf(served, policy);
+  const plain = plainEngineOf(served, served.observed, policy);
   const fit = served.observed?.fit;
   if (fit === undefined || fit.observations < OBSERVATIONS_MIN) return plain;
   if (fit.errorOfFit + ERROR_SLACK > fit.errorOfPlain) return plain;
@@ -43,13 +43,17 @@ export function engineOf(served: Served, policy: Policy): Engine {
   };
 }
 
-/** The same without fitted coefficients. */
-export function plainEngineOf(served: Served, policy: Policy): Engine {
+/** The same without fitted coefficients, by what was observed. */
+export function plainEngineOf(
+  served: Served,
+  observed: Observed | undefined,
+  policy: Policy,
+): Engine {
   if (served.engineProfile !== undefined) {
-    return learned("declared", credible(served.engineProfile, policy), served);
+    return learned("declared", credible(served.engineProfile, policy), observed);
   }
-  const times = knownTimes(served);
-  if (times === undefined) return learned("assumed", policy.engineAssumed, served);
+  const times = knownTimes(served, observed);
+  if (times === undefined) return learned("assumed", policy.engineAssumed, observed);
   const { basis, ttftMs, itlMs } = times;
   return { basis, profile: measuredProfile(served, itlMs), ttftOffsetMs: ttftMs, tpotRatio: 1 };
 }
@@ -74,7 +78,11 @@ function credible(declared: EngineProfile, { engineAssumed }: Policy): EnginePro
 }
 
 /** Few attempts correct little: the correction grows with their number towards all of it. */
-function learned(basis: EngineBasis, profile: EngineProfile, { observed }: Served): Engine {
+function learned(
+  basis: EngineBasis,
+  profile: EngineProfile,
+  observed: Observed | undefined,
+): Engine {
   if (observed === undefined) return { basis, profile, ttftOffsetMs: 0, tpotRatio: 1 };
   const belief = observed.attempts / (observed.attempts + ATTEMPTS_HALF_BELIEVED);
   return {
@@ -92,7 +100,7 @@ interface KnownTimes {
 }
 
 /** Our own observation holds a round trip or two that we cannot take out: it errs on the slow side. */
-function knownTimes({ observed, report }: Served): KnownTimes | undefined {
+function knownTimes({ report }: Served, observed: Observed | undefined): KnownTimes | undefined {
   if (observed?.ttftMs !== undefined && observed.itlMs !== undefined) {
     return { basis: "observed", ttftMs: observed.ttftMs, itlMs: observed.itlMs };
   }
