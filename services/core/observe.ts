@@ -9,7 +9,6 @@ import {
   type EngineFit,
   type EngineObservation,
 } from "./engine-fit.ts";
-import { slotsTotalOf } from "./health.ts";
 import type { AttemptOutcome, AttemptResult } from "./lease.ts";
 import { fitPriorOf, plainEngineOf, type Engine } from "./placement/engine-of.ts";
 import type { Expected } from "./placement/expect.ts";
@@ -84,10 +83,7 @@ export function observe(
     tpotAgainstProfile: against(before?.tpotAgainstProfile, times.tpot, weight),
     fit: fitAfter(before, times.seen, at),
     errors: withErrorsOf(before?.errors ?? noErrors, foretoldOf(outcome, at.expected)),
-    delivery: deliveryAfter(before, deliveredOf(outcome, verdict, times, at), {
-      slots: slotsTotalOf(at.served),
-      share: at.share,
-    }),
+    delivery: deliveryAfter(before, deliveredOf(outcome, verdict, times, at), at.share),
     observedAt: at.now,
   };
 }

@@ -18,9 +18,8 @@ const SHORT_TOLERANCE = 0.2;
 /** After so many attempts, half of what they say against a pool is believed. */
 const ATTEMPTS_HALF_BELIEVED = 8;
 
-/** Slots that count before any attempt: this part of the declared ones, but never fewer than so many. */
-const SLOTS_AT_FIRST_RATIO = 1 / 4;
-const SLOTS_AT_FIRST_MIN = 16;
+/** Slots that count before any attempt, whatever is declared: what is declared may be a lie. */
+const SLOTS_AT_FIRST = 16;
 /** Slots that count are at most so many times those at which the pool did what it promised. */
 const SLOTS_GROWTH = 2;
 const SLOTS_MIN = 4;
@@ -64,13 +63,9 @@ export function slotsCounted(served: Served, share: number): number {
   // Ours alone: the other replicas are taken to have shown as much of their shares.
   const counted =
     proven === undefined
-      ? slotsAtFirst(slots)
+      ? SLOTS_AT_FIRST
       : Math.max(SLOTS_MIN, (SLOTS_GROWTH * proven) / Math.max(share, SHARE_MIN));
   return Math.min(slots, counted);
-}
-
-function slotsAtFirst(slots: number): number {
-  return Math.max(SLOTS_AT_FIRST_MIN, slots * SLOTS_AT_FIRST_RATIO);
 }
 
 /** How an attempt went against what the pool promised. */
@@ -89,10 +84,10 @@ export interface Delivered {
 export function deliveryAfter(
   observed: Observed | undefined,
   attempt: Delivered,
-  { slots, share }: { readonly slots: number; readonly share: number },
+  share: number,
 ): Delivery {
   const before = observed?.delivery ?? {
-    slotsProven: (slotsAtFirst(slots) / SLOTS_GROWTH) * Math.max(share, SHARE_MIN),
+    slotsProven: (SLOTS_AT_FIRST / SLOTS_GROWTH) * Math.max(share, SHARE_MIN),
     shortRatio: 0,
     cachedTokensForetold: 0,
     cachedTokensFound: 0,

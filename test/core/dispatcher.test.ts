@@ -486,7 +486,7 @@ describe("prices", () => {
 
 describe("prompts ahead", () => {
   const aheadMs = (run: Run, now = 0) => {
-    const { candidates } = run.dispatcher.plan(request({ attempt: attempt("next/1") }), now);
+    const { candidates } = run.dispatcher.plan(request(attempt("next/1")), now);
     return candidates[0]?.expected.promptsAheadMs;
   };
 

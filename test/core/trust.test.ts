@@ -76,7 +76,7 @@ describe("slots that count", () => {
           let before: Observed | undefined;
           for (const [isInTime, slotsLeased] of attempts) {
             const attempt = { ...anAttempt, isInTime, slotsLeased };
-            const delivery = deliveryAfter(before, attempt, { slots, share: 1 });
+            const delivery = deliveryAfter(before, attempt, 1);
             before = observed({ delivery });
           }
           const shown = Math.max(0, ...attempts.map(([, leased]) => leased));
@@ -94,11 +94,11 @@ describe("slots that count", () => {
       let before: Observed | undefined;
       for (let index = 0; index < times; index++) {
         const attempt = { ...anAttempt, isInTime, slotsLeased: 40 };
-        before = observed({ delivery: deliveryAfter(before, attempt, { slots: 400, share: 1 }) });
+        before = observed({ delivery: deliveryAfter(before, attempt, 1) });
       }
       return slotsCounted(served({ slotsTotal: 400, observed: before }), 1);
     };
-    expect([after(true, 0), after(true, 1), after(true, 9)]).toEqual([100, 100, 100]);
+    expect([after(true, 0), after(true, 1), after(true, 9)]).toEqual([16, 80, 80]);
     expect(after(false, 60)).toBeLessThan(20);
   });
 
@@ -144,7 +144,7 @@ test("a cache that never has what is foretold is not believed, one that has it i
         cachedTokensForetold: 2_000,
         cachedTokensFound: found,
       };
-      before = observed({ delivery: deliveryAfter(before, attempt, { slots: 8, share: 1 }) });
+      before = observed({ delivery: deliveryAfter(before, attempt, 1) });
     }
     return cacheBelief(before);
   };
