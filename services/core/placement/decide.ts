@@ -157,7 +157,7 @@ export function candidateOf(at: Prospect, ask: Ask): Candidate {
     pool: pool.id,
     terms: { price, energy, carbon, latency, congestion, budget, preference },
     costNano: price + energy + carbon + latency + congestion + budget + preference,
-    expected: { ...at.expected(ask) },
+    expected: at.foreseen(ask),
     tariffs: partsOf(rates, tokens),
     warnings: warnings.map((row) => row.id),
     exemptions: exemptionsOf(pool, ask).map((row) => row.id),

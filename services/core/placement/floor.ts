@@ -73,11 +73,9 @@ interface LeastPico {
 
 /** Over all brackets. Without a price the pool is out, and its floor is never asked. */
 function leastPico(price: PriceEstimate | undefined): LeastPico {
-  let [uncachedInput, cacheRead, output] = [
-    price?.uncachedInputPicoPerToken ?? 0,
-    price?.cacheReadPicoPerToken ?? 0,
-    price?.outputPicoPerToken ?? 0,
-  ];
+  let uncachedInput = price?.uncachedInputPicoPerToken ?? 0;
+  let cacheRead = price?.cacheReadPicoPerToken ?? 0;
+  let output = price?.outputPicoPerToken ?? 0;
   for (const bracket of price?.brackets ?? []) {
     uncachedInput = Math.min(uncachedInput, bracket.uncachedInputPicoPerToken);
     cacheRead = Math.min(cacheRead, bracket.cacheReadPicoPerToken);

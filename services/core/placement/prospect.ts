@@ -108,7 +108,7 @@ export class Prospect {
   readonly roundTripMs: number;
   readonly rates: readonly TariffRate[];
   readonly preferenceNanoPerToken: number;
-  readonly #estimate: Estimate;
+  #estimate: Estimate | undefined;
   #foreseenFor: Ask | undefined;
 
   constructor(standing: Standing, ask: Ask) {
@@ -121,7 +121,6 @@ export class Prospect {
     this.roundTripMs = roundTrip?.value ?? ROUND_TRIP_UNKNOWN_MS;
     this.rates = withTrust(ratesAt(standing, ask), standing);
     this.preferenceNanoPerToken = sumOf(this.rates);
-    this.#estimate = new Estimate(standing.engine);
   }
 
   get pool(): Pool {
@@ -142,12 +141,19 @@ export class Prospect {
     return Math.min(inputTokens, cachedTokensAt.get(this.standing.pool.id) ?? 0);
   }
 
-  /** Good until another request asks: who keeps it takes a copy. */
+  /** Good until another request asks. Made when somebody asks: most pools are seen to cost too much before. */
   expected(ask: Ask): Expected {
-    if (this.#foreseenFor !== ask) {
-      this.#foreseenFor = ask;
-      expect(this.#estimate, this, ask);
-    }
+    if (this.#estimate !== undefined && this.#foreseenFor === ask) return this.#estimate;
+    this.#estimate ??= new Estimate(this.standing.engine);
+    this.#foreseenFor = ask;
+    expect(this.#estimate, this, ask);
     return this.#estimate;
+  }
+
+  /** The same to keep: the next request gets another. */
+  foreseen(ask: Ask): Expected {
+    const expected = this.expected(ask);
+    this.#estimate = undefined;
+    return expected;
   }
 }

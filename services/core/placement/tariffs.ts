@@ -34,18 +34,22 @@ export function ratesAt(standing: Standing, ask: Ask): TariffRate[] {
  * parts add up to the rounded whole.
  */
 export function partsOf(rates: readonly TariffRate[], tokens: number): AppliedTariff[] {
+  const parts: AppliedTariff[] = [];
   let nanoPerToken = 0;
-  return rates.flatMap(({ row, basis, nanoPerToken: own }) => {
+  for (const { row, basis, nanoPerToken: own } of rates) {
     const before = Math.round(nanoPerToken * tokens);
     nanoPerToken += own;
     const costNano = Math.round(nanoPerToken * tokens) - before;
-    return costNano === 0 ? [] : [{ row, basis, costNano }];
-  });
+    if (costNano !== 0) parts.push({ row, basis, costNano });
+  }
+  return parts;
 }
 
 /** In the order of the parts, so that both round the same. */
 export function sumOf(rates: readonly TariffRate[]): number {
-  return rates.reduce((sum, { nanoPerToken }) => sum + nanoPerToken, 0);
+  let sum = 0;
+  for (const { nanoPerToken } of rates) sum += nanoPerToken;
+  return sum;
 }
 
 /** 1, or the part that is missing to a target. A green share that nobody has shown is missing. */
