@@ -5,6 +5,7 @@ import type { Instant } from "./units.ts";
 
 export const JOULES_PER_KWH = 3_600_000;
 const HOUR_MS = 3_600_000;
+const PUE_MAX = 1_000;
 /** All regions keep the time of Asia/Shanghai, which has no daylight saving. */
 const LOCAL_OFFSET_MS = 8 * HOUR_MS;
 
@@ -39,9 +40,12 @@ export function wattsAboveRest(model: PowerModel, batch: number): number {
   return Math.max(0, watts) * Math.min(1, batch);
 }
 
-/** Site energy / IT energy. The target of its hub stands in for a pool that has not said. */
+/**
+ * Site energy / IT energy. The target of its hub stands in for a pool that has not said. No site is better than 1 or worse
+ * than 1,000, whatever its vendor says.
+ */
 export function pueOf(pool: Pool): number {
-  return pool.pue?.value ?? pool.region.pueTarget;
+  return Math.min(PUE_MAX, Math.max(1, pool.pue?.value ?? pool.region.pueTarget));
 }
 
 /**
@@ -57,7 +61,7 @@ export function gramsPerJoule(
   const gramsPerKwh =
     account === "location-based"
       ? pool.region.gridGramsPerKwh
-      : residualGramsPerKwh * (1 - (pool.greenShare?.value ?? 0));
+      : residualGramsPerKwh * (1 - Math.min(1, pool.greenShare?.value ?? 0));
   return gramsPerKwh / JOULES_PER_KWH;
 }
 

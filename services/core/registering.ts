@@ -1,6 +1,13 @@
 import { priorRoundTrip } from "./network.ts";
 import type { Figure } from "./figure.ts";
-import type { Pool, PoolRegistration, Served, ServedModel } from "./pool.ts";
+import type {
+  EngineProfile,
+  Pool,
+  PoolRegistration,
+  PowerModel,
+  Served,
+  ServedModel,
+} from "./pool.ts";
 import type { Geography, Region } from "./region.ts";
 import type { Instant, ModelId, OriginId, RegionId } from "./units.ts";
 
@@ -17,9 +24,11 @@ export function joined(
 ): Pool {
   const { region, geography, now, leasedOf } = options;
   const { models, region: _region, ...facts } = registration;
+  const powerModel = facts.powerModel && within(facts.powerModel);
   const isNewRun = before === undefined || registration.generation > before.generation;
   return {
     ...facts,
+    ...(powerModel !== facts.powerModel && { powerModel }),
     region,
     served: new Map(
       models.map((each) => [each.model, toServed(each, before?.served.get(each.model), leasedOf)]),
@@ -41,8 +50,10 @@ function toServed(
   before: Served | undefined,
   leasedOf: (model: ModelId) => number,
 ): Served {
+  const { engineProfile } = model;
   return {
     ...model,
+    ...(engineProfile !== undefined && { engineProfile: within(engineProfile) }),
     report: before?.report,
     promptTokensPerSecond: before?.promptTokensPerSecond,
     outputTokensPerSecond: before?.outputTokensPerSecond,
@@ -55,6 +66,20 @@ function toServed(
     observed: before?.observed,
     price: before?.price,
   };
+}
+
+/** As of the figures of a report: products of a few such numbers are still numbers. */
+const DECLARED_MAX = 1e18;
+
+/** The same value where nothing is beyond all reason. */
+function within<Numbers extends EngineProfile | PowerModel>(declared: Numbers): Numbers {
+  const pairs = Object.entries(declared) as [string, number][];
+  if (pairs.every(([, value]) => Math.abs(value) <= DECLARED_MAX)) return declared;
+  const bounded = pairs.map(([name, value]) => [
+    name,
+    Math.min(DECLARED_MAX, Math.max(-DECLARED_MAX, value)),
+  ]);
+  return Object.fromEntries(bounded) as Numbers;
 }
 
 /** What geography says of paths that nobody measured. */

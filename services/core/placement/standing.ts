@@ -209,7 +209,8 @@ const NOTHING_ADDED = { millijoulesAddedPerUncachedToken: 0, wattsAdded: 0, watt
 function addedBy(model: PowerModel, msPerToken: number, others: number): typeof NOTHING_ADDED {
   const wattsOthers = wattsAboveRest(model, others);
   return {
-    millijoulesAddedPerUncachedToken: msPerToken * (prefillWatts(model) - restWatts(model)),
+    millijoulesAddedPerUncachedToken:
+      msPerToken * Math.max(0, prefillWatts(model) - restWatts(model)),
     wattsAdded: Math.max(0, wattsAboveRest(model, others + 1) - wattsOthers),
     wattsOthers,
   };
