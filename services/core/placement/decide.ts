@@ -8,7 +8,6 @@ import { notServed, refusalOf, type Refusal, type RejectReason } from "./filters
 import type { Policy, PolicyOverride, PolicyRow } from "./policy.ts";
 import { Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
-import { exemptionsOf, matches } from "./rules.ts";
 import { standingOf } from "./standing.ts";
 import { partsOf, type AppliedTariff } from "./tariffs.ts";
 import { terms, type TermName } from "./terms.ts";
@@ -150,17 +149,16 @@ export function candidateOf(at: Prospect, ask: Ask): Candidate {
   const congestion = wholeNano(terms.congestion(at, ask));
   const budget = wholeNano(terms.budget(at, ask));
   const preference = wholeNano(terms.preference(at, ask));
-  const { pool, rates } = at;
+  const { pool, rates, rows } = at;
   const tokens = ask.inputTokens + ask.outputTokens;
-  const warnings = ask.rules.warnings.filter((row) => matches(row.pool, pool, ask));
   return {
     pool: pool.id,
     terms: { price, energy, carbon, latency, congestion, budget, preference },
     costNano: price + energy + carbon + latency + congestion + budget + preference,
     expected: at.foreseen(ask),
     tariffs: partsOf(rates, tokens),
-    warnings: warnings.map((row) => row.id),
-    exemptions: exemptionsOf(pool, ask).map((row) => row.id),
+    warnings: rows.warnings,
+    exemptions: rows.exemptions,
     evidence: pool,
   };
 }

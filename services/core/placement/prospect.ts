@@ -6,7 +6,7 @@ import { Estimate, expect, lengthSpreadSquared, type Expected } from "./expect.t
 import type { Load } from "./load.ts";
 import type { Objectives, Policy } from "./policy.ts";
 import type { PlacementRequest } from "./request.ts";
-import { rulesFor, type Rules } from "./rules.ts";
+import { rowsAt, rulesFor, type Rules, type RowsAt } from "./rules.ts";
 import type { EnergyCoefficients, Standing, TimeCoefficients } from "./standing.ts";
 import { ratesAt, sumOf, type TariffRate } from "./tariffs.ts";
 import { withTrust } from "./trust-rate.ts";
@@ -106,12 +106,14 @@ export class Prospect {
   readonly price: PriceEstimate | undefined;
   readonly hasBrackets: boolean;
   readonly roundTripMs: number;
+  readonly rows: RowsAt;
   readonly rates: readonly TariffRate[];
   readonly preferenceNanoPerToken: number;
   #estimate: Estimate | undefined;
   #foreseenFor: Ask | undefined;
 
-  constructor(standing: Standing, ask: Ask) {
+  /** `rows` are those of a pool of the same facts, if they are known. */
+  constructor(standing: Standing, ask: Ask, rows: RowsAt = rowsAt(standing.pool, ask)) {
     this.standing = standing;
     this.times = standing.times;
     this.energy = standing.energy;
@@ -119,7 +121,8 @@ export class Prospect {
     this.hasBrackets = (this.price?.brackets?.length ?? 0) > 0;
     const roundTrip = standing.pool.roundTripMsFrom.get(ask.request.origin);
     this.roundTripMs = roundTrip?.value ?? ROUND_TRIP_UNKNOWN_MS;
-    this.rates = withTrust(ratesAt(standing, ask), standing);
+    this.rows = rows;
+    this.rates = withTrust(ratesAt(standing, rows), standing);
     this.preferenceNanoPerToken = sumOf(this.rates);
   }
 

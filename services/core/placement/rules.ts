@@ -31,6 +31,14 @@ export interface Rules {
   readonly warnings: readonly RowOf<"warn">[];
 }
 
+/** The rows that speak of one pool, for all requests of a kind. */
+export interface RowsAt {
+  readonly tariffs: readonly RowOf<"tariff">[];
+  readonly warnings: readonly RowId[];
+  /** Those without which the pool would be out. */
+  readonly exemptions: readonly RowId[];
+}
+
 /** Who asks, and from where: what rows look at. */
 export interface Asker {
   readonly request: PlacementRequest;
@@ -83,16 +91,32 @@ function isLifted(row: RowId, pool: Pool, asker: Asker & { readonly rules: Rules
   return asker.rules.exemptions.some((each) => each.of === row && matches(each.pool, pool, asker));
 }
 
-/** The exemptions without which the pool would be out. */
-export function exemptionsOf(
-  pool: Pool,
-  asker: Asker & { readonly rules: Rules },
-): RowOf<"exempt">[] {
-  const { requirements, exemptions } = asker.rules;
-  return exemptions.filter(
+/** Good for every pool of the same facts: see `hasSameFacts`. */
+export function rowsAt(pool: Pool, asker: Asker & { readonly rules: Rules }): RowsAt {
+  const { requirements, exemptions, tariffs, warnings } = asker.rules;
+  const areLifting = exemptions.filter(
     ({ of, pool: wanted }) =>
       matches(wanted, pool, asker) &&
       requirements.some((row) => row.id === of && !matches(row.pool, pool, asker)),
+  );
+  return {
+    tariffs: tariffs.filter((row) => matches(row.pool, pool, asker)),
+    warnings: warnings.filter((row) => matches(row.pool, pool, asker)).map(({ id }) => id),
+    exemptions: areLifting.map(({ id }) => id),
+  };
+}
+
+/** All that a filter of a kind or a row of the policy looks at, besides the pool's id. */
+export function hasSameFacts(a: Pool, b: Pool): boolean {
+  return (
+    a.id === b.id &&
+    a.roundTripMsFrom === b.roundTripMsFrom &&
+    a.region === b.region &&
+    a.vendor === b.vendor &&
+    a.tags === b.tags &&
+    a.dataClasses === b.dataClasses &&
+    a.mlpsLevel === b.mlpsLevel &&
+    a.pue?.value === b.pue?.value
   );
 }
 

@@ -7,7 +7,7 @@ import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
 import { floorOf, type Floor } from "./floor.ts";
 import { NO_CAPS } from "./overrides.ts";
 import { Prospect, type Ask } from "./prospect.ts";
-import type { Rules } from "./rules.ts";
+import { hasSameFacts, type Rules } from "./rules.ts";
 import type { Standing } from "./standing.ts";
 
 /** A pool as one kind of request sees it, with the verdict of all filters but those of the request. */
@@ -174,11 +174,9 @@ function grown(values: Float64Array<ArrayBuffer>, capacity: number): Float64Arra
 
 function seatOf(standing: Standing, ask: Ask, before: Seat | undefined): Seat {
   const { pool, served, until } = standing;
-  const at = new Prospect(standing, ask);
-  const kindReason =
-    before !== undefined && hasSameFacts(before.pool, pool)
-      ? before.kindReason
-      : reasonOfScope("kind", at, ask);
+  const known = before !== undefined && hasSameFacts(before.pool, pool) ? before : undefined;
+  const at = new Prospect(standing, ask, known?.at.rows);
+  const kindReason = known === undefined ? reasonOfScope("kind", at, ask) : known.kindReason;
   const reason = kindReason ?? reasonOfScope("pool", at, ask) ?? priceReason(served);
   return { pool, until, at, reason, kindReason };
 }
@@ -199,19 +197,5 @@ export function hasOwnLimits({ request, objectives, rules, isLate }: Ask): boole
     (request.choice !== undefined && isChoosy(request.choice)) ||
     request.budgets?.standings.some(({ isHard }) => isHard) === true ||
     objectives.gramsCo2Max !== undefined
-  );
-}
-
-/** All that a filter of a kind or a row of the policy looks at, besides the pool's id. */
-function hasSameFacts(a: Pool, b: Pool): boolean {
-  return (
-    a.id === b.id &&
-    a.roundTripMsFrom === b.roundTripMsFrom &&
-    a.region === b.region &&
-    a.vendor === b.vendor &&
-    a.tags === b.tags &&
-    a.dataClasses === b.dataClasses &&
-    a.mlpsLevel === b.mlpsLevel &&
-    a.pue?.value === b.pue?.value
   );
 }

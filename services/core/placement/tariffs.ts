@@ -1,7 +1,6 @@
 import type { RowId } from "../units.ts";
 import type { Basis, Tariff } from "./policy.ts";
-import type { Ask } from "./prospect.ts";
-import { matches } from "./rules.ts";
+import type { RowsAt } from "./rules.ts";
 import type { Standing } from "./standing.ts";
 
 /** What one row of the policy adds or takes for each token at a pool. */
@@ -18,11 +17,10 @@ export interface AppliedTariff {
   readonly costNano: number;
 }
 
-/** One for each row that matches the pool and comes to something. */
-export function ratesAt(standing: Standing, ask: Ask): TariffRate[] {
+/** One for each row that speaks of the pool and comes to something. */
+export function ratesAt(standing: Standing, { tariffs }: RowsAt): TariffRate[] {
   const rates: TariffRate[] = [];
-  for (const { id, basis, pool, tariff } of ask.rules.tariffs) {
-    if (!matches(pool, standing.pool, ask)) continue;
+  for (const { id, basis, tariff } of tariffs) {
     const nanoPerToken = tariff.nanoPerToken * scale(tariff, standing);
     if (nanoPerToken !== 0) rates.push({ row: id, basis, nanoPerToken });
   }
