@@ -60,7 +60,8 @@ export class Foresight {
     const served = evidence.served.get(lease.model);
     if (served === undefined) return;
     this.#prefixes.granted(lease, request, {
-      readyAt: now + expected.ttftMs,
+      now,
+      ttftMs: expected.ttftMs,
       kvTokens: loadOf(evidence, served, now).kvTokensTotal,
       foretoldTokens: expected.cachedTokens / cacheBelief(served.observed),
     });

@@ -9,6 +9,11 @@ const BLOCKS_MAX = 1_000_000;
 /** Of one model at a pool, whatever cache it declares. */
 const BLOCKS_MAX_EACH = 65_536;
 
+/** When memory is full, so much of it is made free at once. */
+const FREED_RATIO = 1 / 256;
+/** A prompt is taken to be cached by then, whatever was foretold: those behind it wait for it no longer. */
+const READY_MS_MAX = 60_000;
+
 /** What one model at a pool has probably cached, the block not used for longest first. */
 interface Shelf {
   readonly pool: PoolId;
@@ -83,12 +88,13 @@ export class PrefixIndex {
     lease: { readonly id: LeaseId; readonly pool: PoolId },
     request: PlacementRequest,
     expected: {
-      readonly readyAt: Instant;
+      readonly now: Instant;
+      readonly ttftMs: number;
       readonly kvTokens: number | undefined;
       readonly foretoldTokens: number;
     },
   ): void {
-    const { readyAt, kvTokens, foretoldTokens } = expected;
+    const { now, ttftMs, kvTokens, foretoldTokens } = expected;
     const blocks = saltedBlocks(request);
     const held = kvTokens === undefined ? BLOCKS_MAX_EACH : kvTokens / tokensEach(request);
     this.#pending.set(lease.id, {
@@ -97,7 +103,7 @@ export class PrefixIndex {
       model: request.model,
       blocks,
       blocksMax: Math.min(BLOCKS_MAX_EACH, Math.floor(held)),
-      readyAt,
+      readyAt: now + Math.min(READY_MS_MAX, ttftMs),
       foretoldTokens,
     });
     this.#arriving.push(lease.id);
@@ -161,8 +167,28 @@ export class PrefixIndex {
     for (let index = Math.min(blocks.length, blocksMax) - 1; index >= 0; index--) {
       this.#put(shelf, blocks[index] ?? -1);
     }
+    this.#cut(shelf, blocksMax);
+    if (this.#blocks > this.#blocksMax) this.#free();
+  }
+
+  /** Takes from the largest shelves, so that each gets its part however late it came. */
+  #free(): void {
+    const shelves = [...this.#shelves.values()].flatMap((byModel) => [...byModel.values()]);
+    const wanted = Math.floor(this.#blocksMax * (1 - FREED_RATIO));
+    let [low, high] = [0, BLOCKS_MAX_EACH];
+    while (low < high) {
+      const level = Math.ceil((low + high) / 2);
+      const left = shelves.reduce((sum, { blocks }) => sum + Math.min(blocks.size, level), 0);
+      if (left <= wanted) low = level;
+      else high = level - 1;
+    }
+    for (const shelf of shelves) this.#cut(shelf, low);
+  }
+
+  /** What was not used for longest goes. */
+  #cut(shelf: Shelf, blocksMax: number): void {
     for (const oldest of shelf.blocks) {
-      if (shelf.blocks.size <= blocksMax && this.#blocks <= this.#blocksMax) break;
+      if (shelf.blocks.size <= blocksMax) return;
       this.#drop(shelf, oldest);
     }
   }

@@ -19,7 +19,12 @@ function asking(prefixBlocks: readonly number[], changes: Partial<PlacementReque
 /** Places, and lets the first token come. */
 function serve(index: PrefixIndex, pool: string, asked: PlacementRequest, kvTokens = 1e9): void {
   const id = `lease-${pool}` as LeaseId;
-  index.granted({ id, pool: pool as PoolId }, asked, { readyAt: 0, kvTokens, foretoldTokens: 0 });
+  index.granted({ id, pool: pool as PoolId }, asked, {
+    now: 0,
+    ttftMs: 0,
+    kvTokens,
+    foretoldTokens: 0,
+  });
   index.ended(id, true);
 }
 
@@ -34,7 +39,7 @@ test("a prompt is known where it was served, from its first token on", () => {
   const index = new PrefixIndex();
   const asked = asking([1, 2, 3]);
   const [one, two] = ["one" as LeaseId, "two" as LeaseId];
-  const expected = { readyAt: 500, kvTokens: undefined, foretoldTokens: 0 };
+  const expected = { now: 0, ttftMs: 500, kvTokens: undefined, foretoldTokens: 0 };
   index.granted({ id: one, pool: a }, asked, expected);
   index.pass(499);
   expect(index.tokensAt(asked)).toEqual(new Map());
@@ -53,7 +58,7 @@ test("a prompt is known where it was served, from its first token on", () => {
 test("a prompt that had no first token is not cached, nor what an engine had before it began anew", () => {
   const index = new PrefixIndex();
   const lease = "one" as LeaseId;
-  const expected = { readyAt: 500, kvTokens: undefined, foretoldTokens: 7 };
+  const expected = { now: 0, ttftMs: 500, kvTokens: undefined, foretoldTokens: 7 };
   index.granted({ id: lease, pool: a }, asking([1]), expected);
   expect(index.ended(lease, false)).toBe(7);
   index.pass(1_000);
@@ -120,4 +125,34 @@ test("its memory is bounded over all pools, and by each pool's cache", () => {
       }
     }),
   );
+});
+
+test("a pool that comes when the memory is full gets its part of it, and takes it from those who have most", () => {
+  const index = new PrefixIndex(1_000);
+  const prompt = (first: number) => Array.from({ length: 10 }, (_, at) => first * 10 + at);
+  for (let each = 0; each < 100; each++) serve(index, "a", asking(prompt(each)));
+  for (let each = 0; each < 10; each++) serve(index, "b", asking(prompt(100 + each)));
+  for (let each = 0; each < 100; each++) serve(index, "c", asking(prompt(200 + each)));
+  const known = (first: number, count: number) =>
+    Array.from({ length: count }, (_, at) => index.tokensAt(asking(prompt(first + at)))).filter(
+      ({ size }) => size > 0,
+    ).length;
+  expect(index.size).toBeLessThanOrEqual(1_000);
+  expect(known(100, 10)).toBe(10);
+  expect(known(200, 100)).toBeGreaterThan(40);
+  expect(known(0, 100)).toBeGreaterThan(40);
+});
+
+test("a first token that is foretold for never keeps no other prompt waiting for long", () => {
+  const index = new PrefixIndex();
+  const expected = { kvTokens: undefined, foretoldTokens: 0 };
+  const granted = (lease: string, blocks: number[], readyAt: number) => {
+    const held = { id: lease as LeaseId, pool: a };
+    index.granted(held, asking(blocks), { ...expected, now: 0, ttftMs: readyAt });
+  };
+  granted("never", [1], Infinity);
+  granted("soon", [2], 500);
+  index.pass(120_000);
+  expect(index.tokensAt(asking([2])).get(a)).toBe(64);
+  expect(index.image().arriving).toEqual([]);
 });
