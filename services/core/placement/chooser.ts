@@ -16,12 +16,13 @@ import type { Policy } from "./policy.ts";
 import { askWith, Prospect, toAsk, type Ask } from "./prospect.ts";
 import type { PlacementRequest } from "./request.ts";
 import { rulesFor } from "./rules.ts";
+import { Kinds } from "./kinds.ts";
 import { hasOwnLimits, Seats, type Seat } from "./seats.ts";
 import { standingOf, type Standing } from "./standing.ts";
 import { seedFromText } from "../random.ts";
 import { terms } from "./terms.ts";
 
-/** Seats kept over all kinds of request: beyond it the oldest kind goes, and is made again if asked for. */
+/** Seats kept over all kinds of request: beyond it all go, and are made again as they are asked for. */
 const SEATS_MAX = 262_144;
 
 /**
@@ -32,10 +33,9 @@ const SEATS_MAX = 262_144;
 export class Chooser {
   #policy: Policy | undefined;
   #geography: Geography | undefined;
-  #hasTenantRows = false;
   /** By model, and by whose energy counts how much where an override says so. */
   readonly #standingsByKey = new Map<string, Standing[]>();
-  readonly #kinds = new Map<string, Seats>();
+  #kinds = new Kinds<Seats>(false);
 
   /** The pools of the snapshot serve the model, and the array is never changed afterwards. */
   choose(request: PlacementRequest, snapshot: Snapshot, policy: Policy): Decision {
@@ -66,31 +66,22 @@ export class Chooser {
   }
 
   #seatsFor(request: PlacementRequest, policy: Policy, { geography, pools }: Snapshot): Seats {
-    const key = keyOf(request, this.#hasTenantRows);
-    const known = this.#kinds.get(key);
+    const known = this.#kinds.get(request);
     if (known !== undefined) return known;
-    this.#makeRoom(pools.length);
+    const seatsEach = Math.max(1, pools.length);
+    if ((this.#kinds.size + 1) * seatsEach > SEATS_MAX) this.#kinds.clear();
     const origin = geography.origins.get(request.origin);
     const seats = new Seats(origin, rulesFor(policy, { request, origin }));
-    this.#kinds.set(key, seats);
+    this.#kinds.add(request, seats);
     return seats;
-  }
-
-  #makeRoom(seatsEach: number): void {
-    const kindsMax = Math.max(1, Math.floor(SEATS_MAX / Math.max(1, seatsEach)));
-    for (const key of this.#kinds.keys()) {
-      if (this.#kinds.size < kindsMax) return;
-      this.#kinds.delete(key);
-    }
   }
 
   #forgetIfChanged(policy: Policy, geography: Geography): void {
     if (policy === this.#policy && geography === this.#geography) return;
     this.#policy = policy;
     this.#geography = geography;
-    this.#hasTenantRows = hasTenantRows(policy);
     this.#standingsByKey.clear();
-    this.#kinds.clear();
+    this.#kinds = new Kinds(hasTenantRows(policy));
   }
 }
 
@@ -163,18 +154,6 @@ function standingKeyOf({ request, policy, policyAsSet }: Ask): string {
 function hasTenantRows({ rows, overrides = [] }: Policy): boolean {
   const all = [...rows, ...overrides, ...overrides.flatMap((each) => each.rowsInstead ?? [])];
   return all.some(({ when }) => when.tenants !== undefined);
-}
-
-/** A line break is in no id. Tenants make kinds of their own only where a row or an override names one. */
-function keyOf(request: PlacementRequest, hasTenantRows: boolean): string {
-  const { model, class: serviceClass, origin, dataClass, mlpsLevelMin } = request;
-  const key = `${model}\n${serviceClass}\n${origin}\n${dataClass}\n${mlpsLevelMin}`;
-  const { regions, vendorsAllowed, vendorsDenied } = request;
-  const hasLists = regions.size + vendorsAllowed.size + vendorsDenied.size > 0;
-  const lists = hasLists
-    ? [regions, vendorsAllowed, vendorsDenied].map((each) => [...each].join("\t")).join("\n")
-    : "";
-  return hasTenantRows ? `${key}\n${lists}\n${request.tenant}` : `${key}\n${lists}`;
 }
 
 /** The pools that every filter admits, in the order of the snapshot: where a rival may choose. */
