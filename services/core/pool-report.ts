@@ -1,4 +1,5 @@
 import type { ReportResult } from "./events.ts";
+import { faded } from "./fading.ts";
 import type { Figure } from "./figure.ts";
 import type { Flow } from "./in-flight.ts";
 import type { ModelReport, Pool, PoolReport, Served } from "./pool.ts";
@@ -94,7 +95,11 @@ export function afterReport(
     const before = served.get(each.model);
     if (before === undefined) continue;
     const observedAt = each.runningRequests?.observedAt ?? now;
-    served.set(each.model, { ...withRates(before, each), ...flowOf(each.model, observedAt) });
+    served.set(each.model, {
+      ...withRates(before, each),
+      ...flowOf(each.model, observedAt),
+      observed: before.observed && faded(before.observed, pool.reportedAt ?? now, now),
+    });
   }
   return {
     ...pool,
