@@ -112,12 +112,12 @@ export class Budgets {
     this.#part = meanOf(this.#shares);
   }
 
-  /** The request with the budgets that apply to it, if there are any. */
+  /** The request with the budgets that apply to it, if there are any. Opens no account: nothing is spent yet. */
   filledIn(request: PlacementRequest, now: Instant): PlacementRequest {
     const budgets = this.#budgetsOf(request);
     if (budgets.length === 0) return request;
     const standings = budgets.map((each) =>
-      this.#standingOf(this.#open(each, request.tenant, now), now),
+      this.#standingOf(this.#accountOf(each, request.tenant, now), now),
     );
     return { ...request, budgets: { standings, prices: standings.reduce(raised, noPrices) } };
   }
@@ -241,6 +241,17 @@ export class Budgets {
       ({ when }) =>
         (when.classes?.has(request.class) ?? true) && (when.models?.has(request.model) ?? true),
     );
+  }
+
+  /** As `#open` would give it, without opening it. */
+  #accountOf(budget: Budget, tenant: TenantId, now: Instant): Account {
+    const known = this.#accounts.get(keyOf(budget, tenant));
+    if (known !== undefined) return known;
+    const shared =
+      this.#accounts.size < ACCOUNTS_MAX
+        ? undefined
+        : this.#accounts.get(keyOf(budget, everybodyElse));
+    return shared ?? newAccount(budget, tenant, now);
   }
 
   #open(budget: Budget, tenant: TenantId, now: Instant): Account {

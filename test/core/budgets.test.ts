@@ -247,6 +247,19 @@ describe("a hard budget", () => {
     expect(run.place().lease).toBeDefined();
   });
 
+  test("is opened by who spends of it, and by nobody who asks", () => {
+    const run = new Run([hour]);
+    const before = run.dispatcher.image();
+    const asked = request({ tenant: "passer-by" as TenantId });
+    expect(run.dispatcher.plan(asked, run.now).request.budgets?.standings).toHaveLength(1);
+    const refused = request({
+      tenant: "passer-by" as TenantId,
+      excluded: new Set(["pool-0" as PoolId]),
+    });
+    run.dispatcher.step({ kind: "placement-requested", request: refused, at: run.now });
+    expect(run.dispatcher.image().budgets).toEqual(before.budgets);
+  });
+
   test("leaves other tenants alone", () => {
     const run = new Run([hour]);
     for (let index = 0; index < 10; index++) run.lease();
