@@ -34,6 +34,11 @@ export interface LoadHistoryImage {
   readonly begun: readonly (readonly [LeaseId, Sums])[];
 }
 
+/** More than any pool does: what is beyond would drown all that comes after it in the sums. */
+const RUNNING_MAX = 1_000_000;
+const KV_TOKENS_MAX = 1e10;
+const PREFILL_TOKENS_PER_MS_MAX = 1_000_000;
+
 const nothing = { running: 0, kvTokens: 0, prefillTokens: 0, placedTokens: 0 };
 
 /** How loaded a pool was while an attempt was there. One entry for each model of a pool and each lease that lives. */
@@ -42,7 +47,8 @@ export class LoadHistory {
   readonly #begun = new Map<LeaseId, Sums>();
 
   /** From now on. */
-  note(pool: PoolId, model: ModelId, load: LoadNow, at: Instant): void {
+  note(pool: PoolId, model: ModelId, told: LoadNow, at: Instant): void {
+    const load = within(told);
     const ofPool = this.#tracks.get(pool) ?? new Map<ModelId, Track>();
     this.#tracks.set(pool, ofPool);
     const track = ofPool.get(model);
@@ -99,6 +105,14 @@ export class LoadHistory {
     }
     for (const [lease, sums] of begun) this.#begun.set(lease, sums);
   }
+}
+
+function within({ running, kvTokens, prefillTokensPerMs }: LoadNow): LoadNow {
+  return {
+    running: Math.min(RUNNING_MAX, running),
+    kvTokens: Math.min(KV_TOKENS_MAX, kvTokens),
+    prefillTokensPerMs: Math.min(PREFILL_TOKENS_PER_MS_MAX, prefillTokensPerMs),
+  };
 }
 
 function sumsAt({ now, sums }: Track, at: Instant): Sums {
