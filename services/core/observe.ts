@@ -22,6 +22,8 @@ import type { Instant } from "./units.ts";
 const WEIGHT_MIN = 0.05;
 /** A single wild time moves the ratio no further. */
 const TPOT_RATIO_MAX = 20;
+/** The same of the offset. */
+const OFFSET_MS_MAX = 60_000;
 /** Where prompts take more of the time, a mean over a while tells little of a single attempt. */
 const PREFILL_SHARE_TOLD_MAX = 0.3;
 /** One attempt that a burst held up says no more against a pool than this. */
@@ -137,7 +139,8 @@ function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
       : // A first token comes at the end of a step, however short its prompt.
         { observedMs: Math.max(0, insideMs), declaredMs: declaredTtftMs(at, uncachedTokens) };
   return {
-    offsetMs: insideMs === undefined ? undefined : insideMs - expected.waitMs - modelTtftMs,
+    offsetMs:
+      insideMs === undefined ? undefined : boundedOffset(insideMs - expected.waitMs - modelTtftMs),
     tpotRatio:
       tpotMs === undefined || !(modelTpotMs > 0)
         ? undefined
@@ -155,6 +158,10 @@ function timesOf(outcome: AttemptOutcome, at: Circumstances): Times {
           : { ms: insideMs, uncachedTokens, others },
     },
   };
+}
+
+function boundedOffset(ms: number): number {
+  return Math.max(-OFFSET_MS_MAX, Math.min(OFFSET_MS_MAX, ms));
 }
 
 /** The declared profile can be held to what it says only while prompts of others do not decide. */

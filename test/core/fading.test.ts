@@ -3,6 +3,9 @@ import { expect, test } from "vitest";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
 import { fitFrom } from "../../services/core/engine-fit.ts";
 import { faded } from "../../services/core/fading.ts";
+import { observe } from "../../services/core/observe.ts";
+import { Estimate } from "../../services/core/placement/expect.ts";
+import type { Observed } from "../../services/core/pool.ts";
 import type { AttemptOutcome } from "../../services/core/lease.ts";
 import type { AttemptId, PoolId, ReplicaId } from "../../services/core/units.ts";
 import {
@@ -18,6 +21,7 @@ import {
   registration,
   report,
   request,
+  served,
 } from "./fixtures.ts";
 
 const a = "a" as PoolId;
@@ -75,6 +79,44 @@ for (const [what, outcome] of Object.entries(bad)) {
     }
     expect(costNano() / atFirst).toBeCloseTo(1, 2);
   });
+}
+
+test("one attempt that took an hour does not put a good pool out", () => {
+  const known = attempts(Array.from({ length: 40 }, () => 120));
+  const shaken = attempts([...Array.from({ length: 40 }, () => 120), 3_500_000]);
+  expect(shaken.ttftOffsetMs - known.ttftOffsetMs).toBeLessThan(3_100);
+});
+
+/** What a pool is known for after attempts with these times to the first token. */
+function attempts(ttftsMs: readonly number[]): Observed {
+  const engine = {
+    basis: "declared",
+    profile: engineProfile,
+    ttftOffsetMs: 0,
+    tpotRatio: 1,
+  } as const;
+  const expected = new Estimate(engine);
+  expected.roundTripMs = 36;
+  let known: Observed | undefined;
+  for (const ttftMs of ttftsMs) {
+    const others = { batch: 0, kvTokens: 0, prefillTokensPerMs: 0 };
+    known = observe(
+      known,
+      { ...nothingTold, ttftMs },
+      {
+        now: 0,
+        expected,
+        served: served(),
+        share: 1,
+        others,
+        during: undefined,
+        cachedTokensForetold: 0,
+        policy: minds,
+        objectives: minds.objectives["llm-interactive"],
+      },
+    );
+  }
+  return known ?? expect.unreachable();
 }
 
 const nothingTold: AttemptOutcome = {
