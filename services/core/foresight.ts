@@ -95,10 +95,7 @@ export class Foresight {
     const { evidence, expected } = chosen;
     const served = evidence.served.get(lease.model);
     if (served === undefined) return undefined;
-    if (outcome.outputTokens !== undefined && outcome.result === "ok") {
-      const tokensMax = request.outputTokensMax ?? served.contextTokensMax;
-      this.#lengths.learn(request, Math.min(outcome.outputTokens, tokensMax));
-    }
+    this.learnLength(request, outcome, served.contextTokensMax);
     const own = request.inputTokens + expected.outputTokens / 2;
     const others = nowOf(loadOf(evidence, served, decision.decidedAt), served);
     return observe(before, outcome, {
@@ -112,6 +109,17 @@ export class Foresight {
       policy,
       objectives: policy.objectives[request.class],
     });
+  }
+
+  /** How long an answer is does not hang on who gave it: what another world saw is learned here as well. */
+  learnLength(
+    request: PlacementRequest,
+    { outputTokens, result }: AttemptOutcome,
+    contextTokensMax: number,
+  ): void {
+    if (outputTokens === undefined || result !== "ok") return;
+    const tokensMax = request.outputTokensMax ?? contextTokensMax;
+    this.#lengths.learn(request, Math.min(outputTokens, tokensMax));
   }
 
   image(): ForesightImage {

@@ -1,8 +1,9 @@
 import { Dispatcher } from "./dispatcher.ts";
 import type { DispatcherImage } from "./dispatcher-image.ts";
 import type { Effect, Event } from "./events.ts";
-import type { Lease } from "./lease.ts";
+import type { AttemptOutcome, Lease } from "./lease.ts";
 import { MovedLoad } from "./moved-load.ts";
+import { soundOutcome } from "./outcome.ts";
 import type { Decision } from "./placement/decide.ts";
 import type { Policy } from "./placement/policy.ts";
 import type { PoolRegistration } from "./pool.ts";
@@ -37,7 +38,10 @@ export interface Pair {
 interface Recorded {
   readonly lease: Lease;
   readonly twin: Lease | undefined;
+  readonly decision: Placed;
 }
+
+type Placed = Decision & { readonly kind: "placed" };
 
 /**
  * A second dispatcher that lives through what a journal recorded, with one thing changed. It decides by itself; the world
@@ -46,7 +50,7 @@ interface Recorded {
  * - A request that goes to the pool to which it went is served as it was: its lease is renewed and ends when that did,
  *   and what its outcome taught is learned.
  * - One that goes elsewhere has no recorded outcome there. It holds its slot for as long as the engine model predicts at
- *   the decision, renewed meanwhile, and teaches nothing.
+ *   the decision, renewed meanwhile, and teaches nothing of the pool; its answer is as long as it was, and that is learned.
  * - A report has the load that was there. What moved away since is taken off, and what moved in is added: running
  *   requests up to the pool's slots, then waiting; KV cache in proportion to what runs.
  * - Requests, retries, what they exclude, paths, power, and what vendors register and publish are as they were. A retry
@@ -74,7 +78,9 @@ export class WhatIf {
     for (const each of image.registrations) this.#registrations.set(each.id, each);
     this.#other = Dispatcher.restored(changed(image, change));
     this.#drain(-Infinity);
-    for (const { lease } of image.grants) this.#recorded.set(lease.id, { lease, twin: lease });
+    for (const { lease, decision } of image.grants) {
+      this.#recorded.set(lease.id, { lease, twin: lease, decision });
+    }
   }
 
   /** What happened, and what came of it. Undefined: it was no new decision. */
@@ -107,9 +113,9 @@ export class WhatIf {
       other.lease !== undefined &&
       recorded.lease.pool === other.lease.pool &&
       recorded.lease.model === other.lease.model;
-    if (recorded.lease !== undefined) {
-      const { lease } = recorded;
-      this.#recorded.set(lease.id, { lease, twin: isSamePool ? other.lease : undefined });
+    if (recorded.lease !== undefined && recorded.decision.kind === "placed") {
+      const { lease, decision } = recorded;
+      this.#recorded.set(lease.id, { lease, twin: isSamePool ? other.lease : undefined, decision });
       this.#load.move(lease, event.at, -1);
     }
     if (other.lease !== undefined) {
@@ -168,8 +174,19 @@ export class WhatIf {
     const { twin } = known;
     if (twin !== undefined) this.#step({ ...event, lease: twin.id, fence: twin.fence });
     if (event.kind !== "lease-released") return;
-    if (twin !== undefined) this.#load.move(twin, event.at, -1);
+    if (twin === undefined) this.#learnLength(known, event.outcome);
+    else this.#load.move(twin, event.at, -1);
     this.#endRecorded(event.lease, event.at);
+  }
+
+  #learnLength({ lease, decision }: Recorded, outcome: AttemptOutcome | undefined): void {
+    const served = decision.chosen.evidence.served.get(lease.model);
+    if (outcome === undefined || served === undefined) return;
+    this.#other.foresight.learnLength(
+      decision.request,
+      soundOutcome(outcome),
+      served.contextTokensMax,
+    );
   }
 
   #endRecorded(id: LeaseId, at: Instant): void {

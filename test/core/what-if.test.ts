@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { assert } from "../../services/core/assert.ts";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
 import type { Event } from "../../services/core/events.ts";
+import type { AttemptOutcome } from "../../services/core/lease.ts";
 import { MovedLoad } from "../../services/core/moved-load.ts";
 import { Comparison, totalNano } from "../../services/core/placement/compare.ts";
 import { TimeQueue } from "../../services/core/time-queue.ts";
@@ -90,7 +91,7 @@ const books = ["northgrid", "southgrid"].map((vendor) =>
 );
 
 /** Two idle pools of two vendors at the same price, and requests far apart. */
-function quiet(change: Change): readonly Pair[] {
+function quiet(change: Change, outputTokens?: number): readonly Pair[] {
   const dispatcher = new Dispatcher("control-1" as ReplicaId, policy());
   const other = new WhatIf(dispatcher.image(), change);
   const pairs: Pair[] = [];
@@ -116,13 +117,28 @@ function quiet(change: Change): readonly Pair[] {
       step({ kind: "pool-reported", at, vendor: vendorOf(pool), report: said });
     }
     const attempt = `r${number}/1` as AttemptId;
-    const effects = step({ kind: "placement-requested", at, request: request({ attempt }) });
+    const asked = request({ attempt, outputTokensExpected: undefined });
+    const effects = step({ kind: "placement-requested", at, request: asked });
     const lease = effects.find((effect) => effect.kind === "answer")?.lease;
     assert(lease !== undefined, "an idle pool takes it");
     const { id, fence } = lease;
-    step({ kind: "lease-released", at: at + 5_000, lease: id, fence, outcome: undefined });
+    const outcome = outputTokens === undefined ? undefined : outcomeOf(outputTokens);
+    step({ kind: "lease-released", at: at + 5_000, lease: id, fence, outcome });
   }
   return pairs;
+}
+
+function outcomeOf(outputTokens: number): AttemptOutcome {
+  return {
+    result: "ok",
+    ttftMs: undefined,
+    itlMsMean: undefined,
+    headersMs: undefined,
+    inputTokens: undefined,
+    cachedTokens: undefined,
+    outputTokens,
+    durationMs: undefined,
+  };
 }
 
 function poolsOf(pairs: readonly Pair[], side: keyof Pair): readonly string[] {
@@ -165,6 +181,16 @@ test("a doubled price of one vendor sends the work to the other", () => {
   expect(poolsOf(pairs, "recorded")).toContain("a");
   expect(new Set(poolsOf(pairs, "other"))).toEqual(new Set(["d"]));
   expect(compared(quiet({ book })).changed).toBe(0);
+});
+
+test("answers are as long in the other world, also where all of them moved", () => {
+  for (const changes of [{ isDrained: ({ id }: { id: PoolId }) => id === "a" }, {}]) {
+    const pairs = quiet(changes, 77);
+    const expected = (side: keyof Pair) =>
+      pairs.map((pair) => pair[side].request.outputTokensExpected);
+    expect(expected("other")).toEqual(expected("recorded"));
+    expect(expected("recorded").at(-1)).toBeCloseTo(77);
+  }
 });
 
 test("nobody left: the requests are refused, and the comparison says so", () => {

@@ -32,7 +32,7 @@ const flowsInJson = 100;
 /** What no replay can know, in so many words: it belongs to the answer. */
 export const limits: readonly string[] = [
   "Costs, times and energy are expectations of each decision's own bill, in both worlds.",
-  "A request that goes elsewhere holds its slot as long as the engine model predicts; nothing is learned from it.",
+  "A request that goes elsewhere holds its slot as long as the engine model predicts; nothing of the pool is learned from it.",
   "Reports are corrected by what moved. Outcomes, retries, paths and power of the pools stay as they were recorded.",
 ];
 
