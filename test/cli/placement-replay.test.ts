@@ -251,7 +251,9 @@ test("the same prices change nothing, others are counted, another book is a mist
 test("a policy that is refused is told with its place", async () => {
   const path = join(folder, "policy.yaml");
   writeFileSync(path, "name: 7\n");
-  await expect(found({ policy: path })).rejects.toThrow(/is refused:\n[^]*name: expected string/);
+  await expect(found({ policy: path })).rejects.toThrow(
+    /policy\.yaml:\n[^]*1:7: name: expected string/,
+  );
 });
 
 test("a picture has both curves of each panel", async () => {

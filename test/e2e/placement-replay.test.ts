@@ -134,6 +134,19 @@ test("the replica itself gives the same journal, and explains what its last life
   expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining("nobody")]);
 });
 
+test("who wants to know no more than a part of what the replica has is not kept waiting for the rest", async () => {
+  const words = ["--addr", url, "--until", "2020-01-01T00:00:00Z"];
+  const { code, stdout } = await tokengrid("placement", "replay", ...words);
+  expect([code, stdout]).toEqual([2, expect.stringContaining("no decision to replay")]);
+});
+
+test("a plot of nothing and two journals are no answer, but a mistake", async () => {
+  const plot = await replay(journalFolder, "--plot", join(folder, "none.svg"));
+  expect([plot.code, plot.stderr]).toEqual([1, expect.stringContaining("--plot: expected")]);
+  const both = await replay(journalFolder, "--from-server");
+  expect([both.code, both.stderr]).toEqual([1, expect.stringContaining("found both")]);
+});
+
 test("a flipped byte is named, and nothing is proven", async () => {
   const { path, files } = copied("flipped");
   const file = join(path, files[0] ?? "");

@@ -5,7 +5,6 @@ import type { Instant } from "../../core/units.ts";
 import type { Change } from "../../core/what-if.ts";
 import { Replay, type Replayed } from "../../io/journal-replay.ts";
 import { loadCalendar } from "../../io/preset.ts";
-import { parsePolicy } from "../../io/policy-file.ts";
 import { PriceBookSchema } from "../../wire/gen/tokengrid/v1/price_pb.js";
 import { toPriceBook } from "../../wire/price.ts";
 import {
@@ -15,9 +14,10 @@ import {
   withOutput,
   withServer,
 } from "../connect.ts";
-import { readMessage, readText } from "../document.ts";
+import { readMessage } from "../document.ts";
 import { durationMs } from "../duration.ts";
-import { type ExitCode, exits, Refusal } from "../outcome.ts";
+import { type ExitCode, exits, Failure, Refusal } from "../outcome.ts";
+import { readPolicy } from "../policy/read-policy.ts";
 import { rendered } from "../print.ts";
 import { openReadProgress } from "./progress.ts";
 import { Proof } from "./proof.ts";
@@ -89,9 +89,6 @@ function instant(text: string): Instant {
 
 async function run(options: ReplayOptions): Promise<ExitCode> {
   const { proof, study, source, asked } = await answered(options, () => replayed(options));
-  if (study !== undefined && options.plot !== undefined) {
-    writeFileSync(options.plot, plotSvg(study.comparison));
-  }
   const text = rendered(options.output, {
     json: {
       journal: source,
@@ -106,6 +103,9 @@ async function run(options: ReplayOptions): Promise<ExitCode> {
       ].join("\n"),
   });
   process.stdout.write(options.color ? text : stripVTControlCharacters(text));
+  if (study !== undefined && options.plot !== undefined) {
+    writeFileSync(options.plot, plotSvg(study.comparison));
+  }
   return proof.isProven ? 0 : 2;
 }
 
@@ -124,6 +124,11 @@ export async function replayed(options: ReplayOptions): Promise<Outcome> {
   const drained = new Set<string>();
   const change = changeOf(options, drained);
   const study = Object.keys(change).length === 0 ? undefined : new Study(change, since);
+  if (study === undefined && options.plot !== undefined) {
+    throw new Failure(
+      "--plot: expected a change to plot (--policy, --price or --drain), found none",
+    );
+  }
   const proof = new Proof();
   const progress = openReadProgress();
   const records = source.records(since, (done, total) =>
@@ -160,12 +165,12 @@ function sourceOf(options: ReplayOptions): JournalSource {
   const { journal, fromServer = false } = options;
   if (journal === undefined) return serverSource(options);
   if (!fromServer) return folderSource(journal);
-  throw new Refusal("placement replay: expected --journal or --from-server, found both");
+  throw new Failure("placement replay: expected --journal or --from-server, found both");
 }
 
 function changeOf({ policy, price, drain }: ReplayOptions, drained: Set<string>): Change {
   return {
-    ...(policy === undefined ? {} : { policy: policyOf(policy) }),
+    ...(policy === undefined ? {} : { policy: readPolicy(policy).policy }),
     ...(price === undefined
       ? {}
       : { book: toPriceBook(readMessage(price, PriceBookSchema), calendarOf) }),
@@ -184,13 +189,6 @@ function changeOf({ policy, price, drain }: ReplayOptions, drained: Set<string>)
 function calendarOf(id: string) {
   const calendar = loadCalendar();
   return calendar.id === id ? calendar : undefined;
-}
-
-function policyOf(path: string) {
-  const parsed = parsePolicy(readText(path), 0);
-  if ("policy" in parsed) return parsed.policy;
-  const mistakes = parsed.mistakes.map(({ path: place, message }) => `  ${place}: ${message}`);
-  throw new Refusal([`${path} is refused:`, ...mistakes].join("\n"));
 }
 
 /** A name that is nowhere in the journal is a mistake, not a change without an effect. */

@@ -59,13 +59,23 @@ async function* ofServer(
   onBytes: (done: number, total: number) => void,
 ): AsyncGenerator<JournalBatch> {
   const sinceUs = since === -Infinity ? 0n : BigInt(Math.floor(since)) * 1_000n;
+  // Who has read enough goes, and the stream is cut. `for await` would end it first, which waits for all of the rest.
+  const over = new AbortController();
+  const { signal } = over;
   let from: number | undefined;
-  for await (const message of client(PlacementService, options).readJournal({ sinceUs })) {
-    const position = Number(message.position);
-    from ??= position;
-    onBytes(position - from, Number(message.endPosition) - from);
-    const batch = toBatch(message, position);
-    if (batch !== undefined) yield batch;
+  try {
+    const placement = client(PlacementService, options);
+    const messages = placement.readJournal({ sinceUs }, { signal })[Symbol.asyncIterator]();
+    for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+      const message = next.value;
+      const position = Number(message.position);
+      from ??= position;
+      onBytes(position - from, Number(message.endPosition) - from);
+      const batch = toBatch(message, position);
+      if (batch !== undefined) yield batch;
+    }
+  } finally {
+    over.abort();
   }
 }
 
