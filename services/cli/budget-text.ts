@@ -3,7 +3,11 @@ import { budgetUnitWords } from "../wire/budget.ts";
 import type { BudgetStanding } from "../wire/gen/tokengrid/v1/budget_pb.js";
 import { brief, percent, span, textTable, type Column } from "./print.ts";
 
-const names: Readonly<Record<BudgetUnit, string>> = { cny: "CNY", kwh: "kWh", gco2e: "gCO2e" };
+export const budgetUnitNames: Readonly<Record<BudgetUnit, string>> = {
+  cny: "CNY",
+  kwh: "kWh",
+  gco2e: "gCO2e",
+};
 
 const columns: readonly Column[] = [
   { name: "BUDGET" },
@@ -39,9 +43,9 @@ function row(standing: BudgetStanding): string[] {
     amount(standing.spent),
     amount(standing.held),
     amount(standing.limit),
-    names[unit],
+    budgetUnitNames[unit],
     percent(usedOf(standing)),
-    dualNano === 0 ? "0" : `${brief(dualCny(unit, dualNano))} CNY per ${names[unit]}`,
+    dualNano === 0 ? "0" : `${brief(dualCny(unit, dualNano))} CNY per ${budgetUnitNames[unit]}`,
     standing.isHard ? "hard" : "priced",
     returnsInMs === undefined ? "-" : span(Number(returnsInMs)),
   ];
@@ -55,7 +59,7 @@ export function budgetLine(standing: BudgetStanding): string {
   const dual = brief(dualCny(unit, standing.dualNano));
   const stop = standing.isHard ? "hard" : "priced";
   const window = span(Number(standing.windowMs));
-  return `${standing.budgetId} (${stop}): ${used} of ${limit} ${names[unit]} in ${window}, dual price ${dual} CNY per ${names[unit]}`;
+  return `${standing.budgetId} (${stop}): ${used} of ${limit} ${budgetUnitNames[unit]} in ${window}, dual price ${dual} CNY per ${budgetUnitNames[unit]}`;
 }
 
 function usedOf({ spent, held, limit }: BudgetStanding): number {

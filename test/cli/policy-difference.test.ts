@@ -109,7 +109,45 @@ const told: [string, (data: Data) => void, string[]][] = [
     (data) => (data.overrides = [override]),
     ["+ overrides.O1: house default, for acme"],
   ],
+  [
+    "budgets, in the units of the file",
+    (data) =>
+      (data["budgets"] = [
+        { id: "B1", when: { tenants: ["acme"] }, window: "1h", limitCny: 0.5, isHard: true },
+        { id: "B2", when: {}, window: "30d", limitKwh: 0.01, dualCnyMax: 7 },
+      ]),
+    [
+      "+ budgets.B1: when tenants acme, window 1 h, limit 0.5 CNY, stop hard, dualMax 4 CNY per CNY",
+      "+ budgets.B2: when any, window 30 d, limit 0.01 kWh, stop priced, dualMax 7 CNY per kWh",
+    ],
+  ],
+  [
+    "of a class table what is not as in the house's",
+    (data) =>
+      (data["classTable"] = {
+        serviceTiers: { flex: "batch-offline", priority: "realtime-interactive" },
+        deadlines: [
+          { msMax: 500, class: "metro-realtime" },
+          { msMax: 3_000, class: "realtime-interactive" },
+        ],
+        models: { "glm-4.6": "archival" },
+      }),
+    [
+      "+ classTable.serviceTiers.priority: realtime-interactive",
+      "- classTable.deadlines.2,000 ms: realtime-interactive",
+      "+ classTable.deadlines.3,000 ms: realtime-interactive",
+      "+ classTable.models.glm-4.6: archival",
+    ],
+  ],
 ];
+
+test("another limit of a budget is told however little it differs", () => {
+  const of = (limitCny: number) =>
+    changed((data) => (data["budgets"] = [{ id: "B", when: {}, window: "1h", limitCny }]));
+  expect(changeLines(changesBetween(of(1_000), of(1_000.01)))).toEqual([
+    "~ budgets.B.limit: 1000 CNY → 1000.01 CNY",
+  ]);
+});
 
 test.for(told)("changesBetween() tells %s", ([, change, lines]) => {
   expect(changeLines(changesBetween(shipped, changed(change))).toSorted()).toEqual(

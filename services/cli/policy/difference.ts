@@ -1,6 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
+import { dualCny, inUnit, type Budget } from "../../core/placement/budget.ts";
+import { houseClassTable } from "../../core/placement/class-table.ts";
 import type { Policy } from "../../core/placement/policy.ts";
-import { grouped, yuan } from "../print.ts";
+import { budgetUnitNames } from "../budget-text.ts";
+import { grouped, span, yuan } from "../print.ts";
 
 /** One thing that one policy says and the other does not. Undefined on one side: it is only in the other. */
 export interface Change {
@@ -18,11 +21,34 @@ export function changesBetween(before: Policy, after: Policy): readonly Change[]
 type Tree = Readonly<Record<string, unknown>>;
 
 /** Lists that have ids become tables by id, with their order beside them; sets become sorted lists. */
-function plainOf({ revision: _revision, ...policy }: Policy): Tree {
-  return tree(plain(policy));
+function plainOf({ revision: _revision, budgets, classTable, ...policy }: Policy): Tree {
+  const { deadlines, ...table } = classTable ?? houseClassTable;
+  return tree(
+    plain({
+      ...policy,
+      ...(budgets && { budgets: budgets.map(budgetFields) }),
+      classTable: {
+        ...table,
+        deadlines: new Map(deadlines.map((each) => [`${grouped(each.msMax)} ms`, each.class])),
+      },
+    }),
+  );
+}
+
+/** In the units of the file, and of what is told of budgets elsewhere. */
+function budgetFields({ id, when, unit, limit, windowMs, isHard, dualNanoMax }: Budget) {
+  return {
+    id,
+    when,
+    window: span(windowMs),
+    limit: `${inUnit(unit, limit)} ${budgetUnitNames[unit]}`,
+    stop: isHard ? "hard" : "priced",
+    dualMax: `${dualCny(unit, dualNanoMax)} CNY per ${budgetUnitNames[unit]}`,
+  };
 }
 
 function plain(value: unknown): unknown {
+  if (value instanceof Map) return plain(Object.fromEntries(value));
   if (value instanceof Set) return [...value].map(String).toSorted();
   if (Array.isArray(value)) return value.every(hasId) ? byId(value) : value.map(plain);
   if (typeof value !== "object" || value === null) return value;
@@ -93,6 +119,7 @@ function said(path: string, value: unknown): string {
   if (typeof value === "number") return `${number(value)}${unitOf(path, value)}`;
   if (Array.isArray(value)) return value.map(String).join(" ");
   if (!isTree(value)) return String(value);
+  if (Object.keys(value).length === 0) return "any";
   const { basis, kind, textEn } = value;
   if (typeof textEn === "string") {
     return [kind, basis, textEn].filter((part) => typeof part === "string").join(", ");
