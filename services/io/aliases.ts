@@ -4,6 +4,9 @@ import { z } from "zod";
 export const aliasModelsMax = 16;
 
 const nameSchema = z.string().min(1).max(128);
+
+/** What tenants may ask for: the name of a model, without blanks, which nobody would see. */
+export const aliasNameSchema = nameSchema.regex(/^[^\s\p{C}]+$/u, "expected no blanks");
 const capSchema = z.number().min(0).max(1_000_000);
 
 const modelSchema = z.strictObject({

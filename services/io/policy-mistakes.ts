@@ -1,4 +1,5 @@
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, visit, type Document } from "yaml";
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, visit } from "yaml";
+import type { Document, ErrorCode } from "yaml";
 import { z } from "zod";
 import { policyJsonSchema, type SchemaNode } from "./policy-schema.ts";
 
@@ -26,12 +27,20 @@ export function placed(mistake: Omit<PolicyMistake, "path"> & { readonly path: s
   return path === "" ? `${line}:${column}: ${message}` : `${line}:${column}: ${path}: ${message}`;
 }
 
+/** Where the parser speaks of itself. */
+const syntaxTexts: Partial<Record<ErrorCode, string>> = {
+  DUPLICATE_KEY: "this key is there already",
+  MULTIPLE_DOCS: "expected one document, found another behind ---",
+};
+
 /** What is wrong with the text as YAML: nothing else can be said of it then. */
 export function syntaxMistakes(document: Document, lines: LineCounter): PolicyMistake[] {
-  const broken = document.errors.map(({ message, pos }) =>
-    at(lines, pos[0], "", message.replace(/ at line \d+[\s\S]*/, "")),
+  const broken = document.errors.map(({ code, message, pos }) =>
+    at(lines, pos[0], "", syntaxTexts[code] ?? message.replace(/ at line \d+[\s\S]*/, "")),
   );
-  if (broken.length > 0) return broken;
+  // Brackets that are never closed complain each, all at the end.
+  const told = new Map(broken.map((each) => [placed(each), each]));
+  if (told.size > 0) return [...told.values()];
   const lost: PolicyMistake[] = [];
   visit(document, {
     Alias: (_key, alias) => {

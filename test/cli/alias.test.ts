@@ -58,6 +58,10 @@ test("tokengrid alias sets, gets, lists and deletes", async () => {
   expect(await alias("get", "plain")).toMatch(/^2: .*no alias plain/);
   expect(await alias("set", "chat", "good", "good")).toMatch(/^1: .*good is there twice/);
   expect(await alias("set", "chat", "good,in=cheap")).toMatch(/^1: .*expected in=CNY or out=CNY/);
+  expect(await alias("set", "", "good")).toMatch(/^2: .*alias ""/s);
+  expect(await alias("set", "x y", "good")).toMatch(/^2: .*expected no blanks/s);
+  const many = Array.from({ length: 17 }, (_, index) => `m${index}`);
+  expect(await alias("set", "many", ...many)).toMatch(/^1: .*at most 16 models, found 17/);
   expect(await alias("list", "-o", "name")).toBe("chat\n");
 });
 

@@ -1,6 +1,13 @@
 import { join } from "node:path";
 import { Command } from "commander";
-import { aliasSchema, aliasValue, type AliasModel, type AliasRecord } from "../../io/aliases.ts";
+import {
+  aliasModelsMax,
+  aliasNameSchema,
+  aliasSchema,
+  aliasValue,
+  type AliasModel,
+  type AliasRecord,
+} from "../../io/aliases.ts";
 import { checked, fromEnvironment } from "../../io/config.ts";
 import type { Entry, Registry } from "../../io/registry.ts";
 import { openSqliteRegistry } from "../../io/registry-sqlite.ts";
@@ -64,6 +71,12 @@ async function set(name: string, texts: readonly string[], options: Options): Pr
   });
   const twice = models.find((each, index) => models.findIndex((one) => isSame(one, each)) < index);
   if (twice !== undefined) throw new Failure(`alias set: ${choiceText(twice)} is there twice`);
+  if (models.length > aliasModelsMax) {
+    throw new Failure(
+      `alias set: expected at most ${aliasModelsMax} models, found ${models.length}`,
+    );
+  }
+  checked(`alias ${JSON.stringify(name)}`, name, aliasNameSchema);
   const record = checked(`alias ${name}`, { models }, aliasSchema);
   await withRegistry(options, (registry) => keep(registry, name, record));
   show(options, [[name, record]]);
