@@ -133,9 +133,12 @@ export class Elsewhere {
     const peer = toPeer(digest, now);
     this.#peers.delete(digest.replica);
     this.#peers.set(digest.replica, peer);
-    const changed = [...placesOf(before), ...placesOf(peer), ...this.#forgetSilent(now)];
-    for (const { pool, model } of changed) this.#count(pool, model);
-    return changed;
+    return this.#counted([...placesOf(before), ...placesOf(peer), ...this.#forgetSilent(now)]);
+  }
+
+  /** Nobody need tell anything for a silent replica to be forgotten: where it changes what we know. */
+  passed(now: Instant): readonly Place[] {
+    return this.#counted(this.#forgetSilent(now));
   }
 
   /** The pool's engine was asked: only what came later corrects what it said. */
@@ -192,6 +195,11 @@ export class Elsewhere {
     const step = { at: now, granted: 0, ended: 0 };
     steps.push(step);
     return step;
+  }
+
+  #counted(places: readonly Place[]): readonly Place[] {
+    for (const { pool, model } of places) this.#count(pool, model);
+    return places;
   }
 
   #count(pool: PoolId, model: ModelId): void {

@@ -189,6 +189,23 @@ describe("several replicas", () => {
     expect(ids.map((id) => grid.believed(1, id))).toEqual(ids.map(() => 0));
   });
 
+  test("leases of a peer that is silent count no more after a while, though nobody else tells anything", () => {
+    const grid = new Grid(2);
+    grid.now = 100;
+    for (let attempt = 0; attempt < 12; attempt++) grid.place(0, attempt, 1_000);
+    grid.tell((digest, to) => grid.hear(digest, to));
+    const [, alive = expect.unreachable()] = grid.replicas;
+    const elsewhere = () =>
+      alive.pools.reduce(
+        (sum, { served }) => sum + (served.get(chat)?.slotsLeasedElsewhere ?? 0),
+        0,
+      );
+    alive.step({ at: 30_000, kind: "time-passed" });
+    expect(elsewhere()).toBe(12);
+    alive.step({ at: 31_000, kind: "time-passed" });
+    expect(elsewhere()).toBe(0);
+  });
+
   test("an older digest, and one of a replica from before its restart, changes nothing", () => {
     const grid = new Grid(2);
     grid.now = 5_000;
