@@ -112,15 +112,33 @@ function asked(decision) {
   const lines = [
     ...(source === "" ? [] : [text("bill.class", { class: name, source })]),
     ...(alias === "" ? [] : [text("bill.alias", { alias, model: string(decision["modelId"]) })]),
-    ...list(decision["passedOverModels"]).map((each) =>
-      text("bill.passedOver", {
-        model: string(each["modelId"]),
-        reason: word("reason", string(each["reason"])),
-      }),
-    ),
+    ...list(decision["passedOverModels"]).map(passedOverText),
+    ...list(decision["overrides"]).map(overrideText),
     ...list(decision["budgets"]).map(budgetText),
   ];
   return make("section", "asked", ...lines.map((line) => make("p", "small", line)));
+}
+
+/** @param {Json} model */
+function passedOverText(model) {
+  const pools = Object.entries(record(model["poolsByFilter"])).map(
+    ([filter, count]) => `${word("filter", filter)} ${number(count)}`,
+  );
+  const name = string(model["modelId"]);
+  // Why its pools were out says more than that there was none.
+  const reason = pools.length > 0 ? pools.join(", ") : word("reason", string(model["reason"]));
+  return text("bill.passedOver", { model: name, reason });
+}
+
+/** @param {Json} override */
+function overrideText(override) {
+  const { settings } = override;
+  return text("bill.override", {
+    override: string(override["overrideId"]),
+    basis: word("basis", string(override["basis"])),
+    settings: Array.isArray(settings) ? settings.map(String).join(", ") : "",
+    text: string(override[currentLanguage() === "zh" ? "textZh" : "textEn"]),
+  });
 }
 
 /** Smallest units in one that people use, and what a dual price is per, by unit. */
@@ -249,7 +267,9 @@ function expectations(expected) {
     ["cached", decimal(number(expected["cachedTokens"]))],
     ["output", decimal(number(expected["outputTokens"]))],
     ["joules", `${decimal(number(expected["joules"]), 1)} J`],
+    ["added", `${decimal(number(expected["joulesAdded"]), 1)} J`],
     ["carbon", `${decimal(number(expected["gramsCo2"]), 4)} g`],
+    ["others", duration(number(expected["delayOthersMs"]))],
   ];
   const all = make("dl", "facts");
   for (const [key, value] of facts) {

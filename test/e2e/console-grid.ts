@@ -5,6 +5,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { randomFromSeed } from "../../services/core/random.ts";
+import { BudgetUnit } from "../../services/wire/gen/tokengrid/v1/budget_pb.js";
 import {
   PlacementService,
   ServiceClass,
@@ -228,6 +229,32 @@ function decision(attemptId: string, count: number): Decision {
       },
     ],
     candidates,
+    classSource: "service_tier=flex",
+    modelAlias: "best",
+    passedOverModels: [
+      { modelId: "qwen3-max", reason: "no-eligible-pool", poolsByFilter: { "alias-price-cap": 3 } },
+      { modelId: "glm-4.6", reason: "not-allowed" },
+    ],
+    overrides: [
+      {
+        overrideId: "O-dev",
+        basis: "house default",
+        settings: ["vendorsDenied yunmeng"],
+        textEn: "dev has its contract with others.",
+        textZh: "dev 的合同在别家。",
+      },
+    ],
+    budgets: [
+      {
+        budgetId: "dev-hour",
+        tenantId: "dev",
+        unit: BudgetUnit.CNY,
+        limit: 2_000_000_000n,
+        spent: 500_000_000n,
+        windowMs: 3_600_000n,
+        dualNano: 0.5,
+      },
+    ],
     runnerUpPoolId: poolId(7),
     marginNano: 383_431n,
   };

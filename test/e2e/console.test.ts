@@ -86,6 +86,14 @@ describe.skipIf(executablePath === undefined)(title, () => {
     const sum = amounts.pop();
     expect(amounts.reduce((total, each) => total + each, 0n)).toBe(sum);
     expect(await page.locator(".headline .total").textContent()).toBe("¥0.003129316");
+    expect(await page.locator(".asked p").allTextContents()).toEqual([
+      expect.stringContaining("from service_tier=flex"),
+      expect.stringMatching(/^best stands for /),
+      "qwen3-max was passed over: above the alias's price cap 3",
+      "glm-4.6 was passed over: Not on the key's list of models.",
+      "Override O-dev (house default) sets vendorsDenied yunmeng: dev has its contract with others.",
+      "Budget dev-hour: 0.5 of 2 CNY used, dual price 0.5 CNY per CNY.",
+    ]);
     await page.keyboard.press("Escape");
     expect(await page.locator("dialog[open]").count()).toBe(0);
   });
