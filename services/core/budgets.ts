@@ -153,8 +153,8 @@ export class Budgets {
       const held = amountIn(account.budget.unit, hold.amounts);
       const spent = realised === undefined ? held : amountIn(account.budget.unit, realised);
       this.#moveDual(account, spent - held, now);
-      account.held -= held;
       account.leases -= 1;
+      account.held = account.leases === 0 ? 0 : account.held - held;
       account.window.add(spent, now);
     }
   }

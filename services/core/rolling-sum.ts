@@ -64,16 +64,22 @@ export class RollingSum {
   /** As another one of the same window was. */
   restore(buckets: readonly Bucket[]): void {
     this.#buckets = [...buckets];
-    this.#sum = buckets.reduce((sum, { amount }) => sum + amount, 0);
+    this.#sum = totalOf(buckets);
   }
 
   #forget(now: Instant): void {
     let gone = 0;
-    for (const { index, amount } of this.#buckets) {
+    for (const { index } of this.#buckets) {
       if ((index + 1) * this.#bucketMs + this.windowMs > now) break;
-      this.#sum -= amount;
       gone += 1;
     }
-    if (gone > 0) this.#buckets = this.#buckets.slice(gone);
+    if (gone === 0) return;
+    this.#buckets = this.#buckets.slice(gone);
+    // Anew, so that rounding of amounts beyond reason does not stay.
+    this.#sum = totalOf(this.#buckets);
   }
+}
+
+function totalOf(buckets: readonly Bucket[]): number {
+  return buckets.reduce((sum, { amount }) => sum + amount, 0);
 }

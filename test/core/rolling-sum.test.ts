@@ -49,3 +49,17 @@ test("RollingSum says to the millisecond what leaves and when", () => {
     }),
   );
 });
+
+test("amounts beyond what a double holds leave nothing behind", () => {
+  const amounts = fc.array(fc.constantFrom(1, 3, 1e14 + 1, 1e17, 9_007_199_254_740_993), {
+    minLength: 1,
+    maxLength: 40,
+  });
+  fc.assert(
+    fc.property(amounts, (all) => {
+      const sum = new RollingSum(60_000);
+      for (const [index, amount] of all.entries()) sum.add(amount, index * 700);
+      expect(sum.sum(1_000_000)).toBe(0);
+    }),
+  );
+});
