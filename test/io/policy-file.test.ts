@@ -47,6 +47,15 @@ test("the shipped policy is valid, and is the revision that it is given", () => 
   expect(parsed).toMatchObject({ policy: { revision: 7, carbonAccount: "location-based" } });
 });
 
+test("the examples in the shipped policy are valid when they are uncommented, and say nothing in vain", () => {
+  const parsed = parsePolicy(defaultPolicyYaml().replaceAll(/^#: ?/gm, ""), 1);
+  expect(parsed).toMatchObject({
+    warnings: [],
+    policy: { overrides: [{ id: "O-acme" }], classTable: { default: "llm-interactive" } },
+  });
+  if ("policy" in parsed) expect(parsed.policy.budgets).toHaveLength(3);
+});
+
 test("the shipped policy has every row of the decision table, with words in both languages", () => {
   const { rows } = policyOf(parsePolicy(defaultPolicyYaml(), 1));
   const table = ["W0", "W1", "W1x", "W2", "W3", "W4"];
