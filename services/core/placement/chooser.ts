@@ -3,9 +3,9 @@ import type { Geography } from "../region.ts";
 import { assert } from "../assert.ts";
 import { Chosen, Refused, type Best } from "./chosen.ts";
 import {
-  decide,
   isDrawnFirst,
   TERM_NANO_MAX,
+  unplaceableReason,
   wholeNano,
   type Choose,
   type Decision,
@@ -47,7 +47,7 @@ export class Chooser {
     const best = cheapest(seats, ask, { end: snapshot.pools.length, seed });
     const how = { ask, snapshot, seed, tally: seats.tallyFor(ask) };
     if (best !== undefined) return new Chosen(best, how);
-    return seats.hasPassingRefusal(ask) ? new Refused(how) : decide(request, snapshot, policy);
+    return new Refused(unplaceableReason(seats.refusals(ask)), how);
   }
 
   /** Shared by all kinds of request for the model whose energy is counted alike. */

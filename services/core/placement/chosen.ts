@@ -87,7 +87,7 @@ class Lazily implements Evidence {
   }
 
   get #decided(): Decision {
-    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policy);
+    this.#full ??= decide(this.request, this.#snapshot, this.#ask.policyAsSet);
     return this.#full;
   }
 }
@@ -114,8 +114,12 @@ export class Chosen extends Lazily implements Placed {
   }
 }
 
-/** No pool now, and at least one that is out for a reason that passes. */
 export class Refused extends Lazily implements Unplaceable {
   readonly kind = "unplaceable";
-  readonly reason: UnplaceableReason = "no-eligible-pool";
+  readonly reason: UnplaceableReason;
+
+  constructor(reason: UnplaceableReason, how: How) {
+    super(how);
+    this.reason = reason;
+  }
 }

@@ -135,7 +135,8 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     tallyAtHand: tally,
   };
   const best = pick(candidates, evidence.seed);
-  if (best === undefined) return { kind: "unplaceable", reason: reasonOf(rejections), ...evidence };
+  if (best === undefined)
+    return { kind: "unplaceable", reason: unplaceableReason(rejections), ...evidence };
   const { pool, costNano } = best;
   return { kind: "placed", pool, costNano, chosen: best, ...evidence };
 }
@@ -199,14 +200,21 @@ function countsOf(rejections: readonly Rejection[]): ReadonlyMap<RejectReason, n
   return counts;
 }
 
-/** What the caller can do about it: ask for something else, or wait. */
-function reasonOf(rejections: readonly Rejection[]): UnplaceableReason {
-  const serving = rejections.filter(({ reason }) => reason !== "model-not-served");
-  if (serving.length === 0) return "model-not-found";
-  if (serving.every(({ reason }) => reason === "context-too-long")) return "context-too-long";
-  const passing = serving.filter(({ isLasting }) => !isLasting);
-  if (passing.length === 0) return "unsatisfiable";
-  return passing.every(({ reason }) => reason === "budget")
-    ? "budget-exhausted"
-    : "no-eligible-pool";
+/** What the caller can do about it: ask for something else, or wait. Looks no further than it has to. */
+export function unplaceableReason(
+  refusals: Iterable<Pick<Refusal, "reason" | "isLasting">>,
+): UnplaceableReason {
+  let isServed = false;
+  let isTooLong = true;
+  let isBudgeted = false;
+  for (const { reason, isLasting } of refusals) {
+    if (reason === "model-not-served") continue;
+    if (!isLasting && reason !== "budget") return "no-eligible-pool";
+    isServed = true;
+    isTooLong &&= reason === "context-too-long";
+    isBudgeted ||= !isLasting;
+  }
+  if (!isServed) return "model-not-found";
+  if (isTooLong) return "context-too-long";
+  return isBudgeted ? "budget-exhausted" : "unsatisfiable";
 }

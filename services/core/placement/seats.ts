@@ -1,9 +1,17 @@
+import { assert } from "../assert.ts";
 import type { Pool, Served } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
 import type { Tally } from "./decide.ts";
 import { isChoosy } from "./choice-rules.ts";
-import { contextTokens, reasonOfScope, type RejectReason } from "./filters.ts";
+import {
+  contextTokens,
+  isLasting,
+  reasonAgainst,
+  reasonOfScope,
+  type Refusal,
+  type RejectReason,
+} from "./filters.ts";
 import { floorOf, type Floor } from "./floor.ts";
 import { NO_CAPS } from "./overrides.ts";
 import { Prospect, type Ask } from "./prospect.ts";
@@ -61,18 +69,15 @@ export class Seats {
     return this.#tally;
   }
 
-  /** A pool is out only for what it is doing now: who asks again may get it. */
-  hasPassingRefusal(ask: Ask): boolean {
-    // A limit of its own may keep it out for good.
-    if (hasOwnLimits(ask)) return false;
-    const tokens = contextTokens(ask);
-    return this.#seats.some(
-      ({ at, kindReason, reason }) =>
-        kindReason === undefined &&
-        reason !== undefined &&
-        reason !== "price-cap" &&
-        tokens <= at.served.contextTokensMax,
-    );
+  /** Why each pool is out, where none is to be had: what `decide` says of it, without the words. */
+  *refusals(ask: Ask): Generator<Pick<Refusal, "reason" | "isLasting">> {
+    const isPicky = hasOwnLimits(ask);
+    for (const { at, reason: ofKind } of this.#seats) {
+      const isTooLong = contextTokens(ask) > at.served.contextTokensMax;
+      const reason = isPicky ? reasonAgainst(at, ask) : isTooLong ? "context-too-long" : ofKind;
+      assert(reason !== undefined, "a pool that fits is taken");
+      yield { reason, isLasting: isLasting(reason, at, ask) };
+    }
   }
 
   /** Makes the seats again whose pools have changed or whose time is over. */
