@@ -46,12 +46,12 @@ export const entries: Readonly<Record<string, Entry>> = {
   },
   placement: {
     group: "Operate:",
-    summary: "plan a placement, or explain one in money",
+    summary: "plan a placement, explain one in money, replay what was placed",
     load: () => import("./commands/placement.ts"),
   },
   policy: {
     group: "Operate:",
-    summary: "get, validate, set and apply the operator's rules",
+    summary: "the operator's rules: validate, test, compare, apply, go back",
     load: () => import("./commands/policy.ts"),
   },
   budget: {
