@@ -1,7 +1,7 @@
 import type { AttemptOutcome, AttemptResult } from "./lease.ts";
 import { whole, type BudgetAmounts } from "./placement/budget.ts";
 import type { Candidate } from "./placement/decide.ts";
-import type { PriceBracket, PriceEstimate } from "./pool.ts";
+import { bracketOf } from "./price-bracket.ts";
 import type { ModelId } from "./units.ts";
 
 const nothing: BudgetAmounts = { nano: 0, millijoules: 0, micrograms: 0 };
@@ -35,7 +35,7 @@ export function realisedAmounts(
   if (price === undefined) return undefined;
   const inputTokens = outcome.inputTokens ?? expected.uncachedTokens + expected.cachedTokens;
   const cachedTokens = Math.min(inputTokens, outcome.cachedTokens ?? expected.cachedTokens);
-  const pico = bracketOf(price, inputTokens, outputTokens) ?? price;
+  const pico = bracketOf(price, { inputTokens, outputTokens }) ?? price;
   const decodeMs = expected.finishMs - expected.ttftMs;
   const workMs = expected.prefillMs + decodeMs;
   const prefillRatio = ratio(inputTokens - cachedTokens, expected.uncachedTokens);
@@ -56,18 +56,4 @@ export function realisedAmounts(
 
 function ratio(realised: number, expected: number): number {
   return expected > 0 ? realised / expected : 1;
-}
-
-function bracketOf(
-  { brackets }: PriceEstimate,
-  inputTokens: number,
-  outputTokens: number,
-): PriceBracket | undefined {
-  return brackets?.find(
-    (each) =>
-      each.inputTokensFrom <= inputTokens &&
-      inputTokens <= each.inputTokensTo &&
-      each.outputTokensFrom <= outputTokens &&
-      outputTokens <= each.outputTokensTo,
-  );
 }

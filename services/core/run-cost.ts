@@ -4,6 +4,7 @@ import { gini, Oscillation } from "./evenness.ts";
 import type { Policy } from "./placement/policy.ts";
 import { serviceClasses, type ServiceClass } from "./placement/request.ts";
 import type { PriceEstimate } from "./pool.ts";
+import { bracketOf } from "./price-bracket.ts";
 import type { Side } from "./region.ts";
 import { Spread, type Percentiles } from "./spread.ts";
 import type { Instant, Pico, PoolId } from "./units.ts";
@@ -115,14 +116,8 @@ export interface CostedEnergy {
 /** Whole pico-CNY: prices are whole numbers of pico, and a request's stay far below 2^53. */
 export function chargePico(price: PriceEstimate, tokens: CostedTokens): number {
   const { inputTokens, cachedTokens, outputTokens } = tokens;
-  const bracket = price.brackets?.find(
-    (each) =>
-      each.inputTokensFrom <= inputTokens &&
-      inputTokens <= each.inputTokensTo &&
-      each.outputTokensFrom <= outputTokens &&
-      outputTokens <= each.outputTokensTo,
-  );
-  const { uncachedInputPicoPerToken, cacheReadPicoPerToken, outputPicoPerToken } = bracket ?? price;
+  const { uncachedInputPicoPerToken, cacheReadPicoPerToken, outputPicoPerToken } =
+    bracketOf(price, tokens) ?? price;
   const pico =
     (inputTokens - cachedTokens) * uncachedInputPicoPerToken +
     cachedTokens * cacheReadPicoPerToken +
