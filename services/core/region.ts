@@ -45,3 +45,11 @@ export interface Geography {
   /** Grams of CO2 per kWh of the national residual mix, for market-based accounts. */
   readonly residualGramsPerKwh: number;
 }
+
+/** Before there is a map no pool has a place, and none joins. */
+export const NO_GEOGRAPHY: Geography = {
+  regions: new Map(),
+  origins: new Map(),
+  roundTripMsPrior: new Map(),
+  residualGramsPerKwh: 0,
+};
