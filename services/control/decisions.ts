@@ -130,9 +130,10 @@ export class Decisions {
 }
 
 /** Which budget has no room, and what became of the other models that the name stands for. */
-function detailOf({ reason, rejections, request }: Unplaceable): string | undefined {
-  const budget = reason === "budget-exhausted" ? soonestRoom(rejections)?.detail : undefined;
-  const others = request.passedOver?.map(passedOverText) ?? [];
+function detailOf(decision: Unplaceable): string | undefined {
+  const isBudget = decision.reason === "budget-exhausted";
+  const budget = isBudget ? soonestRoom(decision.rejections)?.detail : undefined;
+  const others = decision.request.passedOver?.map(passedOverText) ?? [];
   const all = budget === undefined ? others : [budget, ...others];
   return all.length === 0 ? undefined : all.join("; ");
 }
@@ -144,11 +145,14 @@ function soonestRoom(rejections: readonly Rejection[]): Rejection | undefined {
   return soonest;
 }
 
-/** After the next reports, or when a budget has room; 0: waiting does not help. */
-function retryAfterMsOf({ reason, rejections }: Unplaceable): number {
-  if (reason === "no-eligible-pool") return retryAfterMs;
-  if (reason !== "budget-exhausted") return 0;
-  const soonestMs = soonestRoom(rejections)?.roomInMs ?? 0;
+/**
+ * After the next reports, or when a budget has room; 0: waiting does not help. The rejections are read for a budget
+ * alone: to make them takes as long as many placements.
+ */
+function retryAfterMsOf(decision: Unplaceable): number {
+  if (decision.reason === "no-eligible-pool") return retryAfterMs;
+  if (decision.reason !== "budget-exhausted") return 0;
+  const soonestMs = soonestRoom(decision.rejections)?.roomInMs ?? 0;
   return Math.min(retryAfterMsMax, Math.max(1, Math.ceil(soonestMs)));
 }
 

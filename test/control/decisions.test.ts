@@ -1,8 +1,10 @@
-import { expect, test } from "vitest";
-import { Decisions } from "../../services/control/decisions.ts";
-import { decide } from "../../services/core/placement/decide.ts";
-import type { AttemptId, RequestId } from "../../services/core/units.ts";
-import { policy, pool, request, snapshot } from "../core/fixtures.ts";
+import { describe, expect, test } from "vitest";
+import { Decisions, outcomeOf } from "../../services/control/decisions.ts";
+import { Chooser } from "../../services/core/placement/chooser.ts";
+import { decide, type Decision } from "../../services/core/placement/decide.ts";
+import type { PlacementRequest } from "../../services/core/placement/request.ts";
+import type { AttemptId, PoolId, RequestId } from "../../services/core/units.ts";
+import { objectives, policy, pool, poolServing, request, snapshot } from "../core/fixtures.ts";
 
 function decision(
   number: number,
@@ -68,3 +70,32 @@ test("above so many per second a part of each tenth is left out, and counted", (
   expect(decisions.from(0, 100).map(({ attempt }) => attempt)).toEqual(["0", "1", "15", "16"]);
   expect(decisions.from(15, 100).map(({ attempt }) => attempt)).toEqual(["15", "16"]);
 });
+
+describe("an answer that refuses is made without the words of each rejection:", () => {
+  const full = poolServing("a", { slotsLeased: 64, slotsTotal: 64 });
+  const rows: Readonly<Record<string, [Partial<PlacementRequest>, string]>> = {
+    "no slot is free": [{}, "no-eligible-pool"],
+    "it was tried there": [{ excluded: new Set(["a" as PoolId]) }, "no-eligible-pool"],
+    "who asks is late": [{ waitedMs: 1e9 }, "no-eligible-pool"],
+    "the price is capped": [{ priceNanoMax: 0 }, "no-eligible-pool"],
+    "no pool may have such data": [{ dataClass: "core" }, "unsatisfiable"],
+    "no pool has such a context": [{ inputTokens: 1e9 }, "context-too-long"],
+  };
+
+  test.each(Object.entries(rows))("%s", (_name, [changes, reason]) => {
+    const rules = policy(objectives({ slotsUsedRatioMax: 0.9 }));
+    const decided = new Chooser().choose(request(changes), snapshot([full]), rules);
+    expect(decided.tallyAtHand).toBeDefined();
+    expect(outcomeOf(unread(decided), undefined, 0)).toMatchObject({ kind: "unplaceable", reason });
+  });
+});
+
+/** The same, but nobody may read what would have to be made first. */
+function unread(decision: Decision): Decision {
+  return new Proxy(decision, {
+    get: (target, name): unknown => {
+      if (name === "rejections" || name === "candidates") throw new Error(`${name} was read`);
+      return Reflect.get(target, name, target);
+    },
+  });
+}

@@ -5,7 +5,6 @@ import { Chosen, Refused, type Best } from "./chosen.ts";
 import {
   isDrawnFirst,
   TERM_NANO_MAX,
-  unplaceableReason,
   wholeNano,
   type Choose,
   type Decision,
@@ -45,9 +44,11 @@ export class Chooser {
     seats.follow(snapshot.pools, ask, (pool, place) => this.#standing(pool, place, ask));
     const seed = seedFromText(request.attempt);
     const best = cheapest(seats, ask, { end: snapshot.pools.length, seed });
-    const how = { ask, snapshot, seed, tally: seats.tallyFor(ask) };
-    if (best !== undefined) return new Chosen(best, how);
-    return new Refused(unplaceableReason(seats.refusals(ask)), how);
+    if (best !== undefined) {
+      return new Chosen(best, { ask, snapshot, seed, tally: seats.tallyFor(ask) });
+    }
+    const { reason, tally } = seats.refusal(ask);
+    return new Refused(reason, { ask, snapshot, seed, tally });
   }
 
   /** Shared by all kinds of request for the model whose energy is counted alike. */

@@ -194,7 +194,9 @@ export function isDrawnFirst(a: Pool, b: Pool, seed: number): boolean {
   return drawA !== drawB ? drawA < drawB : a.id < b.id;
 }
 
-function countsOf(rejections: readonly Rejection[]): ReadonlyMap<RejectReason, number> {
+export function countsOf(
+  rejections: readonly Pick<Refusal, "reason">[],
+): ReadonlyMap<RejectReason, number> {
   const counts = new Map<RejectReason, number>();
   for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1);
   return counts;

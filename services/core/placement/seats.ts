@@ -2,12 +2,13 @@ import { assert } from "../assert.ts";
 import type { Pool, Served } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
-import type { Tally } from "./decide.ts";
+import type { UnplaceableReason } from "../lease.ts";
+import { countsOf, unplaceableReason, type Tally } from "./decide.ts";
 import { isChoosy } from "./choice-rules.ts";
 import {
   contextTokens,
+  firstOf,
   isLasting,
-  reasonAgainst,
   reasonOfScope,
   type Refusal,
   type RejectReason,
@@ -69,12 +70,23 @@ export class Seats {
     return this.#tally;
   }
 
-  /** Why each pool is out, where none is to be had: what `decide` says of it, without the words. */
-  *refusals(ask: Ask): Generator<Pick<Refusal, "reason" | "isLasting">> {
+  /** Where no pool is to be had: what `decide` says of it, without the words. */
+  refusal(ask: Ask): { readonly reason: UnplaceableReason; readonly tally: Tally } {
+    const known = this.tallyFor(ask);
+    if (known !== undefined)
+      return { reason: unplaceableReason(this.#refusals(ask)), tally: known };
+    const refusals = [...this.#refusals(ask)];
+    const tally = { candidates: 0, poolsByReason: countsOf(refusals) };
+    return { reason: unplaceableReason(refusals), tally };
+  }
+
+  /** Why each pool is out. */
+  *#refusals(ask: Ask): Generator<Pick<Refusal, "reason" | "isLasting">> {
     const isPicky = hasOwnLimits(ask);
-    for (const { at, reason: ofKind } of this.#seats) {
+    for (const { at, reason: ofAll } of this.#seats) {
       const isTooLong = contextTokens(ask) > at.served.contextTokensMax;
-      const reason = isPicky ? reasonAgainst(at, ask) : isTooLong ? "context-too-long" : ofKind;
+      const own = isPicky ? reasonOfScope("request", at, ask) : undefined;
+      const reason = firstOf(own ?? (isTooLong ? "context-too-long" : undefined), ofAll);
       assert(reason !== undefined, "a pool that fits is taken");
       yield { reason, isLasting: isLasting(reason, at, ask) };
     }
