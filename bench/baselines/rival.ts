@@ -213,7 +213,8 @@ function isAccepted(effects: readonly Effect[]): boolean {
 /** Pools would do, and the policy wants none of them now. */
 function waiting(ask: Ask, snapshot: Snapshot): Decision {
   const seed = seedFromText(ask.request.attempt);
-  return new Refused("no-eligible-pool", { ask, snapshot, seed, tally: undefined });
+  const refusal = { reason: "no-eligible-pool", soonest: undefined } as const;
+  return new Refused(refusal, { ask, snapshot, seed, tally: undefined });
 }
 
 /** Concurrent requests that the pool serves within its objectives. */

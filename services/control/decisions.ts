@@ -1,5 +1,5 @@
 import type { Lease, PlaceOutcome } from "../core/lease.ts";
-import type { Decision, Rejection, Unplaceable } from "../core/placement/decide.ts";
+import type { Decision, Unplaceable } from "../core/placement/decide.ts";
 import { poolsByFilter } from "../core/placement/explain.ts";
 import { passedOverText } from "../core/placement/model-choice.ts";
 import type { Instant, RowId } from "../core/units.ts";
@@ -131,28 +131,20 @@ export class Decisions {
 
 /** Which budget has no room, and what became of the other models that the name stands for. */
 function detailOf(decision: Unplaceable): string | undefined {
-  const isBudget = decision.reason === "budget-exhausted";
-  const budget = isBudget ? soonestRoom(decision.rejections)?.detail : undefined;
+  const budget = decision.soonest?.detail;
   const others = decision.request.passedOver?.map(passedOverText) ?? [];
   const all = budget === undefined ? others : [budget, ...others];
   return all.length === 0 ? undefined : all.join("; ");
 }
 
-function soonestRoom(rejections: readonly Rejection[]): Rejection | undefined {
-  const [soonest] = rejections
-    .filter(({ roomInMs }) => roomInMs !== undefined)
-    .toSorted((a, b) => (a.roomInMs ?? 0) - (b.roomInMs ?? 0));
-  return soonest;
-}
-
 /**
- * After the next reports, or when a budget has room; 0: waiting does not help. The rejections are read for a budget
- * alone: to make them takes as long as many placements.
+ * After the next reports, or when a budget has room; 0: waiting does not help. No rejections are read: to make them takes
+ * as long as many placements.
  */
 function retryAfterMsOf(decision: Unplaceable): number {
   if (decision.reason === "no-eligible-pool") return retryAfterMs;
   if (decision.reason !== "budget-exhausted") return 0;
-  const soonestMs = soonestRoom(decision.rejections)?.roomInMs ?? 0;
+  const soonestMs = decision.soonest?.roomInMs ?? 0;
   return Math.min(retryAfterMsMax, Math.max(1, Math.ceil(soonestMs)));
 }
 

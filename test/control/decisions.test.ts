@@ -4,7 +4,15 @@ import { Chooser } from "../../services/core/placement/chooser.ts";
 import { decide, type Decision } from "../../services/core/placement/decide.ts";
 import type { PlacementRequest } from "../../services/core/placement/request.ts";
 import type { AttemptId, PoolId, RequestId } from "../../services/core/units.ts";
-import { objectives, policy, pool, poolServing, request, snapshot } from "../core/fixtures.ts";
+import {
+  objectives,
+  policy,
+  pool,
+  poolServing,
+  price,
+  request,
+  snapshot,
+} from "../core/fixtures.ts";
 
 function decision(
   number: number,
@@ -87,6 +95,29 @@ describe("an answer that refuses is made without the words of each rejection:", 
     const decided = new Chooser().choose(request(changes), snapshot([full]), rules);
     expect(decided.tallyAtHand).toBeDefined();
     expect(outcomeOf(unread(decided), undefined, 0)).toMatchObject({ kind: "unplaceable", reason });
+  });
+});
+
+test("the same for a budget: when it has room comes from the pool at which it has first", () => {
+  const returns = [
+    { inMs: 5_000, amount: 1_000 },
+    { inMs: 60_000, amount: 1e12 },
+  ];
+  const spent = 1e12;
+  const standing = { unit: "cny", isHard: true, windowMs: 60_000, limit: spent, spent } as const;
+  const standings = [{ id: "daily", ...standing, held: 0, dualNano: 0, returns }];
+  const prices = { nanoPerNano: 0, nanoPerJoule: 0, nanoPerGram: 0 };
+  const dear = poolServing("a", {});
+  const cheap = poolServing("b", {
+    price: price({ uncachedInputPicoPerToken: 1, outputPicoPerToken: 1 }),
+  });
+  const asked = request({ budgets: { standings, prices } });
+  const decided = new Chooser().choose(asked, snapshot([dear, cheap]), policy());
+  expect(decided).toMatchObject({ reason: "budget-exhausted", soonest: { pool: "b" } });
+  expect(outcomeOf(unread(decided), undefined, 0)).toMatchObject({
+    retryAfterMs: 5_000,
+    detail: expect.stringContaining("of budget daily"),
+    poolsByFilter: new Map([["budget", 2]]),
   });
 });
 

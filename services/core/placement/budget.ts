@@ -100,10 +100,10 @@ export function whole(amount: number): number {
   return amount <= AMOUNT_MAX ? Math.max(0, Math.round(amount)) : AMOUNT_MAX;
 }
 
-/** A hard budget that says no. */
+/** A hard budget that says no to so much of its unit. */
 export interface BudgetRefusal {
-  readonly asked: string;
-  readonly found: string;
+  readonly standing: BudgetStanding;
+  readonly amount: number;
   /** When it has room again by what leaves its window. Undefined: never. */
   readonly roomInMs: number | undefined;
 }
@@ -117,7 +117,9 @@ export function budgetAgainst(at: Prospect, ask: Ask): BudgetRefusal | undefined
     if (!standing.isHard) continue;
     amounts ??= amountsAt(at, ask);
     const amount = amountIn(standing.unit, amounts);
-    if (amount > roomIn(standing)) return refusalBy(standing, amount);
+    if (amount > roomIn(standing)) {
+      return { standing, amount, roomInMs: roomInMs(standing, amount) };
+    }
   }
   return undefined;
 }
@@ -142,17 +144,17 @@ function roomInMs(standing: BudgetStanding, amount: number): number | undefined 
   return standing.windowMs;
 }
 
-function refusalBy(standing: BudgetStanding, amount: number): BudgetRefusal {
-  const { id, unit, spent, held, limit, windowMs } = standing;
-  const inMs = roomInMs(standing, amount);
+export function askedOf({ standing: { id, unit }, amount }: BudgetRefusal): string {
+  return `${amountText(unit, amount)} of budget ${id}`;
+}
+
+export function foundBy({ standing, roomInMs: inMs }: BudgetRefusal): string {
+  const { unit, spent, held, limit, windowMs } = standing;
   const returns = inMs === undefined ? "never room for it" : `room in ${seconds(inMs)}`;
-  return {
-    asked: `${amountText(unit, amount)} of budget ${id}`,
-    found:
-      `${amountText(unit, spent)} spent and ${amountText(unit, held)} under way` +
-      ` of ${amountText(unit, limit)} in ${seconds(windowMs)}, ${returns}`,
-    roomInMs: inMs,
-  };
+  return (
+    `${amountText(unit, spent)} spent and ${amountText(unit, held)} under way` +
+    ` of ${amountText(unit, limit)} in ${seconds(windowMs)}, ${returns}`
+  );
 }
 
 /** Smallest units in it, and what dual prices are per: nano-CNY, joules or grams. */

@@ -47,8 +47,8 @@ export class Chooser {
     if (best !== undefined) {
       return new Chosen(best, { ask, snapshot, seed, tally: seats.tallyFor(ask) });
     }
-    const { reason, tally } = seats.refusal(ask);
-    return new Refused(reason, { ask, snapshot, seed, tally });
+    const refusal = seats.refusal(ask);
+    return new Refused(refusal, { ask, snapshot, seed, tally: refusal.tally });
   }
 
   /** Shared by all kinds of request for the model whose energy is counted alike. */

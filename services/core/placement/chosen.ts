@@ -117,9 +117,11 @@ export class Chosen extends Lazily implements Placed {
 export class Refused extends Lazily implements Unplaceable {
   readonly kind = "unplaceable";
   readonly reason: UnplaceableReason;
+  readonly soonest: Rejection | undefined;
 
-  constructor(reason: UnplaceableReason, how: How) {
+  constructor({ reason, soonest }: Pick<Unplaceable, "reason" | "soonest">, how: How) {
     super(how);
     this.reason = reason;
+    this.soonest = soonest;
   }
 }

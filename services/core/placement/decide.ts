@@ -89,6 +89,8 @@ export interface Placed extends Evidence {
 export interface Unplaceable extends Evidence {
   readonly kind: "unplaceable";
   readonly reason: UnplaceableReason;
+  /** Where budgets alone are in the way: the pool at which there is room first. Undefined otherwise, or never. */
+  readonly soonest: Rejection | undefined;
 }
 
 export type Decision = Placed | Unplaceable;
@@ -135,8 +137,11 @@ export function decide(request: PlacementRequest, snapshot: Snapshot, policy: Po
     tallyAtHand: tally,
   };
   const best = pick(candidates, evidence.seed);
-  if (best === undefined)
-    return { kind: "unplaceable", reason: unplaceableReason(rejections), ...evidence };
+  if (best === undefined) {
+    const reason = unplaceableReason(rejections);
+    const soonest = reason === "budget-exhausted" ? soonestOf(rejections) : undefined;
+    return { kind: "unplaceable", reason, soonest, ...evidence };
+  }
   const { pool, costNano } = best;
   return { kind: "placed", pool, costNano, chosen: best, ...evidence };
 }
@@ -200,6 +205,18 @@ export function countsOf(
   const counts = new Map<RejectReason, number>();
   for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1);
   return counts;
+}
+
+/** Of those that are alike the first. */
+export function soonestOf<Each extends { readonly roomInMs?: number | undefined }>(
+  refusals: readonly Each[],
+): Each | undefined {
+  let soonest: Each | undefined;
+  for (const each of refusals) {
+    if (each.roomInMs === undefined) continue;
+    if (each.roomInMs < (soonest?.roomInMs ?? Infinity)) soonest = each;
+  }
+  return soonest;
 }
 
 /** What the caller can do about it: ask for something else, or wait. Looks no further than it has to. */

@@ -2,14 +2,22 @@ import { assert } from "../assert.ts";
 import type { Pool, Served } from "../pool.ts";
 import type { Origin } from "../region.ts";
 import type { Instant } from "../units.ts";
-import type { UnplaceableReason } from "../lease.ts";
-import { countsOf, unplaceableReason, type Tally } from "./decide.ts";
+import { budgetAgainst } from "./budget.ts";
+import {
+  countsOf,
+  soonestOf,
+  unplaceableReason,
+  type Rejection,
+  type Tally,
+  type Unplaceable,
+} from "./decide.ts";
 import { isChoosy } from "./choice-rules.ts";
 import {
   contextTokens,
   firstOf,
   isLasting,
   reasonOfScope,
+  refusalOf,
   type Refusal,
   type RejectReason,
 } from "./filters.ts";
@@ -28,6 +36,11 @@ export interface Seat {
   readonly reason: RejectReason | undefined;
   /** The same by the filters of the kind alone: as long as the pool's facts are these. */
   readonly kindReason: RejectReason | undefined;
+}
+
+/** A pool that is out, and why. */
+interface Out extends Pick<Refusal, "reason" | "isLasting"> {
+  readonly at: Prospect;
 }
 
 /** Rounding of six terms, and of the last bits of their sums. */
@@ -71,24 +84,27 @@ export class Seats {
   }
 
   /** Where no pool is to be had: what `decide` says of it, without the words. */
-  refusal(ask: Ask): { readonly reason: UnplaceableReason; readonly tally: Tally } {
+  refusal(ask: Ask): Pick<Unplaceable, "reason" | "soonest" | "tally"> {
     const known = this.tallyFor(ask);
-    if (known !== undefined)
-      return { reason: unplaceableReason(this.#refusals(ask)), tally: known };
+    if (known !== undefined) {
+      const reason = unplaceableReason(this.#refusals(ask));
+      return { reason, soonest: undefined, tally: known };
+    }
     const refusals = [...this.#refusals(ask)];
-    const tally = { candidates: 0, poolsByReason: countsOf(refusals) };
-    return { reason: unplaceableReason(refusals), tally };
+    const reason = unplaceableReason(refusals);
+    const soonest = reason === "budget-exhausted" ? soonestBy(refusals, ask) : undefined;
+    return { reason, soonest, tally: { candidates: 0, poolsByReason: countsOf(refusals) } };
   }
 
   /** Why each pool is out. */
-  *#refusals(ask: Ask): Generator<Pick<Refusal, "reason" | "isLasting">> {
+  *#refusals(ask: Ask): Generator<Out> {
     const isPicky = hasOwnLimits(ask);
     for (const { at, reason: ofAll } of this.#seats) {
       const isTooLong = contextTokens(ask) > at.served.contextTokensMax;
       const own = isPicky ? reasonOfScope("request", at, ask) : undefined;
       const reason = firstOf(own ?? (isTooLong ? "context-too-long" : undefined), ofAll);
       assert(reason !== undefined, "a pool that fits is taken");
-      yield { reason, isLasting: isLasting(reason, at, ask) };
+      yield { at, reason, isLasting: isLasting(reason, at, ask) };
     }
   }
 
@@ -174,6 +190,16 @@ export class Seats {
     this.#perOutputToken = grown(this.#perOutputToken, capacity);
     this.#kvTokensEachMax = grown(this.#kvTokensEachMax, capacity);
   }
+}
+
+/** The words are made for one pool alone. */
+function soonestBy(refusals: readonly Out[], ask: Ask): Rejection | undefined {
+  const rooms = refusals.map(({ at, reason }) => {
+    return { at, roomInMs: reason === "budget" ? budgetAgainst(at, ask)?.roomInMs : undefined };
+  });
+  const at = soonestOf(rooms)?.at;
+  const refusal = at && refusalOf(at, ask);
+  return refusal && { pool: at.pool.id, ...refusal };
 }
 
 /** Figures beyond all reason give no floor: such a pool is always looked at. */

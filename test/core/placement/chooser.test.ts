@@ -382,7 +382,7 @@ function plain(decision: Decision): unknown {
   const outcome =
     decision.kind === "placed"
       ? [decision.pool, decision.costNano, decision.chosen]
-      : [decision.reason];
+      : [decision.reason, decision.soonest];
   const counts = [evaluated, tally.candidates, tally.poolsByReason];
   return [
     outcome,
