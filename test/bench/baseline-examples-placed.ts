@@ -235,7 +235,7 @@ function taken(make: MakeRival, tokens: readonly number[], replicas = 1): string
 
 /** Steps of 20 ms and somewhat more, where 50 ms are promised. */
 /** Within what counts of a pool that has shown nothing yet. */
-const halfFull: Pools = { a: {}, b: { running: 12 } };
+const halfFull: Pools = { a: {}, b: { running: 3 } };
 /** At b 20 must leave of 64 who take seconds. */
 const overFull: Pools = { a: {}, b: { running: 64, waiting: 20 } };
 const tooFull: Pools = { a: { running: 64, waiting: 50 }, b: { running: 64, waiting: 20 } };
