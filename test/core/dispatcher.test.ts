@@ -12,6 +12,7 @@ import type {
   PoolId,
   RegionId,
   ReplicaId,
+  RowId,
   VendorId,
 } from "../../services/core/units.ts";
 import {
@@ -20,6 +21,7 @@ import {
   geography,
   modelReport,
   northgrid,
+  objectives,
   policy,
   priceBook,
   priceLine,
@@ -482,6 +484,26 @@ describe("prices", () => {
     const models = [modelReport({ runningRequests: figure(0, { observedAt: run.now }) })];
     run.report({ models, sequence: run.pool().reportSequence + 1 });
   }
+});
+
+test("the time of who holds a lease is worth what the overrides of his request say", () => {
+  const run = ready("a");
+  const head = {
+    id: "O1" as RowId,
+    textEn: "",
+    textZh: "",
+    basis: "house default",
+    sources: [],
+  } as const;
+  const rules = policy(objectives({ waitNanoPerMs: 100 }));
+  const dearer = { ...head, when: { models: new Set([chat]) }, objectives: { waitNanoPerMs: 700 } };
+  run.happen({ kind: "policy-set", policy: { ...rules, overrides: [dearer] } });
+  const lease = run.lease(attempt("r1/1"));
+  run.lease(attempt("r2/1"));
+  expect(run.served().waitNanoPerMsLeased).toBe(1_400);
+  run.happen({ kind: "policy-set", policy: rules });
+  run.release(lease);
+  expect(run.served().waitNanoPerMsLeased).toBe(700);
 });
 
 describe("prompts ahead", () => {

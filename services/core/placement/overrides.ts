@@ -97,7 +97,11 @@ function lastOf(overrides: readonly PolicyOverride[]): Partial<PolicyOverride> {
   return overrides.reduce<Partial<PolicyOverride>>((all, each) => ({ ...all, ...each }), {});
 }
 
-function objectivesUnder(start: Objectives, overrides: readonly PolicyOverride[]): Objectives {
+/** Setting by setting, later wins. */
+export function objectivesUnder(
+  start: Objectives,
+  overrides: readonly PolicyOverride[],
+): Objectives {
   return overrides.reduce((all, { objectives }) => ({ ...all, ...objectives }), start);
 }
 
