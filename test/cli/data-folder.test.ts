@@ -71,10 +71,13 @@ async function holding(path: string) {
     program,
     `import { dataFolder, lockFolder } from ${JSON.stringify(module.href)};
      lockFolder(dataFolder(${JSON.stringify(path)}));
-     process.send("held");
+     globalThis.gc();
+     // What a collector found is closed behind it.
+     setImmediate(() => process.send("held"));
      setInterval(() => {}, 1000);`,
   );
-  const holder = fork(program);
+  // The lock is the process's, whether or not somebody still has what lockFolder() returned.
+  const holder = fork(program, { execArgv: ["--expose-gc"] });
   await once(holder, "message");
   return holder;
 }

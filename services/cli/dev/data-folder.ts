@@ -45,6 +45,9 @@ export function existingFolder(path: string): string {
   );
 }
 
+/** A handle that nobody refers to is closed by the collector, and its lock is gone. */
+const held = new Set<DatabaseSync>();
+
 /**
  * One instance per folder. The lock is the operating system's, on a file held by SQLite: it ends with the
  * process however that ends, so a stale one cannot exist. The pid beside it is for people.
@@ -61,7 +64,13 @@ export function lockFolder({ path }: DataFolder): { unlock(): void } {
     throw new Failure(message, { cause });
   }
   writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
-  return { unlock: () => database.close() };
+  held.add(database);
+  return {
+    unlock: () => {
+      held.delete(database);
+      database.close();
+    },
+  };
 }
 
 /** Undefined if no instance holds the folder. */
