@@ -19,6 +19,10 @@ export type LeaseId = Id<"Lease">;
 export type ReplicaId = Id<"Replica">;
 export type GatewayId = Id<"Gateway">;
 export type BookId = Id<"Book">;
+/** A counterparty of the operator, with one log and one contract: `vendor:northgrid`, `tenant:acme`, `model:deepseek`, `channel:west`. */
+export type PairId = Id<"Pair">;
+/** A package of tokens or quota points that a tenant bought. */
+export type PackageId = Id<"Package">;
 /** Row of a policy's decision table, such as `W2`. */
 export type RowId = Id<"Row">;
 

@@ -1,5 +1,11 @@
 import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
-import type { AccountId, Balance, LedgerEntry } from "../core/settlement/ledger.ts";
+import type {
+  AccountId,
+  AccountKey,
+  Balance,
+  LedgerEntry,
+  Unit,
+} from "../core/settlement/ledger.ts";
 import type { Period } from "../core/settlement/period.ts";
 import type {
   At,
@@ -11,11 +17,17 @@ import type {
 } from "../core/settlement/posting.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
 import type { Statement } from "../core/settlement/statement.ts";
+import type { Tokens } from "../core/settlement/usage.ts";
 import type {
   AttemptId,
   BookId,
   GatewayId,
   InstantUs,
+  ModelId,
+  Nano,
+  PairId,
+  PoolId,
+  RegionId,
   RequestId,
   TenantId,
   VendorId,
@@ -41,12 +53,129 @@ export interface ChargedVersion {
   readonly text: string;
 }
 
-/** What one transaction writes. */
+/** Something of low volume that is kept for ever: a contract, a sku, a purchase, a transition of a dispute, … */
+export interface LedgerDocument {
+  readonly kind: string;
+  /** Unique within the kind. The same bytes again change nothing, other bytes are refused. */
+  readonly id: string;
+  /** Whom it concerns; `internal` if nobody else. */
+  readonly pair: PairId | "internal";
+  /** Of all documents, dense from 1. */
+  readonly seq: bigint;
+  readonly atUs: InstantUs;
+  /** Canonical, but for texts of others that are kept as they came. */
+  readonly body: string;
+  /** SHA-256 of the body, lower-case hex. */
+  readonly hash: string;
+}
+
+/** A leaf of a log, RFC 6962. Its hash is over the bytes of `text` with the prefix 0x00. */
+export interface Leaf {
+  readonly log: PairId | "internal";
+  /** Dense from 0. */
+  readonly index: bigint;
+  readonly kind: string;
+  readonly ref: string;
+  readonly text: string;
+  /** Lower-case hex. */
+  readonly hash: string;
+}
+
+/** 256 hashes of one level of a log, when they are complete (C2SP tlog-tiles, height 8). */
+export interface LogTile {
+  readonly log: PairId | "internal";
+  /** 0 holds hashes of leaves, 1 roots of tiles of level 0, … */
+  readonly level: number;
+  readonly index: bigint;
+  /** 256 × 64 digits of lower-case hex. */
+  readonly hashes: string;
+}
+
+/** A reservation: so much of an account is set aside until an instant of the ledger's time. */
+export interface HoldRow {
+  readonly id: string;
+  readonly unit: Unit;
+  readonly debit: AccountId;
+  readonly credit: AccountId;
+  readonly amount: bigint;
+  /** What is still set aside. */
+  readonly left: bigint;
+  readonly expiresUs: InstantUs;
+  readonly state: "open" | "posted" | "void" | "expired";
+}
+
+/** What a tenant owes for a record; the core's `Sale` as canonical text. A correction replaces it by the next revision. */
+export interface SaleRow {
+  readonly attempt: AttemptId;
+  readonly rev: bigint;
+  readonly request: RequestId;
+  readonly tenant: TenantId;
+  readonly openedUs: InstantUs;
+  readonly booking: string;
+  /** `waiting` for a sell book or a split rule; `billed`; `replaced` by a later revision. */
+  readonly state: "waiting" | "billed" | "replaced";
+  readonly reason: string;
+  readonly billedNano: Nano;
+  readonly text: string;
+}
+
+/** What a tenant used in an hour, by all that it is asked for. */
+export interface ConsumptionKey {
+  readonly tenant: TenantId;
+  readonly department: string;
+  readonly project: string;
+  readonly scenario: string;
+  readonly hourUs: InstantUs;
+  readonly model: ModelId;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+}
+
+export interface Consumption {
+  readonly requests: bigint;
+  readonly tokens: Tokens;
+  /** By the sell book, before packages. */
+  readonly saleNano: Nano;
+  /** Of it, covered by packages. */
+  readonly coveredNano: Nano;
+  readonly billedNano: Nano;
+  /** What packages let go of for it. */
+  readonly releasedNano: Nano;
+  /** Owed to the vendor, whatever the attempt was for. */
+  readonly costNano: Nano;
+}
+
+/** A vendor's count of an attempt, as it was claimed. */
+export interface ClaimRow {
+  readonly pair: PairId;
+  readonly attempt: AttemptId;
+  readonly rev: bigint;
+  readonly openedUs: InstantUs;
+  readonly pool: PoolId;
+  readonly model: ModelId;
+  readonly tokens: Tokens;
+  /** The document `claim-batch` that brought it. */
+  readonly batch: string;
+  readonly text: string;
+  readonly hash: string;
+}
+
+/** What one transaction writes. All of it or nothing. */
 export interface LedgerBatch extends Omit<Changes, "released"> {
+  readonly sales: readonly SaleRow[];
+  /** To be set. */
+  readonly consumption: readonly At<ConsumptionKey, Consumption>[];
   /** Were in quarantine and are among `posted` now. */
   readonly released: readonly Pick<StoredRecord, "attempt" | "rev">[];
   readonly versions: readonly ChargedVersion[];
   readonly producers: readonly ProducerState[];
+  /** In order of index, following without a gap on what the log has. */
+  readonly leaves: readonly Leaf[];
+  readonly tiles: readonly LogTile[];
+  /** Without hash: the store has no hash of its own to disagree with; `seq` follows on the last one. */
+  readonly documents: readonly LedgerDocument[];
+  readonly holds: readonly HoldRow[];
+  readonly claims: readonly ClaimRow[];
 }
 
 export interface UsageFilter {
@@ -69,8 +198,8 @@ export interface UsagePlace {
 export type StoredUsage =
   (PostedRecord & { readonly state: "posted" }) | (WaitingRecord & { readonly state: "waiting" });
 
-/** What the books say of a vendor and a period. */
-export interface VendorAccount {
+/** What the books say of a pair and a period. */
+export interface PairAccount {
   readonly hours: readonly At<HourKey, HourTotal>[];
   readonly attempts: bigint;
   readonly quarantined: bigint;
@@ -108,7 +237,10 @@ export interface LedgerStore {
   ): Promise<StoredUsage[]>;
   /** Who has a record, settled or waiting. */
   vendors(): Promise<VendorId[]>;
-  account(vendor: VendorId, period: Period): Promise<VendorAccount>;
+  /** Hours that were booked into a period of a pair, whenever the usage was. */
+  booked(pair: PairId, booking: string): Promise<readonly At<HourKey, HourTotal>[]>;
+  /** What was used from included to excluded, wherever it was booked. */
+  account(pair: PairId, period: Pick<Period, "fromUs" | "toUs">): Promise<PairAccount>;
   /** The same bytes again change nothing; other bytes under its id are refused. */
   saveStatement(statement: Statement): Promise<void>;
   latestStatement(vendor: VendorId, period: Period): Promise<Statement | undefined>;
@@ -122,7 +254,55 @@ export interface LedgerStore {
   ): Promise<PostedRecord[]>;
   /** Entries in the order of posting, from after that many on. */
   entriesAfter(count: bigint, limit: number): Promise<LedgerEntry[]>;
-  balances(): Promise<ReadonlyMap<AccountId, Balance>>;
+  /** All of them, by `balanceText`. */
+  balances(): Promise<ReadonlyMap<string, Balance>>;
+  /** Those of these accounts that were ever moved, by `balanceText`. */
+  balancesOf(accounts: readonly AccountKey[]): Promise<ReadonlyMap<string, Balance>>;
+  /** Newest revision first. */
+  salesOf(attempts: readonly AttemptId[]): Promise<SaleRow[]>;
+  /** Sales that wait, by attempt, from after the given one on. */
+  salesWaiting(after: AttemptId | undefined, limit: number): Promise<SaleRow[]>;
+  consumptionOf(
+    keys: readonly ConsumptionKey[],
+  ): Promise<readonly At<ConsumptionKey, Consumption>[]>;
+  /** Of a tenant, or of all; hours from included to excluded. */
+  consumption(
+    tenant: TenantId | undefined,
+    fromUs: InstantUs,
+    toUs: InstantUs,
+  ): Promise<readonly At<ConsumptionKey, Consumption>[]>;
+  /** In order of `seq`, from after that one on. */
+  documents(
+    filter: { readonly kind?: string; readonly pair?: PairId | "internal" },
+    page: { readonly afterSeq: bigint; readonly limit: number },
+  ): Promise<LedgerDocument[]>;
+  document(kind: string, id: string): Promise<LedgerDocument | undefined>;
+  logs(): Promise<ReadonlyMap<PairId | "internal", bigint>>;
+  /** Leaves from an index on, at most `limit`. */
+  leaves(log: PairId | "internal", fromIndex: bigint, limit: number): Promise<Leaf[]>;
+  /** Their hashes alone. */
+  leafHashes(log: PairId | "internal", fromIndex: bigint, limit: number): Promise<string[]>;
+  leafOf(log: PairId | "internal", kind: string, ref: string): Promise<Leaf | undefined>;
+  tile(log: PairId | "internal", level: number, index: bigint): Promise<LogTile | undefined>;
+  hold(id: string): Promise<HoldRow | undefined>;
+  /** Open ones that end at an instant or before, oldest first. */
+  holdsEnding(byUs: InstantUs, limit: number): Promise<HoldRow[]>;
+  /** Claims of a pair by attempt and revision, opened from included to excluded, from after the given one on. */
+  claims(
+    pair: PairId,
+    period: { readonly fromUs: InstantUs; readonly toUs: InstantUs },
+    after: Pick<ClaimRow, "attempt" | "rev"> | undefined,
+    limit: number,
+  ): Promise<ClaimRow[]>;
+  /** All revisions of these attempts. */
+  claimsOf(pair: PairId, attempts: readonly AttemptId[]): Promise<ClaimRow[]>;
+  /** Posted records of a vendor by attempt and revision, opened from included to excluded. */
+  recordsIn(
+    vendor: VendorId,
+    period: { readonly fromUs: InstantUs; readonly toUs: InstantUs },
+    after: Pick<StoredRecord, "attempt" | "rev"> | undefined,
+    limit: number,
+  ): Promise<PostedRecord[]>;
   cumulatives(): Promise<readonly At<RatingKey, Cumulative>[]>;
   hours(): Promise<readonly At<HourKey, HourTotal>[]>;
   close(): Promise<void>;

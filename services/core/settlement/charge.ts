@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { BookId, InstantUs, Nano, PoolId, RegionId, VendorId } from "../units.ts";
+import type { BookId, InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
 import { slotAt } from "./calendar.ts";
 import type { Contract } from "./contract.ts";
 import type { Usage } from "./count-rule.ts";
@@ -28,18 +28,20 @@ export type Pricing =
 
 /** What tokens cumulate on, and what a statement has a line for. */
 export interface RatingKey {
-  /** The pair: one contract with each vendor. */
-  readonly vendor: VendorId;
+  readonly pair: PairId;
   /** `2026-11-21` or `2026-11`, by the contract. */
   readonly period: string;
   /** `<book>:<version>:<line>`. */
   readonly line: string;
-  readonly pool: PoolId;
+  /** Where tokens cumulate: a pool, or `*` over the whole contract. */
+  readonly scope: string;
 }
 
 /** What was used of one line in one hour: the grain that statements of any period add up. */
 export interface HourKey {
-  readonly vendor: VendorId;
+  readonly pair: PairId;
+  /** Period into whose statement it goes; later than that of `hourUs` for what came late. */
+  readonly booking: string;
   readonly hourUs: InstantUs;
   readonly line: string;
   readonly pool: PoolId;

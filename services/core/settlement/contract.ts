@@ -14,6 +14,15 @@ export type Ending = keyof typeof endings;
  */
 export type VendorGets = "counts" | "generated" | "lower-bound" | "prompt-only" | "nothing";
 
+/**
+ * What the tenant pays for, if the attempt's bytes served it:
+ * - `counts`: what was settled.
+ * - `generated`: the same without the grace after the cancel.
+ * - `delivered`: input, and output as far as the client took it.
+ * - `nothing`.
+ */
+export type TenantPays = "counts" | "generated" | "delivered" | "nothing";
+
 /** Where the cost goes: to the cost of what was sold, or to an account that nobody pays. */
 export type CostSide = "cogs" | "audit" | Leakage;
 
@@ -23,6 +32,7 @@ export type Leakage = (typeof leakages)[number];
 
 export interface Owed {
   readonly vendor: VendorGets;
+  readonly tenant: TenantPays;
   readonly cost: CostSide;
   /** Where the cost goes if the attempt's bytes did not serve the tenant. */
   readonly costUnlessWinner: CostSide;
@@ -88,16 +98,26 @@ const endingNames = Object.keys(endings) as Ending[];
 
 /** House default of every cell; a contract may say otherwise. */
 export const defaultOwed: Readonly<Record<Ending, Owed>> = {
-  "not-dispatched": { vendor: "nothing", cost: "cogs", costUnlessWinner: "cogs" },
-  checked: { vendor: "counts", cost: "audit", costUnlessWinner: "audit" },
-  crashed: { vendor: "lower-bound", cost: "cogs", costUnlessWinner: "orphan" },
-  refused: { vendor: "nothing", cost: "cogs", costUnlessWinner: "cogs" },
-  cut: { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
-  lost: { vendor: "generated", cost: "hedge", costUnlessWinner: "hedge" },
-  "client-left": { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
-  stopped: { vendor: "generated", cost: "cogs", costUnlessWinner: "abort" },
-  empty: { vendor: "nothing", cost: "insurance", costUnlessWinner: "insurance" },
-  complete: { vendor: "counts", cost: "cogs", costUnlessWinner: "hedge" },
+  "not-dispatched": {
+    vendor: "nothing",
+    tenant: "nothing",
+    cost: "cogs",
+    costUnlessWinner: "cogs",
+  },
+  checked: { vendor: "counts", tenant: "nothing", cost: "audit", costUnlessWinner: "audit" },
+  crashed: { vendor: "lower-bound", tenant: "delivered", cost: "cogs", costUnlessWinner: "orphan" },
+  refused: { vendor: "nothing", tenant: "nothing", cost: "cogs", costUnlessWinner: "cogs" },
+  cut: { vendor: "generated", tenant: "delivered", cost: "cogs", costUnlessWinner: "abort" },
+  lost: { vendor: "generated", tenant: "nothing", cost: "hedge", costUnlessWinner: "hedge" },
+  "client-left": {
+    vendor: "generated",
+    tenant: "generated",
+    cost: "cogs",
+    costUnlessWinner: "abort",
+  },
+  stopped: { vendor: "generated", tenant: "generated", cost: "cogs", costUnlessWinner: "abort" },
+  empty: { vendor: "nothing", tenant: "nothing", cost: "insurance", costUnlessWinner: "insurance" },
+  complete: { vendor: "counts", tenant: "counts", cost: "cogs", costUnlessWinner: "hedge" },
 };
 
 /**

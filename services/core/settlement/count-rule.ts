@@ -24,6 +24,8 @@ export interface Usage {
   readonly kind: "settled";
   readonly record: UsageRecord;
   readonly tokens: Tokens;
+  /** What the tenant pays for: never more than `tokens`, none unless it was served by this attempt. */
+  readonly sold: Tokens;
   /** The weaker of the two that gave input and output. */
   readonly basis: CountBasis;
   readonly ending: Ending;

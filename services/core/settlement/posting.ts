@@ -44,6 +44,8 @@ export interface StoredRecord {
   readonly region: RegionId;
   readonly openedUs: InstantUs;
   readonly period: string;
+  /** The period into whose statement it goes. */
+  readonly booking: string;
   readonly cost: CostSide;
   readonly amountNano: Nano;
   readonly charges: readonly Charge[];

@@ -106,6 +106,13 @@ export interface UsageRecord {
   readonly attempt: AttemptId;
   readonly request: RequestId;
   readonly tenant: TenantId;
+  /** Of the tenant, by its API key; empty if none. */
+  readonly department: string;
+  readonly project: string;
+  /** As the caller named it, or its key does; empty if none. */
+  readonly scenario: string;
+  /** Public part of the API key; empty if none. */
+  readonly keyPrefix: string;
   readonly vendor: VendorId;
   readonly pool: PoolId;
   readonly region: RegionId;
