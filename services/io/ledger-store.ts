@@ -10,8 +10,11 @@ import type { Period } from "../core/settlement/period.ts";
 import type {
   At,
   Changes,
+  Consumption,
+  ConsumptionKey,
   HourTotal,
   PostedRecord,
+  SaleRow,
   StoredRecord,
   WaitingRecord,
 } from "../core/settlement/posting.ts";
@@ -24,10 +27,8 @@ import type {
   GatewayId,
   InstantUs,
   ModelId,
-  Nano,
   PairId,
   PoolId,
-  RegionId,
   RequestId,
   TenantId,
   VendorId,
@@ -104,47 +105,6 @@ export interface HoldRow {
   readonly state: "open" | "posted" | "void" | "expired";
 }
 
-/** What a tenant owes for a record; the core's `Sale` as canonical text. A correction replaces it by the next revision. */
-export interface SaleRow {
-  readonly attempt: AttemptId;
-  readonly rev: bigint;
-  readonly request: RequestId;
-  readonly tenant: TenantId;
-  readonly openedUs: InstantUs;
-  readonly booking: string;
-  /** `waiting` for a sell book or a split rule; `billed`; `replaced` by a later revision. */
-  readonly state: "waiting" | "billed" | "replaced";
-  readonly reason: string;
-  readonly billedNano: Nano;
-  readonly text: string;
-}
-
-/** What a tenant used in an hour, by all that it is asked for. */
-export interface ConsumptionKey {
-  readonly tenant: TenantId;
-  readonly department: string;
-  readonly project: string;
-  readonly scenario: string;
-  readonly hourUs: InstantUs;
-  readonly model: ModelId;
-  readonly pool: PoolId;
-  readonly region: RegionId;
-}
-
-export interface Consumption {
-  readonly requests: bigint;
-  readonly tokens: Tokens;
-  /** By the sell book, before packages. */
-  readonly saleNano: Nano;
-  /** Of it, covered by packages. */
-  readonly coveredNano: Nano;
-  readonly billedNano: Nano;
-  /** What packages let go of for it. */
-  readonly releasedNano: Nano;
-  /** Owed to the vendor, whatever the attempt was for. */
-  readonly costNano: Nano;
-}
-
 /** A vendor's count of an attempt, as it was claimed. */
 export interface ClaimRow {
   readonly pair: PairId;
@@ -162,9 +122,6 @@ export interface ClaimRow {
 
 /** What one transaction writes. All of it or nothing. */
 export interface LedgerBatch extends Omit<Changes, "released"> {
-  readonly sales: readonly SaleRow[];
-  /** To be set. */
-  readonly consumption: readonly At<ConsumptionKey, Consumption>[];
   /** Were in quarantine and are among `posted` now. */
   readonly released: readonly Pick<StoredRecord, "attempt" | "rev">[];
   readonly versions: readonly ChargedVersion[];
@@ -260,6 +217,8 @@ export interface LedgerStore {
   balancesOf(accounts: readonly AccountKey[]): Promise<ReadonlyMap<string, Balance>>;
   /** Newest revision first. */
   salesOf(attempts: readonly AttemptId[]): Promise<SaleRow[]>;
+  /** Billed and waiting ones of these requests, in force: a request is billed once. */
+  salesOfRequests(requests: readonly RequestId[]): Promise<SaleRow[]>;
   /** Sales that wait, by attempt, from after the given one on. */
   salesWaiting(after: AttemptId | undefined, limit: number): Promise<SaleRow[]>;
   consumptionOf(

@@ -1,23 +1,22 @@
-import { assert } from "../assert.ts";
 import type {
   AttemptId,
   InstantUs,
   ModelId,
   Nano,
+  PairId,
   PoolId,
   RegionId,
   RequestId,
   TenantId,
   VendorId,
 } from "../units.ts";
-import { hourKey, type HourKey, type RatingKey } from "./charge.ts";
+import type { HourKey, RatingKey } from "./charge.ts";
 import type { CostSide, Ending } from "./contract.ts";
 import type { CountBasis } from "./count-rule.ts";
-import { accrue, movements, type AccountId, type Balance, type LedgerEntry } from "./ledger.ts";
-import type { PriceLine, Tier } from "./price-book.ts";
-import { nothingRated, rate, unrate, type Cumulative, type Rated } from "./rate.ts";
-import type { TokenClass, Tokens, UsageFlag, UsageRecord } from "./usage.ts";
-import type { Doubtful, Owing, Prepared } from "./prepare.ts";
+import type { Balance, LedgerEntry } from "./ledger.ts";
+import type { PriceLine } from "./price-book.ts";
+import type { Cumulative } from "./rate.ts";
+import type { TokenClass, Tokens, UsageFlag } from "./usage.ts";
 
 /** What one line of a price book costs for one record. */
 export interface Charge {
@@ -30,10 +29,28 @@ export interface Charge {
   readonly amountNano: Nano;
 }
 
-/** What the ledger keeps of a record beside its bytes. */
+/** Owed for a record to another than the vendor by a book of its own: to the owner of the model. */
+export interface Fee {
+  /** `model:deepseek`. */
+  readonly pair: PairId;
+  /** Of the key on which its tokens cumulate. */
+  readonly period: string;
+  /** Day into whose statement of this pair it goes. */
+  readonly booking: string;
+  readonly charges: readonly Charge[];
+  readonly amountNano: Nano;
+}
+
+/** What the ledger keeps of a record. */
 export interface StoredRecord {
+  readonly record: string;
   readonly attempt: AttemptId;
   readonly rev: bigint;
+  readonly request: RequestId;
+  readonly tenant: TenantId;
+  /** Canonical. */
+  readonly text: string;
+  /** SHA-256 of the text. */
   readonly hash: string;
   /** `waiting` is in quarantine. */
   readonly state: "posted" | "waiting";
@@ -42,38 +59,76 @@ export interface StoredRecord {
   readonly vendor: VendorId;
   readonly pool: PoolId;
   readonly region: RegionId;
+  readonly model: ModelId;
   readonly openedUs: InstantUs;
+  /** Of the key on which its tokens cumulate. Empty while it waits, and for a revision that never counted. */
   readonly period: string;
-  /** The period into whose statement it goes. */
+  /** Day into whose statement of the vendor it goes; later than that of `openedUs` for what came late. */
   readonly booking: string;
   readonly cost: CostSide;
   readonly amountNano: Nano;
   readonly charges: readonly Charge[];
+  /** At most one: a model has one owner. */
+  readonly fees: readonly Fee[];
+  /** What the tenant pays for; no tokens while it waits. */
+  readonly sold: Tokens;
 }
 
 /** A record that was priced, with what there is to keep of it. */
 export interface PostedRecord extends StoredRecord {
-  readonly record: string;
-  readonly request: RequestId;
-  readonly tenant: TenantId;
-  readonly model: ModelId;
   readonly ending: Ending;
   readonly tokens: Tokens;
   readonly basis: CountBasis;
   readonly slot: string;
   readonly flags: readonly UsageFlag[];
-  /** Canonical. */
-  readonly text: string;
 }
 
 /** A record in quarantine. */
-export interface WaitingRecord extends StoredRecord {
-  readonly record: string;
+export type WaitingRecord = StoredRecord;
+
+/** What a tenant owes for a record, with the core's `Sale` as canonical text. A correction replaces it. */
+export interface SaleRow {
+  readonly attempt: AttemptId;
+  readonly rev: bigint;
   readonly request: RequestId;
   readonly tenant: TenantId;
-  readonly model: ModelId;
-  /** Canonical. */
+  readonly openedUs: InstantUs;
+  /** Day into whose statement of the tenant it goes; empty while it waits. */
+  readonly booking: string;
+  /** `waiting` for a sell book or a split rule; `billed`; `replaced` by a later revision. */
+  readonly state: "waiting" | "billed" | "replaced";
+  /** Why it waits; empty if it does not. */
+  readonly reason: string;
+  readonly billedNano: Nano;
+  /** Of a waiting one the record's own text. */
   readonly text: string;
+}
+
+/** What a tenant used in an hour, by all that it is asked for. */
+export interface ConsumptionKey {
+  readonly tenant: TenantId;
+  readonly department: string;
+  readonly project: string;
+  readonly scenario: string;
+  readonly hourUs: InstantUs;
+  readonly model: ModelId;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+}
+
+export interface Consumption {
+  /** Attempts in force that served a tenant something. */
+  readonly requests: bigint;
+  readonly tokens: Tokens;
+  /** By the sell book, before packages. */
+  readonly saleNano: Nano;
+  /** Of it, covered by packages. */
+  readonly coveredNano: Nano;
+  readonly billedNano: Nano;
+  /** What packages let go of for it. */
+  readonly releasedNano: Nano;
+  /** Owed to the vendor, whatever the attempt was for. */
+  readonly costNano: Nano;
 }
 
 /** What was used of one line in one hour by the records in force. */
@@ -98,6 +153,9 @@ export interface Known {
   readonly records: readonly StoredRecord[];
   readonly cumulatives: readonly At<RatingKey, Cumulative>[];
   readonly hours: readonly At<HourKey, HourTotal>[];
+  /** In force, of the attempts and of the requests of the batch. */
+  readonly sales: readonly SaleRow[];
+  readonly consumption: readonly At<ConsumptionKey, Consumption>[];
 }
 
 /** All that a batch changes, for one transaction. */
@@ -107,12 +165,16 @@ export interface Changes {
   /** Were waiting, and are among `posted` now. */
   readonly released: readonly PostedRecord[];
   readonly entries: readonly LedgerEntry[];
-  /** To be added to the balances. */
-  readonly movements: ReadonlyMap<AccountId, Balance>;
+  /** To be added to the balances, by `balanceText`. */
+  readonly movements: ReadonlyMap<string, Balance>;
   /** To be set. */
   readonly cumulatives: readonly At<RatingKey, Cumulative>[];
   /** To be set. */
   readonly hours: readonly At<HourKey, HourTotal>[];
+  /** To be set, by attempt and revision. */
+  readonly sales: readonly SaleRow[];
+  /** To be set. */
+  readonly consumption: readonly At<ConsumptionKey, Consumption>[];
 }
 
 export interface PostOutcome {
@@ -122,262 +184,18 @@ export interface PostOutcome {
   readonly reason: string;
 }
 
-/** The keys whose totals a batch needs: those of its lines, and of the charges that it may take back. */
-export function keysOf(
-  prepared: readonly Prepared[],
-  stored: readonly StoredRecord[],
-): { readonly rating: readonly RatingKey[]; readonly hours: readonly HourKey[] } {
-  const rating = new Map<string, RatingKey>();
-  const hours = new Map<string, HourKey>();
-  const want = (key: RatingKey, hour: HourKey): void => {
-    rating.set(ratingText(key), key);
-    hours.set(hourText(hour), hour);
-  };
-  for (const { finding } of prepared) {
-    if (finding.kind === "owing") for (const { key, hour } of finding.lines) want(key, hour);
-  }
-  for (const record of stored) {
-    for (const { line } of record.charges) want(ratingKeyOf(record, line), hourKey(record, line));
-  }
-  return { rating: [...rating.values()], hours: [...hours.values()] };
-}
-
 /** Finds a line by `<book>:<version>:<line>`. */
 export type LineOf = (id: string) => PriceLine | undefined;
 
-/**
- * One batch. Depends on the state it is given alone; a record that came before changes nothing, and of an
- * attempt's revisions the highest counts, in whatever order they come.
- */
-export class Posting {
-  readonly #recordsByAttempt = new Map<AttemptId, StoredRecord[]>();
-  readonly #cumulatives = new Map<string, At<RatingKey, Cumulative>>();
-  readonly #hours = new Map<string, At<HourKey, HourTotal>>();
-  readonly #lineOf: LineOf;
-  readonly #posted: PostedRecord[] = [];
-  readonly #waiting: WaitingRecord[] = [];
-  readonly #released: PostedRecord[] = [];
-  readonly #entries: LedgerEntry[] = [];
-  readonly #touchedKeys = new Set<string>();
-  readonly #touchedHours = new Set<string>();
-
-  constructor(known: Known, lineOf: LineOf) {
-    this.#lineOf = lineOf;
-    for (const record of known.records) this.#remember(record);
-    for (const each of known.cumulatives) this.#cumulatives.set(ratingText(each.key), each);
-    for (const each of known.hours) this.#hours.set(hourText(each.key), each);
-  }
-
-  add(prepared: Prepared): PostOutcome {
-    const { record, rev, hash, finding } = prepared;
-    const siblings = this.#recordsByAttempt.get(record.attempt) ?? [];
-    const same = siblings.find((each) => each.rev === rev);
-    if (same !== undefined && same.hash !== hash) {
-      const reason = `expected the bytes with SHA-256 ${same.hash}, found ${hash}`;
-      return { record: record.id, status: "conflict", reason };
-    }
-    const mayRelease = same?.state === "waiting" && finding.kind === "owing";
-    if (same !== undefined && !mayRelease) {
-      return { record: record.id, status: "exists", reason: same.reason };
-    }
-    if (finding.kind === "doubtful") return this.#keepWaiting(prepared, finding);
-    const inForce = highest(siblings.filter(({ state }) => state === "posted"));
-    const objection = inForce && this.#objection(record, inForce);
-    if (objection !== undefined) return this.#keepWaiting(prepared, objection);
-    this.#post(prepared, finding, { inForce, waiting: same });
-    return { record: record.id, status: "posted", reason: "" };
-  }
-
-  get changes(): Changes {
-    const touched = <Key, Total>(all: Map<string, At<Key, Total>>, keys: Set<string>) =>
-      [...all].filter(([text]) => keys.has(text)).map(([, each]) => each);
-    return {
-      posted: this.#posted,
-      waiting: this.#waiting,
-      released: this.#released,
-      entries: this.#entries,
-      movements: movements(this.#entries),
-      cumulatives: touched(this.#cumulatives, this.#touchedKeys),
-      hours: touched(this.#hours, this.#touchedHours),
-    };
-  }
-
-  /** Why one revision cannot take the place of another. */
-  #objection(record: UsageRecord, other: StoredRecord): Doubtful | undefined {
-    const moved = dispatchFields.find((field) => record[field] !== other[field]);
-    if (moved !== undefined) {
-      const detail = `expected ${moved} ${other[moved]} as in revision ${other.rev}, found ${record[moved]}`;
-      return { kind: "doubtful", reason: "revision-mismatch", detail };
-    }
-    if (other.charges.every(({ line }) => this.#lineOf(line) !== undefined)) return undefined;
-    const detail = "the price book of the revision in force is not known";
-    return { kind: "doubtful", reason: "price-book-unknown", detail };
-  }
-
-  #keepWaiting(prepared: Prepared, finding: Doubtful): PostOutcome {
-    const { record } = prepared;
-    const reason = `${finding.reason}: ${finding.detail}`;
-    const unsettled = { period: "", cost: "cogs", amountNano: 0n, charges: [] } as const;
-    const waiting: WaitingRecord = { ...stored(prepared, unsettled), state: "waiting", reason };
-    this.#remember(waiting);
-    this.#waiting.push(waiting);
-    return { record: record.id, status: "quarantined", reason };
-  }
-
-  #post(
-    prepared: Prepared,
-    finding: Owing,
-    others: {
-      readonly inForce: StoredRecord | undefined;
-      readonly waiting: StoredRecord | undefined;
-    },
-  ): void {
-    const { inForce, waiting } = others;
-    const isSuperseded = inForce !== undefined && inForce.rev > prepared.rev;
-    const taken = inForce === undefined || isSuperseded ? [] : this.#takeBack(inForce, prepared);
-    const charges = isSuperseded ? [] : this.#charge(finding, taken);
-    const amountNano = charges.reduce((sum, charge) => sum + charge.amountNano, 0n);
-    const { period, cost, slot, usage } = finding;
-    const { ending, tokens, basis, flags } = usage;
-    const posted: PostedRecord = {
-      ...stored(prepared, { period, cost, amountNano, charges }),
-      ...{ ending, tokens, basis, flags, slot },
-    };
-    this.#enter("usage", posted, posted.record);
-    this.#remember(posted);
-    this.#posted.push(posted);
-    if (waiting !== undefined) this.#released.push(posted);
-  }
-
-  /** Reverses the revision in force exactly. What stays on its keys is carried into the new one. */
-  #takeBack(old: StoredRecord, by: Prepared): Charge[] {
-    this.#enter("reverse", { ...old, amountNano: -old.amountNano }, by.record.id);
-    return old.charges.map((charge) => {
-      this.#addHour(hourKey(old, charge.line), negated(charge), -1n);
-      const undone = this.#rate(ratingKeyOf(old, charge.line), (tiers, before) =>
-        unrate(charge.tokens, tiers, before),
-      );
-      return {
-        line: charge.line,
-        tokens: 0n,
-        pico: charge.pico + undone.pico,
-        amountNano: charge.amountNano + undone.amountNano,
-      };
-    });
-  }
-
-  #charge({ lines, usage }: Owing, carried: readonly Charge[]): Charge[] {
-    const charges = new Map(carried.map((charge) => [charge.line, charge]));
-    for (const { key, tokens } of lines) {
-      const rated = this.#rate(key, (tiers, before) => rate(tokens, tiers, before));
-      const before = charges.get(key.line);
-      charges.set(key.line, {
-        line: key.line,
-        tokens,
-        pico: rated.pico + (before?.pico ?? 0n),
-        amountNano: rated.amountNano + (before?.amountNano ?? 0n),
-      });
-    }
-    const kept = [...charges.values()].filter(
-      ({ tokens, pico, amountNano }) => tokens !== 0n || pico !== 0n || amountNano !== 0n,
-    );
-    for (const charge of kept) this.#addHour(hourKey(usage.record, charge.line), charge, 1n);
-    return kept;
-  }
-
-  #rate(key: RatingKey, move: (tiers: readonly Tier[], before: Cumulative) => Rated): Rated {
-    const text = ratingText(key);
-    const before = this.#cumulatives.get(text)?.total ?? nothingRated;
-    const rated = move(this.#line(key.line).tiers, before);
-    this.#cumulatives.set(text, { key, total: rated.after });
-    this.#touchedKeys.add(text);
-    return rated;
-  }
-
-  #addHour(key: HourKey, charge: Charge, attempts: bigint): void {
-    const text = hourText(key);
-    const before = this.#hours.get(text)?.total ?? emptyHour(this.#line(key.line));
-    const total: HourTotal = {
-      ...before,
-      tokens: before.tokens + charge.tokens,
-      pico: before.pico + charge.pico,
-      amountNano: before.amountNano + charge.amountNano,
-      // A rest that a correction left on a line is money without an attempt.
-      attempts: before.attempts + (charge.tokens === 0n ? 0n : attempts),
-    };
-    this.#hours.set(text, { key, total });
-    this.#touchedHours.add(text);
-  }
-
-  #line(id: string): PriceLine {
-    const line = this.#lineOf(id);
-    assert(line !== undefined, "the books of a batch were looked up before");
-    return line;
-  }
-
-  #enter(
-    kind: "usage" | "reverse",
-    owed: Pick<StoredRecord, "openedUs" | "vendor" | "pool" | "cost" | "amountNano">,
-    record: string,
-  ): void {
-    const { openedUs: atUs, amountNano, ...parties } = owed;
-    if (amountNano === 0n) return;
-    this.#entries.push(accrue({ kind, record, atUs, parties, amountNano }));
-  }
-
-  #remember(record: StoredRecord): void {
-    const siblings = this.#recordsByAttempt.get(record.attempt) ?? [];
-    const others = siblings.filter(({ rev }) => rev !== record.rev);
-    this.#recordsByAttempt.set(record.attempt, [...others, record]);
-  }
+export function ratingText({ pair, period, line, scope }: RatingKey): string {
+  return `${pair}\n${period}\n${line}\n${scope}`;
 }
 
-/** An attempt is one dispatch to one pool: what a correction cannot change. */
-const dispatchFields = ["vendor", "pool", "region", "openedUs"] as const;
-
-function stored(
-  { record, rev, hash, text }: Prepared,
-  settled: Pick<StoredRecord, "period" | "cost" | "amountNano" | "charges">,
-): WaitingRecord {
-  const { attempt, request, tenant, vendor, pool, region, model, openedUs } = record;
-  return {
-    ...{
-      record: record.id,
-      attempt,
-      rev,
-      hash,
-      text,
-      request,
-      tenant,
-      vendor,
-      pool,
-      region,
-      model,
-    },
-    ...{ openedUs, state: "posted", reason: "", ...settled },
-  };
+export function hourText({ pair, booking, hourUs, line, pool, region }: HourKey): string {
+  return `${pair}\n${booking}\n${hourUs}\n${line}\n${pool}\n${region}`;
 }
 
-function highest(records: readonly StoredRecord[]): StoredRecord | undefined {
-  return records.toSorted((a, b) => Number(b.rev - a.rev))[0];
-}
-
-function emptyHour({ model, tokenClass, slot }: PriceLine): HourTotal {
-  return { model, tokenClass, slot, tokens: 0n, pico: 0n, amountNano: 0n, attempts: 0n };
-}
-
-function negated({ line, tokens, pico, amountNano }: Charge): Charge {
-  return { line, tokens: -tokens, pico: -pico, amountNano: -amountNano };
-}
-
-function ratingKeyOf({ vendor, period, pool }: StoredRecord, line: string): RatingKey {
-  return { vendor, period, line, pool };
-}
-
-export function ratingText({ vendor, period, line, pool }: RatingKey): string {
-  return `${vendor}\n${period}\n${line}\n${pool}`;
-}
-
-export function hourText({ vendor, hourUs, line, pool, region }: HourKey): string {
-  return `${vendor}\n${hourUs}\n${line}\n${pool}\n${region}`;
+export function consumptionText(key: ConsumptionKey): string {
+  const { tenant, department, project, scenario, hourUs, model, pool, region } = key;
+  return [tenant, department, project, scenario, hourUs, model, pool, region].join("\n");
 }
