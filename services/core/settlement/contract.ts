@@ -38,7 +38,7 @@ export interface Owed {
   readonly costUnlessWinner: CostSide;
 }
 
-export type CountRule = "engine-final" | "ids-first" | "lower-of-witnesses";
+export type CountRule = "engine-final" | "ids-first" | "lower-of-witnesses" | "claim-in-tolerance";
 
 /** What an operator and a vendor agreed. One per pair, versioned. */
 export interface Contract {
@@ -50,6 +50,8 @@ export interface Contract {
   readonly cancelGraceTokens: bigint;
   readonly onCacheUnknown: "uncached" | "quarantine";
   readonly onReasoningUnknown: "response" | "quarantine";
+  /** Reasoning that nobody saw, neither text nor ids, is owed up to so many tokens. Undefined: it must show its bytes. */
+  readonly maxReasoningTokens: bigint | undefined;
   /** Which instant of an attempt chooses the slot of use. */
   readonly touBasis: "opened" | "first-token" | "closed";
   /** Nearer to the end of a slot than this and the clock's error, the cheaper slot applies. */
@@ -134,6 +136,7 @@ export const defaultContract: Contract = {
   cancelGraceTokens: 0n,
   onCacheUnknown: "uncached",
   onReasoningUnknown: "response",
+  maxReasoningTokens: undefined,
   touBasis: "opened",
   touGraceUs: 0n,
   boundSlackTokens: 32n,
