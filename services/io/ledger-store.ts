@@ -19,7 +19,6 @@ import type {
   WaitingRecord,
 } from "../core/settlement/posting.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
-import type { Statement } from "../core/settlement/statement.ts";
 import type { Tokens } from "../core/settlement/usage.ts";
 import type {
   AttemptId,
@@ -196,14 +195,10 @@ export interface LedgerStore {
   vendors(): Promise<VendorId[]>;
   /** Hours that were booked into a period of a pair, whenever the usage was. */
   booked(pair: PairId, booking: string): Promise<readonly At<HourKey, HourTotal>[]>;
+  /** Attempts of a vendor with posted records, or of a tenant with billed sales, that were booked into a period. */
+  bookedAttempts(pair: PairId, booking: string): Promise<bigint>;
   /** What was used from included to excluded, wherever it was booked. */
   account(pair: PairId, period: Pick<Period, "fromUs" | "toUs">): Promise<PairAccount>;
-  /** The same bytes again change nothing; other bytes under its id are refused. */
-  saveStatement(statement: Statement): Promise<void>;
-  latestStatement(vendor: VendorId, period: Period): Promise<Statement | undefined>;
-  statement(id: string): Promise<Statement | undefined>;
-  /** Newest first. */
-  statements(vendor: VendorId | undefined, limit: number): Promise<Statement[]>;
   /** Posted records by attempt and revision, from after the given one on. */
   recordsAfter(
     after: Pick<StoredRecord, "attempt" | "rev"> | undefined,

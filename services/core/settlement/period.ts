@@ -1,3 +1,4 @@
+import { assert } from "../assert.ts";
 import type { InstantUs } from "../units.ts";
 import { localTime } from "./calendar.ts";
 
@@ -52,6 +53,47 @@ export function nameOfPeriod(period: Period): string {
 export function periodNameAt(us: InstantUs, kind: "daily" | "monthly", timeZone: TimeZone): string {
   const { date } = localTime(us, offsetMinutesByZone[timeZone]);
   return kind === "daily" ? date : date.slice(0, 7);
+}
+
+/** The day or month of a name, `2026-11-21` or `2026-11`; undefined if it is neither. */
+export function periodNamed(name: string, timeZone: TimeZone): Period | undefined {
+  const [, year, month, date] = /^(\d{4})-(\d{2})(?:-(\d{2}))?$/.exec(name) ?? [];
+  if (year === undefined || month === undefined) return undefined;
+  const localMs = Date.UTC(Number(year), Number(month) - 1, Number(date ?? "1"));
+  const offsetUs = BigInt(offsetMinutesByZone[timeZone]) * usPerMinute;
+  const startUs = BigInt(localMs) * usPerMs - offsetUs;
+  const period = date === undefined ? monthOf(startUs, timeZone) : dayOf(startUs, timeZone);
+  // A day that does not exist, such as 2026-02-30, would silently become another.
+  return nameOfPeriod(period) === name ? period : undefined;
+}
+
+/** Name of the day that follows on one. */
+export function dayAfter(name: string, timeZone: TimeZone): string {
+  const day = periodNamed(name, timeZone);
+  assert(day !== undefined, "a day has a name such as 2026-11-21");
+  return periodNameAt(day.toUs, "daily", timeZone);
+}
+
+/** Names of the days within a period, in order. */
+export function daysIn({ fromUs, toUs, timeZone }: Period): string[] {
+  const names: string[] = [];
+  for (let at = fromUs; at < toUs; at = dayOf(at, timeZone).toUs) {
+    names.push(periodNameAt(at, "daily", timeZone));
+  }
+  return names;
+}
+
+/**
+ * The day into whose statement a record goes: its own, or the first open one of its pair if its own is closed.
+ * What is closed is never changed, and nothing is left out. `firstOpen` is undefined while nothing was closed yet.
+ */
+export function bookingOf(
+  openedUs: InstantUs,
+  firstOpen: string | undefined,
+  timeZone: TimeZone,
+): string {
+  const own = periodNameAt(openedUs, "daily", timeZone);
+  return firstOpen !== undefined && own < firstOpen ? firstOpen : own;
 }
 
 /** The hour is the grain of what statements add up. */

@@ -1,7 +1,16 @@
-import type { BookId, ModelId, PoolId, RegionId, VendorId } from "../units.ts";
-import type { Sha256 } from "./canonical.ts";
-import type { PeriodKind, TimeZone } from "./period.ts";
-import type { Statement, StatementLine, StatementTotals } from "./statement.ts";
+import type { BookId, GatewayId, ModelId, PairId, PoolId, RegionId } from "../units.ts";
+import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
+import type { TimeZone } from "./period.ts";
+import type { SplitPartName } from "./sale.ts";
+import {
+  reconKinds,
+  type Frozen,
+  type ReconCounts,
+  type Statement,
+  type StatementKind,
+  type StatementLine,
+  type StatementTotals,
+} from "./statement.ts";
 import { noTokens, tokenClasses, tokenClassNames, type TokenClass } from "./usage.ts";
 
 type Words<Name extends string> = Readonly<Record<Name, string>>;
@@ -19,24 +28,138 @@ type LineMembers = Words<
   | "tokens"
   | "pico"
   | "nano"
->;
+> & { readonly usage_period: string | null };
 
-type StatementMembers = Words<"statement_id" | "pair_id" | "kind" | "rev"> & {
-  readonly period: Words<"from_us" | "to_us" | "tz">;
-  readonly prev_statement_hash: string | null;
-  readonly lines: readonly LineMembers[];
-  readonly totals: Words<
-    "attempts" | "net_nano" | "minor_units" | "rounding_nano" | "quarantined"
-  > & { readonly tokens_by_class: Words<string> };
+export type TotalsMembers = Words<
+  | "gross_nano"
+  | "credits_nano"
+  | "adjustments_nano"
+  | "true_up_nano"
+  | "disputed_nano"
+  | "net_nano"
+  | "rounding_nano"
+  | "quarantined"
+> & {
+  readonly attempts: string | null;
+  readonly minor_units: string | null;
+  readonly tokens_by_class: Words<string>;
 };
 
-/** The statement again; only for texts that `closeStatement` wrote. */
+type StatementMembers = Words<
+  "statement_id" | "pair_id" | "kind" | "rev" | "contract_hash" | "currency"
+> & {
+  readonly period: Words<"from_us" | "to_us" | "tz">;
+  readonly prev_statement_hash: string | null;
+  readonly payable: boolean;
+  readonly log: Words<"origin" | "size" | "root" | "first_index" | "end_index">;
+  readonly price_versions: readonly (Words<"book_id" | "version"> & {
+    readonly hash: string | null;
+  })[];
+  readonly calendars: readonly Words<"calendar_id" | "version" | "hash">[];
+  readonly lines: readonly LineMembers[];
+  readonly fees: readonly Words<"part" | "party" | "nano">[];
+  readonly true_ups: readonly Words<"line_id" | "scope" | "nano">[];
+  readonly days: readonly Words<"statement_id" | "hash">[];
+  readonly totals: TotalsMembers;
+  readonly seal: string | null;
+  readonly producers: readonly Words<"gateway_id" | "epoch" | "first_seq" | "end_seq">[];
+  readonly gaps: readonly Words<"gateway_id" | "epoch" | "lost">[];
+  readonly recon: Words<(typeof reconKinds)[number]> | null;
+};
+
+/** A token class, or `request`, as texts write it. */
+export function classWord(tokenClass: StatementLine["tokenClass"]): string {
+  return tokenClass === "request" ? tokenClass : tokenClassNames[tokenClass];
+}
+
+/** The bytes that are hashed and signed. */
+export function toStatementText(statement: Omit<Statement, "text" | "digest">): string {
+  const { period, frozen, log, lines } = statement;
+  const { seal, contractHash, calendars, producers, gaps, recon } = frozen;
+  return canonicalJson({
+    type: "statement",
+    v: "1",
+    statement_id: statement.id,
+    pair_id: statement.pair,
+    kind: statement.kind,
+    period: { from_us: period.fromUs, to_us: period.toUs, tz: period.timeZone },
+    rev: String(statement.rev),
+    prev_statement_hash: statement.prevDigest === "" ? null : statement.prevDigest,
+    payable: statement.isPayable,
+    log: {
+      origin: log.origin,
+      size: log.size,
+      root: log.root,
+      first_index: log.firstIndex,
+      end_index: log.endIndex,
+    },
+    contract_hash: contractHash,
+    price_versions: statement.versions.map(({ book, version, hash = null }) => {
+      return { book_id: book, version, hash };
+    }),
+    calendars: calendars.map(({ id, version, hash }) => ({ calendar_id: id, version, hash })),
+    lines: lines.map(lineMembers),
+    fees: statement.fees.map(({ part, party, amountNano }) => ({ part, party, nano: amountNano })),
+    true_ups: statement.trueUps.map(({ line, scope, amountNano }) => {
+      return { line_id: line, scope, nano: amountNano };
+    }),
+    days: statement.days.map(({ id, digest }) => ({ statement_id: id, hash: digest })),
+    currency: statement.currency,
+    totals: totalsMembers(statement.totals),
+    seal: seal ?? null,
+    zero_usage: lines.length === 0 && statement.fees.length === 0,
+    producers: producers.map(({ gateway, epoch, firstSeq, endSeq }) => {
+      return { gateway_id: gateway, epoch, first_seq: firstSeq, end_seq: endSeq };
+    }),
+    gaps: gaps.map(({ gateway, epoch, lost }) => ({ gateway_id: gateway, epoch, lost })),
+    recon: recon ?? null,
+  });
+}
+
+export function totalsMembers(totals: StatementTotals): Canonical {
+  return {
+    attempts: totals.attempts ?? null,
+    tokens_by_class: Object.fromEntries(
+      tokenClasses.map((each) => [tokenClassNames[each], totals.tokens[each]]),
+    ),
+    gross_nano: totals.grossNano,
+    credits_nano: totals.creditsNano,
+    adjustments_nano: totals.adjustmentsNano,
+    true_up_nano: totals.trueUpNano,
+    disputed_nano: totals.disputedNano,
+    net_nano: totals.netNano,
+    minor_units: totals.minorUnits ?? null,
+    rounding_nano: totals.roundingNano,
+    quarantined: totals.quarantined,
+  };
+}
+
+function lineMembers(line: StatementLine): Canonical {
+  return {
+    book_id: line.book,
+    version: line.version,
+    line_id: line.line,
+    scope: line.pool,
+    region_id: line.region,
+    model_id: line.model,
+    token_class: classWord(line.tokenClass),
+    slot: line.slot,
+    usage_period: line.usagePeriod ?? null,
+    attempts: line.attempts,
+    tokens: line.tokens,
+    pico: line.pico,
+    nano: line.amountNano,
+  };
+}
+
+/** The statement again; only for texts that `toStatementText` wrote. */
 export function fromStatementText(text: string, sha256: Sha256): Statement {
   const members = JSON.parse(text) as StatementMembers;
+  const frozen = toFrozen(members);
   return {
     id: members.statement_id,
-    vendor: members.pair_id as VendorId,
-    kind: members.kind as PeriodKind,
+    pair: members.pair_id as PairId,
+    kind: members.kind as StatementKind,
     period: {
       fromUs: BigInt(members.period.from_us),
       toUs: BigInt(members.period.to_us),
@@ -44,12 +167,60 @@ export function fromStatementText(text: string, sha256: Sha256): Statement {
     },
     rev: Number(members.rev),
     currency: "CNY",
+    isPayable: members.payable,
     lines: members.lines.map(toLine),
-    totals: toTotals(members),
+    fees: members.fees.map(({ part, party, nano }) => {
+      return { part: part as SplitPartName, party: party as PairId, amountNano: BigInt(nano) };
+    }),
+    trueUps: members.true_ups.map(({ line_id: line, scope, nano }) => {
+      return { line, scope, amountNano: BigInt(nano) };
+    }),
+    days: members.days.map(({ statement_id: id, hash: digest }) => ({ id, digest })),
+    versions: members.price_versions.map(({ book_id: book, version, hash }) => {
+      return { book: book as BookId, version: BigInt(version), hash: hash ?? undefined };
+    }),
+    frozen,
+    log: frozen.log,
+    totals: readTotals(members.totals),
     text,
     digest: sha256(text),
     prevDigest: members.prev_statement_hash ?? "",
   };
+}
+
+function toFrozen(members: StatementMembers): Frozen {
+  const { log, calendars, producers, gaps, recon, totals } = members;
+  return {
+    log: {
+      origin: log.origin,
+      size: BigInt(log.size),
+      root: log.root,
+      firstIndex: BigInt(log.first_index),
+      endIndex: BigInt(log.end_index),
+    },
+    contractHash: members.contract_hash,
+    calendars: calendars.map(({ calendar_id: id, version, hash }) => {
+      return { id, version: BigInt(version), hash };
+    }),
+    producers: producers.map((each) => ({
+      gateway: each.gateway_id as GatewayId,
+      epoch: BigInt(each.epoch),
+      firstSeq: BigInt(each.first_seq),
+      endSeq: BigInt(each.end_seq),
+    })),
+    gaps: gaps.map(({ gateway_id, epoch, lost }) => {
+      return { gateway: gateway_id as GatewayId, epoch: BigInt(epoch), lost: BigInt(lost) };
+    }),
+    recon: recon === null ? undefined : toRecon(recon),
+    seal: members.seal ?? undefined,
+    disputedNano: BigInt(totals.disputed_nano),
+    quarantined: BigInt(totals.quarantined),
+  };
+}
+
+function toRecon(members: Words<(typeof reconKinds)[number]>): ReconCounts {
+  const counts = reconKinds.map((kind) => [kind, BigInt(members[kind])] as const);
+  return Object.fromEntries(counts) as ReconCounts;
 }
 
 function toLine(members: LineMembers): StatementLine {
@@ -58,10 +229,11 @@ function toLine(members: LineMembers): StatementLine {
     pool: members.scope as PoolId,
     region: members.region_id as RegionId,
     model: members.model_id as ModelId,
-    tokenClass: tokenClasses.find(isNamed(members.token_class)) ?? "uncachedInput",
+    tokenClass: toClass(members.token_class),
     slot: members.slot,
     book: members.book_id as BookId,
     version: BigInt(members.version),
+    usagePeriod: members.usage_period ?? undefined,
     attempts: BigInt(members.attempts),
     tokens: BigInt(members.tokens),
     pico: BigInt(members.pico),
@@ -69,21 +241,26 @@ function toLine(members: LineMembers): StatementLine {
   };
 }
 
-function toTotals({ totals }: StatementMembers): StatementTotals {
-  const tokens: Record<TokenClass, bigint> = { ...noTokens };
-  for (const each of tokenClasses) {
-    tokens[each] = BigInt(totals.tokens_by_class[tokenClassNames[each]] ?? "0");
-  }
-  return {
-    attempts: BigInt(totals.attempts),
-    tokens,
-    netNano: BigInt(totals.net_nano),
-    minorUnits: BigInt(totals.minor_units),
-    roundingNano: BigInt(totals.rounding_nano),
-    quarantined: BigInt(totals.quarantined),
-  };
+function toClass(word: string): StatementLine["tokenClass"] {
+  return tokenClasses.find((each) => tokenClassNames[each] === word) ?? "request";
 }
 
-function isNamed(name: string): (tokenClass: TokenClass) => boolean {
-  return (tokenClass) => tokenClassNames[tokenClass] === name;
+export function readTotals(members: TotalsMembers): StatementTotals {
+  const tokens: Record<TokenClass, bigint> = { ...noTokens };
+  for (const each of tokenClasses) {
+    tokens[each] = BigInt(members.tokens_by_class[tokenClassNames[each]] ?? "0");
+  }
+  return {
+    attempts: members.attempts === null ? undefined : BigInt(members.attempts),
+    tokens,
+    grossNano: BigInt(members.gross_nano),
+    creditsNano: BigInt(members.credits_nano),
+    adjustmentsNano: BigInt(members.adjustments_nano),
+    trueUpNano: BigInt(members.true_up_nano),
+    disputedNano: BigInt(members.disputed_nano),
+    netNano: BigInt(members.net_nano),
+    minorUnits: members.minor_units === null ? undefined : BigInt(members.minor_units),
+    roundingNano: BigInt(members.rounding_nano),
+    quarantined: BigInt(members.quarantined),
+  };
 }
