@@ -1,5 +1,6 @@
 import { fromJsonString } from "@bufbuild/protobuf";
-import { checkPrices, type Calendar, type PriceBook } from "../core/settlement/price-book.ts";
+import type { Calendar, PriceBook } from "../core/settlement/price-book.ts";
+import { checkPrices } from "../core/settlement/price-check.ts";
 import type { BookId, VendorId } from "../core/units.ts";
 import type { Log } from "../io/log.ts";
 import type { Entry, Registry } from "../io/registry.ts";

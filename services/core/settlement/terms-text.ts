@@ -1,41 +1,53 @@
-import { canonicalJson } from "./canonical.ts";
+import { canonicalJson, type Canonical } from "./canonical.ts";
 import type { Contract } from "./contract.ts";
-import type { PriceBook } from "./price-book.ts";
-import { tokenClassNames } from "./usage.ts";
+import { pairOf, priceClassNames, sideOf, type PriceBook, type PriceLine } from "./price-book.ts";
 
-/** What is hashed of a version of a price book. */
+/** What is hashed and signed of a version of a price book. */
 export function bookText(book: PriceBook): string {
   return canonicalJson({
     type: "price_version",
     v: "1",
     book_id: book.id,
-    vendor_id: book.vendor,
+    side: sideOf(book),
+    pair_id: pairOf(book),
     version: book.version,
     currency: book.currency,
     effective_from_us: book.effectiveFromUs,
     effective_to_us: book.effectiveToUs ?? null,
+    announced_us: book.announcedUs ?? null,
     calendar_id: book.calendar.id,
+    base_slot: book.baseSlot ?? null,
+    source: book.source,
     slots: book.slots.map(({ slot, dayKinds, startMin, endMin }) => ({
       slot,
       day_kinds: [...dayKinds].toSorted(),
       start_min: String(startMin),
       end_min: String(endMin),
     })),
-    lines: book.lines.map((line) => ({
-      line_id: line.id,
-      model_id: line.model,
-      token_class: tokenClassNames[line.tokenClass],
-      slot: line.slot,
-      in_from: line.input.from,
-      in_to: line.input.to ?? null,
-      out_from: line.output.from,
-      out_to: line.output.to ?? null,
-      tiers: line.tiers.map(({ fromTokens, pricePicoPerToken }) => ({
-        tier_from: fromTokens,
-        pico_per_token: pricePicoPerToken,
-      })),
-    })),
+    lines: book.lines.map(lineMembers),
   });
+}
+
+function lineMembers(line: PriceLine): Canonical {
+  return {
+    line_id: line.id,
+    model_id: line.model,
+    region: line.region ?? "*",
+    token_class: priceClassNames[line.tokenClass],
+    variant: line.variant ?? "",
+    slot: line.slot,
+    in_from: line.input.from,
+    in_to: line.input.to ?? null,
+    out_from: line.output.from,
+    out_to: line.output.to ?? null,
+    scope: line.scope ?? "pool",
+    tier_mode: line.volumeTiers === undefined ? "graduated" : "volume",
+    tiers: (line.volumeTiers ?? line.tiers).map(({ fromTokens, pricePicoPerToken }) => ({
+      tier_from: fromTokens,
+      pico_per_token: pricePicoPerToken,
+    })),
+    min_pico_per_request: line.minPicoPerRequest ?? null,
+  };
 }
 
 /** What is hashed of a contract. */

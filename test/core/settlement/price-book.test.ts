@@ -1,17 +1,16 @@
 import { fromJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { mistakesMax } from "../../../services/core/settlement/mistake.ts";
 import {
-  bracketsMax,
-  checkPriceBook,
-  checkPrices,
   dayKinds,
-  mistakesMax,
   type DayKind,
   type PriceBook,
   type PriceLine,
   type TimeOfUseSlot,
 } from "../../../services/core/settlement/price-book.ts";
+import { checkPriceBook, checkPrices } from "../../../services/core/settlement/price-check.ts";
+import { bracketsMax } from "../../../services/core/settlement/price-coverage.ts";
 import { tokenClasses } from "../../../services/core/settlement/usage.ts";
 import type { BookId, ModelId, VendorId } from "../../../services/core/units.ts";
 import { PriceBookSchema } from "../../../services/wire/gen/tokengrid/v1/price_pb.js";
@@ -82,7 +81,7 @@ const june = us("2026-06-01T00:00:00+08:00");
 const following: Readonly<Record<string, [previous: Partial<PriceBook>, changes: Partial<PriceBook>, path: string, message: RegExp]>> = {
   "a version left out": [{}, { version: 3n }, "version", /expected 2, found 3/],
   "another book": [{}, { id: "other" as BookId }, "id", /expected northgrid-list, found other/],
-  "another vendor": [{}, { vendor: "south" as VendorId }, "vendor", /expected northgrid, found south/],
+  "another vendor": [{}, { vendor: "south" as VendorId }, "pair", /expected northgrid, found south/],
   "a start before the version before": [{}, { effectiveFromUs: january }, "effectiveFromUs", /retroactive/],
   "a start before it was published": [{}, { effectiveFromUs: may }, "effectiveFromUs", /retroactive/],
   "a gap": [{ effectiveToUs: june }, { effectiveFromUs: june + 1n }, "effectiveFromUs", /gap: version 1 ends/],
