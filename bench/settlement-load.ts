@@ -1,4 +1,4 @@
-import { tokenClasses, type UsageRecord } from "../services/core/settlement/usage.ts";
+import { tokenClasses, unsaid, type UsageRecord } from "../services/core/settlement/usage.ts";
 import type { Calendar, PriceBook } from "../services/core/settlement/price-book.ts";
 import type {
   AttemptId,
@@ -62,6 +62,7 @@ export function loadRecord(number: number): UsageRecord {
   const openedUs = startUs + BigInt(number) * usBetween;
   const output = BigInt(100 + (number % 400));
   return {
+    ...unsaid,
     id: `${attempt}:0`,
     attempt,
     request: `request-${number}` as RequestId,
@@ -100,8 +101,6 @@ export function loadRecord(number: number): UsageRecord {
       output,
       reasoning: BigInt(number % 90),
     },
-    idsInput: undefined,
-    idsOutput: undefined,
     gatewayCounts: { source: "heuristic", input: 700n, output: 210n },
     evidence: {
       outBytes: output * 4n,

@@ -1,6 +1,11 @@
 import type { Placement } from "../core/lease.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
-import type { AttemptEnd, AttemptRole, CancelCause } from "../core/settlement/usage.ts";
+import {
+  unsaid,
+  type AttemptEnd,
+  type AttemptRole,
+  type CancelCause,
+} from "../core/settlement/usage.ts";
 import type { Instant, InstantUs } from "../core/units.ts";
 import type { AnswerMeter } from "./meter.ts";
 import type { PoolEntry, PoolModel } from "./pools.ts";
@@ -39,6 +44,7 @@ export function draftOf(plan: AttemptPlan, promptBytes: number | undefined): Unn
   const { request, placement, pool, poolModel, role } = plan;
   const openedUs = toUs(plan.openedAt);
   return {
+    ...unsaid,
     id: `${request.attempt}:0`,
     attempt: request.attempt,
     request: request.request,
@@ -75,8 +81,6 @@ export function draftOf(plan: AttemptPlan, promptBytes: number | undefined): Unn
       output: undefined,
       reasoning: undefined,
     },
-    idsInput: undefined,
-    idsOutput: undefined,
     gatewayCounts: { source: "heuristic", input: BigInt(request.inputTokens), output: undefined },
     evidence: {
       outBytes: 0n,

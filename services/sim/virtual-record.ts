@@ -1,11 +1,12 @@
 import { assert } from "../core/assert.ts";
 import type { Candidate } from "../core/placement/decide.ts";
 import type { ServiceClass } from "../core/placement/request.ts";
-import type {
-  AttemptEnd,
-  AttemptRole,
-  EngineCounts,
-  UsageRecord,
+import {
+  unsaid,
+  type AttemptEnd,
+  type AttemptRole,
+  type EngineCounts,
+  type UsageRecord,
 } from "../core/settlement/usage.ts";
 import type {
   AttemptId,
@@ -50,6 +51,7 @@ export function recordOf(closed: ClosedAttempt): UsageRecord {
   const firstByteUs = firstByteAt === undefined ? undefined : toUs(firstByteAt);
   const closedUs = toUs(closed.closedAt);
   return {
+    ...unsaid,
     id: `${closed.id}:0`,
     attempt: closed.id,
     request: closed.request,
@@ -81,8 +83,6 @@ export function recordOf(closed: ClosedAttempt): UsageRecord {
     outputTokensMax: BigInt(job.outputTokensMax),
     promptBytes: BigInt(job.promptTokens) * bytesPerToken,
     engineCounts: countsOf(closed),
-    idsInput: undefined,
-    idsOutput: undefined,
     gatewayCounts: { source: "none", input: undefined, output: undefined },
     evidence: {
       outBytes: made * bytesPerToken,

@@ -17,7 +17,8 @@ const writer = new BytesWriter();
 
 /**
  * The bytes of a record's message. Two are made for every attempt, so the usual ones are written by hand, to the same
- * bytes as by the generated code, which writes what is unusual: a count above 2^53, a finish reason that is empty.
+ * bytes as by the generated code, which writes what is unusual: a count above 2^53, a text that is there and empty,
+ * variants.
  */
 export function encodeUsageRecord(record: UsageRecord): Uint8Array {
   if (isUnusual(record)) return toBinary(UsageRecordSchema, fromUsageRecord(record));
@@ -48,6 +49,23 @@ function write(record: UsageRecord): void {
     capabilities.map((each) => engineCapabilities.fromWord(each)),
   );
   optional(54, record.promptBytes);
+  writeLater(record);
+}
+
+function writeLater(record: UsageRecord): void {
+  writer.text(55, record.department);
+  writer.text(56, record.project);
+  writer.text(57, record.scenario);
+  writer.text(58, record.keyPrefix);
+  writer.text(59, record.tokenizerDigest ?? "");
+  writer.text(60, record.chatTemplateDigest ?? "");
+  writer.text(61, record.engineVersion ?? "");
+  optional(62, record.reservedTokens);
+  optional(63, record.watermarkOutput);
+  optional(64, record.watermarkUs);
+  writer.text(65, record.idsDigest ?? "");
+  optional(67, record.sentBytes);
+  optional(68, record.bytesAtCancel);
 }
 
 function writeParties(record: UsageRecord): void {
@@ -107,6 +125,11 @@ function optional(field: number, value: bigint | undefined): void {
 function isUnusual(record: UsageRecord): boolean {
   return (
     record.finishReason === "" ||
+    record.tokenizerDigest === "" ||
+    record.chatTemplateDigest === "" ||
+    record.engineVersion === "" ||
+    record.idsDigest === "" ||
+    record.variants.length > 0 ||
     isLarge(record) ||
     isLarge(record.engineCounts) ||
     isLarge(record.gatewayCounts) ||

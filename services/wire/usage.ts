@@ -1,12 +1,18 @@
 import { create } from "@bufbuild/protobuf";
-import type {
-  AttemptEnd,
-  AttemptRole,
-  CancelCause,
-  EngineCounts,
-  GatewayCounts,
-  UsageFlag,
-  UsageRecord,
+import {
+  endpoints,
+  tokenClasses,
+  tokenClassNames,
+  tokenVariantKinds,
+  type AttemptEnd,
+  type AttemptRole,
+  type CancelCause,
+  type Endpoint,
+  type EngineCounts,
+  type GatewayCounts,
+  type TokenVariant,
+  type UsageFlag,
+  type UsageRecord,
 } from "../core/settlement/usage.ts";
 import { entries } from "../core/table.ts";
 import type {
@@ -31,6 +37,7 @@ import {
   GatewayCountSource as WireGatewaySource,
   UsageRecordSchema,
   type UsageRecord as WireUsageRecord,
+  type UsageVariant,
 } from "./gen/tokengrid/v1/usage_pb.js";
 import { engineCapabilities, engineKinds } from "./pool.ts";
 
@@ -81,16 +88,12 @@ export const usageFlags: Readonly<Record<UsageFlag, string>> = {
   "cache-unknown": "cache_unknown",
   "reasoning-unknown": "reasoning_unknown",
   "usage-malformed": "usage_malformed",
+  "template-unknown": "template_unknown",
+  overage: "overage",
 };
 
 const flagByName = new Map(entries(usageFlags).map(([flag, name]) => [name, flag]));
-const endpoints: ReadonlySet<string> = new Set([
-  "chat",
-  "completions",
-  "responses",
-  "messages",
-  "embeddings",
-]);
+const classByName = new Map(tokenClasses.map((each) => [tokenClassNames[each], each]));
 
 /** 2100-01-01: an instant from there on was given in another unit. */
 const instantUsEnd = 4_102_444_800_000_000n;
@@ -109,8 +112,10 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
     httpStatus: message.httpStatus,
     finishReason: message.finishReason,
     outputTokensMax: count("max_output", message.maxOutput),
+    reservedTokens: count("reserved", message.reserved),
     promptBytes: count("prompt_bytes", message.promptBytes),
     ...countsOf(message),
+    variants: message.variants.map(variantOf),
     evidence: {
       outBytes: size("out_bytes", message.outBytes),
       reasoningBytes: size("reasoning_bytes", message.reasoningBytes),
@@ -119,6 +124,11 @@ export function toUsageRecord(message: WireUsageRecord): UsageRecord {
       chunks: size("chunks", message.chunks),
       outDigest: message.outDigest,
     },
+    idsDigest: message.idsDigest,
+    sentBytes: count("sent_bytes", message.sentBytes),
+    bytesAtCancel: count("bytes_at_cancel", message.bytesAtCancel),
+    watermarkOutput: count("wm_output", message.wmOutput),
+    watermarkUs: optionalInstant("wm_us", message.wmUs),
     flags: message.flags.map(flagOf).toSorted(),
     priceBook: message.priceBookId as BookId,
     priceVersion: stored("price_version", message.priceVersion),
@@ -135,12 +145,19 @@ function partiesOf(message: WireUsageRecord) {
     attempt: message.attemptId as AttemptId,
     request: message.requestId as RequestId,
     tenant: message.tenantId as TenantId,
+    department: message.department,
+    project: message.project,
+    scenario: message.scenario,
+    keyPrefix: message.keyPrefix,
     vendor: message.vendorId as VendorId,
     pool: message.poolId as PoolId,
     region: message.regionId as RegionId,
     model: message.modelId as ModelId,
     modelVersion: message.modelRev,
+    tokenizerDigest: message.tokenizerDigest,
+    chatTemplateDigest: message.chatTemplateDigest,
     engine: engineKinds.toWord("engine", message.engine),
+    engineVersion: message.engineVersion,
     capabilities: new Set(
       message.capabilities.map((each) => engineCapabilities.toWord("capabilities", each)),
     ),
@@ -216,12 +233,19 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     attemptId: record.attempt,
     requestId: record.request,
     tenantId: record.tenant,
+    department: record.department,
+    project: record.project,
+    scenario: record.scenario,
+    keyPrefix: record.keyPrefix,
     vendorId: record.vendor,
     poolId: record.pool,
     regionId: record.region,
     modelId: record.model,
     modelRev: record.modelVersion,
+    tokenizerDigest: record.tokenizerDigest,
+    chatTemplateDigest: record.chatTemplateDigest,
     engine: engineKinds.fromWord(record.engine),
+    engineVersion: record.engineVersion,
     endpoint: record.endpoint,
     gatewayId: record.gateway,
     epoch: record.epoch,
@@ -235,6 +259,7 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     httpStatus: record.httpStatus,
     finishReason: record.finishReason,
     maxOutput: record.outputTokensMax,
+    reserved: record.reservedTokens,
     promptBytes: record.promptBytes,
     engInput: engineCounts.input,
     engCacheRead: engineCounts.cacheRead,
@@ -248,6 +273,16 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
     gwOutput: gatewayCounts.output,
     gwSource: gatewaySources.fromWord(gatewayCounts.source),
     ...evidence,
+    variants: record.variants.map(({ tokenClass, variant, tokens }) => ({
+      tokenClass: tokenClassNames[tokenClass],
+      variant,
+      tokens,
+    })),
+    idsDigest: record.idsDigest,
+    sentBytes: record.sentBytes,
+    bytesAtCancel: record.bytesAtCancel,
+    wmOutput: record.watermarkOutput,
+    wmUs: record.watermarkUs,
     flags: record.flags.map((flag) => usageFlags[flag]),
     priceBookId: record.priceBook,
     priceVersion: record.priceVersion,
@@ -259,13 +294,20 @@ export function fromUsageRecord(record: UsageRecord): WireUsageRecord {
   });
 }
 
-function endpointOf(name: string): UsageRecord["endpoint"] {
-  if (isEndpoint(name)) return name;
+function endpointOf(name: string): Endpoint {
+  const endpoint = endpoints.find((each) => each === name);
+  if (endpoint !== undefined) return endpoint;
   throw expectedOneOf("endpoint", endpoints, name);
 }
 
-function isEndpoint(name: string): name is UsageRecord["endpoint"] {
-  return endpoints.has(name);
+function variantOf({ tokenClass: className, variant: name, tokens }: UsageVariant): TokenVariant {
+  const tokenClass = classByName.get(className);
+  if (tokenClass === undefined) {
+    throw expectedOneOf("variants.token_class", classByName.keys(), className);
+  }
+  const variant = tokenVariantKinds.find((each) => each === name);
+  if (variant === undefined) throw expectedOneOf("variants.variant", tokenVariantKinds, name);
+  return { tokenClass, variant, tokens: size("variants.tokens", tokens) };
 }
 
 function flagOf(name: string): UsageFlag {
@@ -287,6 +329,11 @@ function count(field: string, value: bigint | undefined): bigint | undefined {
 function size(field: string, value: bigint): bigint {
   if (value >= 0n) return value;
   throw toConnectError("BAD_REQUEST", `${field}: expected 0 or more, found ${value}`);
+}
+
+function optionalInstant(field: string, us: bigint | undefined): bigint | undefined {
+  if (us !== undefined) instant(field, us);
+  return us;
 }
 
 function instant(field: string, us: bigint): void {

@@ -1,17 +1,21 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type {
-  CancelCause,
-  EngineCounts,
-  GatewayCounts,
-  UsageFlag,
-  UsageRecord,
+import {
+  endpoints,
+  tokenClasses,
+  tokenVariantKinds,
+  type CancelCause,
+  type EngineCounts,
+  type GatewayCounts,
+  type UsageFlag,
+  type UsageRecord,
 } from "../../services/core/settlement/usage.ts";
 import type { AttemptId, GatewayId } from "../../services/core/units.ts";
 import { draftOf } from "../../services/gateway/attempt-record.ts";
 import {
   UsageRecordSchema,
+  UsageVariantSchema,
   type UsageRecord as WireUsageRecord,
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 import { encodeUsageRecord } from "../../services/wire/usage-codec.ts";
@@ -79,11 +83,39 @@ function recordsOf(count: fc.Arbitrary<bigint>): fc.Arbitrary<UsageRecord> {
       flags: fc.subarray<UsageFlag>([
         "cache-unknown",
         "double-final",
+        "overage",
         "reasoning-unknown",
+        "template-unknown",
         "total-mismatch",
         "usage-decreased",
         "usage-malformed",
       ]),
+      department: fc.string(),
+      project: fc.string(),
+      scenario: fc.string(),
+      keyPrefix: fc.constantFrom("", "sk-tg-0123456789ab"),
+      tokenizerDigest: unknownOr(fc.constantFrom("", "ab".repeat(32))),
+      chatTemplateDigest: unknownOr(fc.constantFrom("", "cd".repeat(32))),
+      engineVersion: unknownOr(fc.string()),
+      endpoint: fc.constantFrom<UsageRecord["endpoint"][]>(...endpoints),
+      reservedTokens: unknownOr(count),
+      sentBytes: unknownOr(count),
+      bytesAtCancel: unknownOr(count),
+      watermarkOutput: unknownOr(count),
+      watermarkUs: unknownOr(instant),
+      idsInput: unknownOr(count),
+      idsDigest: unknownOr(fc.constantFrom("", "ef".repeat(32))),
+      variants: fc.oneof(
+        fc.constant([]),
+        fc.array(
+          fc.record({
+            tokenClass: fc.constantFrom(...tokenClasses),
+            variant: fc.constantFrom(...tokenVariantKinds),
+            tokens: count,
+          }),
+          { maxLength: 3 },
+        ),
+      ),
       joulesExpected: fc.double({ noNaN: true, noDefaultInfinity: true, min: 0 }),
     })
     .map((parts): UsageRecord => ({ ...draftOf(plan("a1" as AttemptId), 120), ...parts }));
@@ -119,11 +151,23 @@ const good = fromUsageRecord({
   producerSeq: 1n,
 });
 
+function variantOf(tokenClass: string, variant: string, tokens: bigint): Partial<WireUsageRecord> {
+  return { variants: [create(UsageVariantSchema, { tokenClass, variant, tokens })] };
+}
+
 const bad: readonly [Partial<WireUsageRecord>, string][] = [
   [{ engOutput: -1n }, "eng_output: expected 0 or more, found -1"],
   [{ promptBytes: -1n }, "prompt_bytes: expected 0 or more, found -1"],
   [{ outBytes: -5n }, "out_bytes: expected 0 or more, found -5"],
   [{ endpoint: "video" }, "endpoint: expected one of chat, completions"],
+  [{ reserved: -1n }, "reserved: expected 0 or more, found -1"],
+  [{ sentBytes: -1n }, "sent_bytes: expected 0 or more, found -1"],
+  [{ bytesAtCancel: -1n }, "bytes_at_cancel: expected 0 or more, found -1"],
+  [{ wmOutput: -1n }, "wm_output: expected 0 or more, found -1"],
+  [{ wmUs: -1n }, "wm_us: expected an instant before 2100, found -1"],
+  [variantOf("cache", "explicit", 1n), "variants.token_class: expected one of uncached_input"],
+  [variantOf("cache_read", "odd", 1n), "variants.variant: expected one of implicit, explicit"],
+  [variantOf("cache_read", "explicit", -1n), "variants.tokens: expected 0 or more, found -1"],
   [{ flags: ["odd"] }, "flags: expected one of usage_decreased"],
   [{ epoch: 2n ** 63n }, "epoch: expected less than 2^63, found 9223372036854775808"],
   [{ producerSeq: 2n ** 64n - 1n }, "producer_seq: expected less than 2^63"],

@@ -1,5 +1,6 @@
 import type { Contract } from "./contract.ts";
-import type { UsageRecord } from "./usage.ts";
+import { textBytesOf } from "./sold.ts";
+import { noTokens, tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
 
 /** The totals that a count rule chose, before they are made disjoint. */
 export interface Counts {
@@ -12,8 +13,13 @@ export interface Counts {
   readonly reasoning: bigint;
   /** What of `output` the contract grants without having been seen. */
   readonly grace: bigint;
+  /** What of `reasoning` showed neither text nor token ids. */
+  readonly unseen: bigint;
   /** The gateway's own estimate, which needs no check against the gateway's evidence. */
   readonly isEstimate: boolean;
+  /** The engine's own count of the prompt was chosen; of the output. */
+  readonly isInputReported: boolean;
+  readonly isOutputReported: boolean;
 }
 
 export interface Breach {
@@ -45,9 +51,11 @@ export const bounds = {
     promptBytes === undefined
       ? undefined
       : excess("prompt tokens", input, promptBytes + promptSlackTokens, "for its bytes"),
-  "output-over-bytes": ({ evidence }, { output, grace }, { boundSlackTokens }) => {
-    const bytes = evidence.outBytes + evidence.reasoningBytes + evidence.toolBytes;
-    return excess("output tokens", output - grace, bytes + boundSlackTokens, "for its bytes");
+  "output-over-bytes": ({ evidence }, { output, grace, unseen }, contract) => {
+    // A contract that caps what nobody saw pays it up to the cap.
+    const hidden = contract.maxReasoningTokens === undefined ? 0n : unseen;
+    const most = textBytesOf(evidence) + hidden + contract.boundSlackTokens;
+    return excess("output tokens", output - grace, most, "for its bytes");
   },
   "output-over-max": ({ outputTokensMax }, { output }) =>
     outputTokensMax === undefined
@@ -57,12 +65,16 @@ export const bounds = {
     isEstimate
       ? undefined
       : excess("chunks", evidence.chunks, output + boundSlackTokens, "for the output tokens"),
-  "prompt-off-recount": ({ gatewayCounts }, { input }, contract) => {
+  "prompt-off-recount": ({ gatewayCounts, flags }, { input }, contract) => {
     const recount = gatewayCounts.source === "tokenizer" ? gatewayCounts.input : undefined;
     if (recount === undefined) return undefined;
-    const tolerance = larger(contract.toleranceTokens, (recount * contract.tolerancePpm) / million);
-    const isNear = input <= recount + tolerance && input >= recount - tolerance;
-    return isNear ? undefined : `expected ${recount} ± ${tolerance} prompt tokens, found ${input}`;
+    const near = toleranceOf(recount, contract);
+    // The texts alone were counted: what the template writes comes on top.
+    const above = flags.includes("template-unknown") ? near + contract.promptSlackTokens : near;
+    const isNear = input <= recount + above && input >= recount - near;
+    return isNear
+      ? undefined
+      : `expected ${recount - near} to ${recount + above} prompt tokens, found ${input}`;
   },
   "output-over-rate": (record, { output }, { rateTokensPerSecondMax, boundSlackTokens }) => {
     const { firstByteUs, lastByteUs } = record;
@@ -71,6 +83,40 @@ export const bounds = {
     if (firstByteUs === undefined || lastByteUs === undefined) return undefined;
     const most = (rateTokensPerSecondMax * (lastByteUs - firstByteUs)) / usPerSecond;
     return excess("output tokens", output, most + boundSlackTokens, "in its time");
+  },
+  /** The prompt is counted at the lower of the engine's and our count, by ours it was set aside. */
+  "settled-over-reserved": (record, { input, output, grace }, { boundSlackTokens }) => {
+    const { reservedTokens, gatewayCounts, flags } = record;
+    if (reservedTokens === undefined || flags.includes("overage")) return undefined;
+    const own = gatewayCounts.input ?? input;
+    const used = (own < input ? own : input) + output - grace;
+    return excess("tokens", used, reservedTokens + boundSlackTokens, "as reserved");
+  },
+  "output-under-watermark": ({ watermarkOutput, engineCounts }) =>
+    watermarkOutput !== undefined &&
+    engineCounts.output !== undefined &&
+    engineCounts.output < watermarkOutput
+      ? `expected at least ${watermarkOutput} output tokens, as counted before, found ${engineCounts.output}`
+      : undefined,
+  "variants-over-class": ({ variants }, counts) => {
+    const { input, cacheRead, cacheWrite, output, reasoning } = counts;
+    const most: Tokens = {
+      uncachedInput: input - cacheRead - cacheWrite,
+      cacheRead,
+      cacheWrite,
+      response: output - reasoning,
+      reasoning,
+    };
+    const found = { ...noTokens };
+    for (const { tokenClass, tokens } of variants) {
+      // What another witness counted has no parts.
+      const isOutput = isOutputClass(tokenClass);
+      if (isOutput ? counts.isOutputReported : counts.isInputReported) found[tokenClass] += tokens;
+    }
+    const large = tokenClasses.find((each) => found[each] > most[each]);
+    return (
+      large && excess(`${large} tokens of one kind`, found[large], most[large], "of all kinds")
+    );
   },
   "usage-decreased": ({ flags }) =>
     flags.includes("usage-decreased") ? "expected growing counts, found a falling one" : undefined,
@@ -108,6 +154,18 @@ const countNames = ["input", "cacheRead", "cacheWrite", "output", "reasoning"] a
 
 function excess(what: string, found: bigint, most: bigint, why: string): string | undefined {
   return found <= most ? undefined : `expected at most ${most} ${what} ${why}, found ${found}`;
+}
+
+export function isOutputClass(tokenClass: TokenClass): boolean {
+  return tokenClass === "response" || tokenClass === "reasoning";
+}
+
+/** Between two counts of the same. */
+export function toleranceOf(
+  tokens: bigint,
+  { toleranceTokens, tolerancePpm }: Pick<Contract, "toleranceTokens" | "tolerancePpm">,
+): bigint {
+  return larger(toleranceTokens, (tokens * tolerancePpm) / million);
 }
 
 function larger(a: bigint, b: bigint): bigint {

@@ -1,6 +1,14 @@
-import { breachOf, type BoundReason, type Counts } from "./bounds.ts";
+import { breachOf, isOutputClass, toleranceOf, type BoundReason, type Counts } from "./bounds.ts";
 import { endingOf, type Contract, type CountRule, type Ending, type Owed } from "./contract.ts";
-import { noTokens, type Tokens, type UsageFlag, type UsageRecord } from "./usage.ts";
+import { soldOf } from "./sold.ts";
+import {
+  noTokens,
+  tokenClasses,
+  type Tokens,
+  type TokenVariant,
+  type UsageFlag,
+  type UsageRecord,
+} from "./usage.ts";
 
 /** The evidence that decided, from the strongest to the weakest. */
 export const countBases = [
@@ -10,6 +18,8 @@ export const countBases = [
   "token-ids",
   "gateway-tokenizer",
   "gateway-heuristic",
+  /** The vendor's own, near enough to ours. */
+  "vendor-claim",
   /** No byte of an answer went by. */
   "nothing-seen",
   /** The contract owes nothing for this ending, whatever was counted. */
@@ -17,7 +27,7 @@ export const countBases = [
 ] as const;
 
 export type CountBasis = (typeof countBases)[number];
-type Witness = Exclude<CountBasis, "nothing-seen" | "not-owed">;
+type Witness = Exclude<CountBasis, "vendor-claim" | "nothing-seen" | "not-owed">;
 
 /** What the contract's count rule made of a record. */
 export interface Usage {
@@ -26,6 +36,8 @@ export interface Usage {
   readonly tokens: Tokens;
   /** What the tenant pays for: never more than `tokens`, none unless it was served by this attempt. */
   readonly sold: Tokens;
+  /** Parts of classes that have a price of their own, as far as the engine's counts decided. Sorted. */
+  readonly variants: readonly TokenVariant[];
   /** The weaker of the two that gave input and output. */
   readonly basis: CountBasis;
   readonly ending: Ending;
@@ -45,22 +57,54 @@ export interface Doubt {
 
 /**
  * Chooses among the witnesses' counts; the only place that does. An unknown count stays unknown until a
- * declared capability says that absent means none, or the contract says what it means.
+ * declared capability says that absent means none, or the contract says what it means. The claim counts only where
+ * the contract goes by it, and only near our own count.
  */
-export function settleCounts(record: UsageRecord, contract: Contract): Usage | Doubt {
+export function settleCounts(
+  record: UsageRecord,
+  contract: Contract,
+  claim?: Tokens,
+): Usage | Doubt {
   const ending = endingOf(record);
   const owed = contract.owed[ending];
-  const usage = { kind: "settled", record, ending } as const;
+  const usage = { kind: "settled", record, ending, variants: [] } as const;
   if (isNothingOwed(record, owed)) {
-    return { ...usage, tokens: noTokens, basis: "not-owed", flags: record.flags };
+    const { flags } = record;
+    return { ...usage, tokens: noTokens, sold: noTokens, basis: "not-owed", flags };
   }
   const chosen = choose(record, contract, owed);
   if (chosen.kind === "doubtful") return chosen;
-  const { counts, basis, unknown } = chosen;
+  const { counts, unknown } = chosen;
   const breach = breachOf(record, counts, contract);
   if (breach !== undefined) return { kind: "doubtful", ...breach };
+  const own = disjoint(counts, owed);
+  const isClaimed = contract.countRule === "claim-in-tolerance" && isNear(own, claim, contract);
+  const tokens = isClaimed ? claim : own;
   const flags = [...new Set([...record.flags, ...unknown])].toSorted();
-  return { ...usage, tokens: disjoint(counts, owed), basis, flags };
+  return {
+    ...usage,
+    tokens,
+    sold: soldOf(record, { tokens, grace: counts.grace }, owed.tenant),
+    variants: isClaimed ? [] : record.variants.filter((each) => isOwed(each, counts, owed)),
+    basis: isClaimed ? "vendor-claim" : chosen.basis,
+    flags,
+  };
+}
+
+/** Each class within the contract's tolerance: what moves between classes moves money. */
+function isNear(own: Tokens, claim: Tokens | undefined, contract: Contract): claim is Tokens {
+  if (claim === undefined) return false;
+  return tokenClasses.every((each) => {
+    const tolerance = toleranceOf(own[each], contract);
+    return claim[each] <= own[each] + tolerance && claim[each] >= own[each] - tolerance;
+  });
+}
+
+/** What another witness counted has no parts that the engine told. */
+function isOwed({ tokenClass, tokens }: TokenVariant, counts: Counts, { vendor }: Owed): boolean {
+  const isOutput = isOutputClass(tokenClass);
+  const isCounted = isOutput ? counts.isOutputReported : counts.isInputReported;
+  return tokens > 0n && isCounted && !(isOutput && vendor === "prompt-only");
 }
 
 /** Of a broken attempt the vendor is owed from the first byte on. */
@@ -97,22 +141,31 @@ function choose(record: UsageRecord, contract: Contract, owed: Owed): Chosen | D
   if (reasoning === undefined) {
     return doubt("reasoning-unknown", "expected reasoning tokens, found no count nor capability");
   }
-  const output = granted(record, seen, contract, owed);
-  const grace = output - seen.tokens;
+  const unpaid = unseenBeyond(record, reasoning.tokens, contract);
+  const shown = { ...seen, tokens: seen.tokens - unpaid };
+  const output = granted(record, shown, contract, owed);
   const total = excludesCache(record) && isFromEngine(input) ? cache.read + cache.write : 0n;
   const counts: Counts = {
     input: input.tokens + total,
     cacheRead: cache.read,
     cacheWrite: cache.write,
     output,
-    reasoning: reasoning.tokens,
-    grace,
+    reasoning: reasoning.tokens - unpaid,
+    grace: output - shown.tokens,
+    unseen: isReasoningSeen(record) ? 0n : reasoning.tokens - unpaid,
     isEstimate: seen.witness === "gateway-heuristic",
+    isInputReported: isFromEngine(input),
+    isOutputReported: isFromEngine(seen),
   };
   const unknown: UsageFlag[] = [];
   if (cache.isUnknown) unknown.push("cache-unknown");
   if (reasoning.isUnknown) unknown.push("reasoning-unknown");
-  return { kind: "chosen", counts, basis: weaker(input.witness, seen.witness), unknown };
+  return {
+    kind: "chosen",
+    counts,
+    basis: weaker(input.witness, seen.witness),
+    unknown,
+  };
 }
 
 /** What each witness says of a side. Undefined is unknown. */
@@ -150,6 +203,8 @@ type Choice = (record: UsageRecord, side: "input" | "output") => Count | undefin
 
 const countRules: Readonly<Record<CountRule, Choice>> = {
   "engine-final": (record, side) => counted(record, side, strongestFirst)[0],
+  // The claim is compared with what this gives.
+  "claim-in-tolerance": (record, side) => counted(record, side, strongestFirst)[0],
   "ids-first": (record, side) => counted(record, side, ["token-ids", ...strongestFirst])[0],
   // An estimate takes part only where nobody counted.
   "lower-of-witnesses": (record, side) =>
@@ -227,6 +282,21 @@ function reasoningCount(
   const isAbsentNone = isFromEngine(output) && capabilities.has("reasoning-count");
   if (isAbsentNone || output.tokens === 0n) return { tokens: 0n, isUnknown: false };
   return onReasoningUnknown === "response" ? { tokens: 0n, isUnknown: true } : undefined;
+}
+
+/** Reasoning tokens that the contract does not pay: nobody saw them, and they are more than its cap. */
+function unseenBeyond(
+  record: UsageRecord,
+  reasoning: bigint,
+  { maxReasoningTokens }: Contract,
+): bigint {
+  if (maxReasoningTokens === undefined || isReasoningSeen(record)) return 0n;
+  return reasoning > maxReasoningTokens ? reasoning - maxReasoningTokens : 0n;
+}
+
+/** As text or as token ids. */
+function isReasoningSeen({ evidence, idsOutput }: UsageRecord): boolean {
+  return evidence.reasoningBytes > 0n || idsOutput !== undefined;
 }
 
 /** After a cancel the engine runs on until it hears of it; a final count has seen that itself. */

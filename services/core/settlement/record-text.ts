@@ -1,3 +1,4 @@
+import { assert } from "../assert.ts";
 import type { EngineCapability, EngineKind } from "../pool.ts";
 import type {
   AttemptId,
@@ -12,15 +13,20 @@ import type {
   VendorId,
 } from "../units.ts";
 import { canonicalJson, type Canonical } from "./canonical.ts";
-import type {
-  AnswerEvidence,
-  AttemptEnd,
-  AttemptRole,
-  CancelCause,
-  EngineCounts,
-  GatewayCounts,
-  UsageFlag,
-  UsageRecord,
+import {
+  tokenClasses,
+  tokenClassNames,
+  type AnswerEvidence,
+  type AttemptEnd,
+  type AttemptRole,
+  type CancelCause,
+  type Endpoint,
+  type EngineCounts,
+  type GatewayCounts,
+  type TokenVariant,
+  type TokenVariantKind,
+  type UsageFlag,
+  type UsageRecord,
 } from "./usage.ts";
 
 /**
@@ -39,13 +45,16 @@ type Field = readonly [name: string, read: (r: UsageRecord) => Canonical];
 const fields: readonly Field[] = [
   ["attempt_id", (r) => r.attempt],
   ["book_id", (r) => r.priceBook],
+  ["bytes_at_cancel", (r) => r.bytesAtCancel ?? null],
   ["cancel_cause", (r) => (r.cancelCause === undefined ? null : snake(r.cancelCause))],
   ["cancel_us", (r) => r.cancelUs ?? null],
   ["capabilities", (r) => [...r.capabilities].map(snake).toSorted()],
+  ["chat_template_digest", (r) => r.chatTemplateDigest ?? null],
   ["chunks", (r) => r.evidence.chunks],
   ["clock_err_us", (r) => r.clockErrUs],
   ["closed_us", (r) => r.closedUs],
   ["delivered_bytes", (r) => r.evidence.deliveredBytes],
+  ["department", (r) => r.department],
   ["dispatched_us", (r) => r.dispatchedUs ?? null],
   ["endpoint", (r) => r.endpoint],
   ["eng_cache_read", (r) => r.engineCounts.cacheRead ?? null],
@@ -55,6 +64,7 @@ const fields: readonly Field[] = [
   ["eng_reasoning", (r) => r.engineCounts.reasoning ?? null],
   ["eng_source", (r) => snake(r.engineCounts.source)],
   ["engine", (r) => r.engine],
+  ["engine_version", (r) => r.engineVersion ?? null],
   ["epoch", (r) => r.epoch],
   ["finish_reason", (r) => r.finishReason ?? null],
   ["first_byte_us", (r) => r.firstByteUs ?? null],
@@ -65,9 +75,11 @@ const fields: readonly Field[] = [
   ["gw_output", (r) => r.gatewayCounts.output ?? null],
   ["gw_source", (r) => r.gatewayCounts.source],
   ["http_status", (r) => (r.httpStatus === undefined ? null : String(r.httpStatus))],
+  ["ids_digest", (r) => r.idsDigest ?? null],
   ["ids_input", (r) => r.idsInput ?? null],
   ["ids_output", (r) => r.idsOutput ?? null],
   ["joules_expected", (r) => String(r.joulesExpected)],
+  ["key_prefix", (r) => r.keyPrefix],
   ["last_byte_us", (r) => r.lastByteUs ?? null],
   ["max_output", (r) => r.outputTokensMax ?? null],
   ["model_id", (r) => r.model],
@@ -80,19 +92,27 @@ const fields: readonly Field[] = [
   ["pool_id", (r) => r.pool],
   ["price_version", (r) => r.priceVersion],
   ["producer_seq", (r) => r.producerSeq],
+  ["project", (r) => r.project],
   ["prompt_bytes", (r) => r.promptBytes ?? null],
   ["reasoning_bytes", (r) => r.evidence.reasoningBytes],
   ["record_id", (r) => r.id],
   ["region_id", (r) => r.region],
   ["request_id", (r) => r.request],
+  ["reserved", (r) => r.reservedTokens ?? null],
   ["role", (r) => r.role],
+  ["scenario", (r) => r.scenario],
+  ["sent_bytes", (r) => r.sentBytes ?? null],
   ["service_class", (r) => r.serviceClass],
   ["tenant_id", (r) => r.tenant],
+  ["tokenizer_digest", (r) => r.tokenizerDigest ?? null],
   ["tool_bytes", (r) => r.evidence.toolBytes],
   ["type", () => "usage"],
   ["v", () => "1"],
+  ["variants", (r) => r.variants.map(variantText)],
   ["vendor_id", (r) => r.vendor],
   ["winner", (r) => r.isWinner],
+  ["wm_output", (r) => r.watermarkOutput ?? null],
+  ["wm_us", (r) => r.watermarkUs ?? null],
 ];
 
 /** Names as they stand in the text: a record is written for every attempt. */
@@ -100,10 +120,15 @@ const written = fields.map(([name, read], index): Field => {
   return [`${index === 0 ? "" : ","}"${name}":`, read];
 });
 
+function variantText({ tokenClass, variant, tokens }: TokenVariant): Canonical {
+  return { class: tokenClassNames[tokenClass], tokens, variant };
+}
+
 /** Members of a text that `toRecordText` wrote: strings, but for the lists and the flag. */
 type Members = Readonly<Record<string, string | null>> & {
   readonly capabilities: readonly string[];
   readonly flags: readonly string[];
+  readonly variants: readonly Readonly<Record<"class" | "tokens" | "variant", string>>[];
   readonly winner: boolean;
 };
 
@@ -112,29 +137,18 @@ export function fromRecordText(text: string): UsageRecord {
   const members = JSON.parse(text) as Members;
   const known = (name: string): string => members[name] ?? "";
   return {
-    id: known("record_id"),
-    attempt: known("attempt_id") as AttemptId,
-    request: known("request_id") as RequestId,
-    tenant: known("tenant_id") as TenantId,
-    vendor: known("vendor_id") as VendorId,
-    pool: known("pool_id") as PoolId,
-    region: known("region_id") as RegionId,
-    model: known("model_id") as ModelId,
-    modelVersion: known("model_rev"),
-    engine: known("engine") as EngineKind,
-    capabilities: new Set(members.capabilities.map(kebab) as EngineCapability[]),
-    endpoint: known("endpoint") as UsageRecord["endpoint"],
-    gateway: known("gateway_id") as GatewayId,
+    ...parties(members),
+    ...instants(members),
     epoch: BigInt(known("epoch")),
     producerSeq: BigInt(known("producer_seq")),
     role: known("role") as AttemptRole,
     isWinner: members.winner,
-    ...instants(members),
     end: kebab(known("outcome")) as AttemptEnd,
     cancelCause: maybe(members["cancel_cause"], (cause) => kebab(cause) as CancelCause),
     httpStatus: maybe(members["http_status"], Number),
     finishReason: members["finish_reason"] ?? undefined,
     outputTokensMax: count(members["max_output"]),
+    reservedTokens: count(members["reserved"]),
     promptBytes: count(members["prompt_bytes"]),
     engineCounts: engineCounts(members),
     idsInput: count(members["ids_input"]),
@@ -144,7 +158,13 @@ export function fromRecordText(text: string): UsageRecord {
       input: count(members["gw_input"]),
       output: count(members["gw_output"]),
     },
+    variants: members.variants.map(variantOf),
     evidence: evidence(members),
+    idsDigest: members["ids_digest"] ?? undefined,
+    sentBytes: count(members["sent_bytes"]),
+    bytesAtCancel: count(members["bytes_at_cancel"]),
+    watermarkOutput: count(members["wm_output"]),
+    watermarkUs: count(members["wm_us"]),
     flags: members.flags.map(kebab) as UsageFlag[],
     priceBook: known("book_id") as BookId,
     priceVersion: BigInt(known("price_version")),
@@ -153,6 +173,39 @@ export function fromRecordText(text: string): UsageRecord {
     joulesExpected: Number(known("joules_expected")),
     gramsCo2Expected: Number(known("grams_co2_expected")),
   };
+}
+
+function parties(members: Members) {
+  const known = (name: string): string => members[name] ?? "";
+  return {
+    id: known("record_id"),
+    attempt: known("attempt_id") as AttemptId,
+    request: known("request_id") as RequestId,
+    tenant: known("tenant_id") as TenantId,
+    department: known("department"),
+    project: known("project"),
+    scenario: known("scenario"),
+    keyPrefix: known("key_prefix"),
+    vendor: known("vendor_id") as VendorId,
+    pool: known("pool_id") as PoolId,
+    region: known("region_id") as RegionId,
+    model: known("model_id") as ModelId,
+    modelVersion: known("model_rev"),
+    tokenizerDigest: members["tokenizer_digest"] ?? undefined,
+    chatTemplateDigest: members["chat_template_digest"] ?? undefined,
+    engine: known("engine") as EngineKind,
+    engineVersion: members["engine_version"] ?? undefined,
+    capabilities: new Set(members.capabilities.map(kebab) as EngineCapability[]),
+    endpoint: known("endpoint") as Endpoint,
+    gateway: known("gateway_id") as GatewayId,
+  };
+}
+
+function variantOf(member: Members["variants"][number]): TokenVariant {
+  const tokenClass = tokenClasses.find((each) => tokenClassNames[each] === member.class);
+  assert(tokenClass !== undefined, "a text that was written names classes");
+  const variant = member.variant as TokenVariantKind;
+  return { tokenClass, variant, tokens: BigInt(member.tokens) };
 }
 
 function instants(members: Members) {

@@ -94,7 +94,39 @@ export type UsageFlag =
   | "cache-unknown"
   | "reasoning-unknown"
   /** What the engine gave as a count is none: negative, no whole number, or beyond all reason. */
-  | "usage-malformed";
+  | "usage-malformed"
+  /** The gateway counted the texts of the prompt; what the chat template writes around them is not in it. */
+  | "template-unknown"
+  /** More was used than reserved, and the rest was charged beyond the reservation. */
+  | "overage";
+
+/** A part of a class that has a price of its own: a kind of cache, a modality. What is left of the class has none. */
+export interface TokenVariant {
+  readonly tokenClass: TokenClass;
+  readonly variant: TokenVariantKind;
+  readonly tokens: bigint;
+}
+
+export const tokenVariantKinds = [
+  "implicit",
+  "explicit",
+  "write_5m",
+  "write_1h",
+  "image",
+  "audio",
+] as const;
+export type TokenVariantKind = (typeof tokenVariantKinds)[number];
+
+/** Where requests come in; each has its own form of counts. */
+export const endpoints = [
+  "chat",
+  "completions",
+  "responses",
+  "messages",
+  "embeddings",
+  "rerank",
+] as const;
+export type Endpoint = (typeof endpoints)[number];
 
 /**
  * The gateway's witness of one attempt, written once when it closes and never changed. The counts of
@@ -118,9 +150,14 @@ export interface UsageRecord {
   readonly region: RegionId;
   readonly model: ModelId;
   readonly modelVersion: string;
+  /** SHA-256 of what the gateway counts with, lower-case hex; undefined where it has none for the model. */
+  readonly tokenizerDigest: string | undefined;
+  readonly chatTemplateDigest: string | undefined;
   readonly engine: EngineKind;
+  /** What the engine says of its own build; undefined if it says nothing. */
+  readonly engineVersion: string | undefined;
   readonly capabilities: ReadonlySet<EngineCapability>;
-  readonly endpoint: "chat" | "completions" | "responses" | "messages" | "embeddings";
+  readonly endpoint: Endpoint;
   readonly gateway: GatewayId;
   /** Of the gateway's spool; a new one when its sequence starts again. */
   readonly epoch: bigint;
@@ -142,13 +179,26 @@ export interface UsageRecord {
   readonly httpStatus: number | undefined;
   readonly finishReason: string | undefined;
   readonly outputTokensMax: bigint | undefined;
+  /** Input and output that were set aside for it, with all extensions. Undefined: nothing was. */
+  readonly reservedTokens: bigint | undefined;
   /** Of the body that the pool was sent. Undefined: its bytes do not bound its tokens, or nobody counted them. */
   readonly promptBytes: bigint | undefined;
   readonly engineCounts: EngineCounts;
   readonly idsInput: bigint | undefined;
   readonly idsOutput: bigint | undefined;
   readonly gatewayCounts: GatewayCounts;
+  /** Of the engine's last statement, sorted by class and variant. */
+  readonly variants: readonly TokenVariant[];
   readonly evidence: AnswerEvidence;
+  /** SHA-256 of the token ids of the answer, in decimal, each with a comma behind it. */
+  readonly idsDigest: string | undefined;
+  /** Bytes that were written for the client, of which it took `deliveredBytes`. Undefined: unknown. */
+  readonly sentBytes: bigint | undefined;
+  /** Bytes of text, of all kinds, that had come when the attempt was given up. Undefined: it was not, or unknown. */
+  readonly bytesAtCancel: bigint | undefined;
+  /** As the last watermark has it: what the engine had counted, and when. */
+  readonly watermarkOutput: bigint | undefined;
+  readonly watermarkUs: InstantUs | undefined;
   /** Sorted. */
   readonly flags: readonly UsageFlag[];
   /** Buy side, frozen when the attempt was opened. */
@@ -160,3 +210,23 @@ export interface UsageRecord {
   readonly joulesExpected: number;
   readonly gramsCo2Expected: number;
 }
+
+/** What a record says of all that nobody has told or measured. */
+export const unsaid = {
+  department: "",
+  project: "",
+  scenario: "",
+  keyPrefix: "",
+  tokenizerDigest: undefined,
+  chatTemplateDigest: undefined,
+  engineVersion: undefined,
+  reservedTokens: undefined,
+  idsInput: undefined,
+  idsOutput: undefined,
+  idsDigest: undefined,
+  variants: [],
+  sentBytes: undefined,
+  bytesAtCancel: undefined,
+  watermarkOutput: undefined,
+  watermarkUs: undefined,
+} as const satisfies Partial<UsageRecord>;

@@ -12,6 +12,7 @@ import {
   noTokens,
   type EngineCounts,
   type Tokens,
+  type TokenVariant,
   type UsageRecord,
 } from "../../../services/core/settlement/usage.ts";
 import { contract, engineCounts, evidence, usageRecord } from "./fixtures.ts";
@@ -114,7 +115,7 @@ for (const [name, { record, tokens, flags = [] }] of Object.entries(shapes)) {
 }
 
 /** Each has only what its name says. */
-const witnesses: Readonly<Record<CountBasis, Partial<UsageRecord>>> = {
+const witnesses: Readonly<Record<Exclude<CountBasis, "vendor-claim">, Partial<UsageRecord>>> = {
   "engine-final": {},
   "engine-continuous": { engineCounts: engineCounts({ source: "continuous" }) },
   "engine-query": { engineCounts: engineCounts({ source: "query" }) },
@@ -153,6 +154,7 @@ describe("the count rules", () => {
     ["engine-final", 100n, 50n, "engine-final"],
     ["ids-first", 101n, 48n, "token-ids"],
     ["lower-of-witnesses", 99n, 48n, "gateway-tokenizer"],
+    ["claim-in-tolerance", 100n, 50n, "engine-final"],
   ];
   for (const [countRule, uncachedInput, response, basis] of rules) {
     test(`${countRule} chooses ${uncachedInput} and ${response}`, () => {
@@ -165,6 +167,36 @@ describe("the count rules", () => {
     const record = usageRecord({ gatewayCounts: { source: "heuristic", input: 1n, output: 1n } });
     const usage = settleCounts(record, contract({ countRule: "lower-of-witnesses" }));
     expect(usage).toMatchObject({ tokens: { response: 50n }, basis: "engine-final" });
+  });
+
+  const claimed: Tokens = {
+    uncachedInput: 60n,
+    cacheRead: 40n,
+    cacheWrite: 0n,
+    response: 50n,
+    reasoning: 0n,
+  };
+  const claims: Readonly<Record<string, [Partial<Tokens>, CountBasis, response: bigint]>> = {
+    "as near as the tolerance": [{ response: 53n }, "vendor-claim", 53n],
+    "lower by the tolerance": [{ response: 47n }, "vendor-claim", 47n],
+    "further away": [{ response: 54n }, "engine-final", 50n],
+    "of the same sum in other classes": [
+      { uncachedInput: 65n, cacheRead: 35n },
+      "engine-final",
+      50n,
+    ],
+  };
+  for (const [name, [change, basis, response]] of Object.entries(claims)) {
+    test(`claim-in-tolerance goes by ${basis} where the claim is ${name}`, () => {
+      const terms = contract({ countRule: "claim-in-tolerance" });
+      const usage = settleCounts(usageRecord(), terms, { ...claimed, ...change });
+      expect(usage).toMatchObject({ basis, tokens: { response } });
+    });
+  }
+
+  test("a claim decides nothing where the contract does not go by it", () => {
+    const usage = settleCounts(usageRecord(), contract(), { ...claimed, response: 51n });
+    expect(usage).toMatchObject({ basis: "engine-final", tokens: { response: 50n } });
   });
 
   test("an estimate never exceeds what was reserved", () => {
@@ -281,6 +313,10 @@ describe("an attempt that broke", () => {
   });
 });
 
+function explicitRead(tokens: bigint): TokenVariant {
+  return { tokenClass: "cacheRead", variant: "explicit", tokens };
+}
+
 /** Breaks each bound alone. */
 const broken: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contract>]>> = {
   "count-negative": [{ engineCounts: engineCounts({ output: -1n }) }, {}],
@@ -293,6 +329,9 @@ const broken: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contra
   "chunks-over-output": [{ engineCounts: engineCounts({ output: 17n }) }, {}],
   "prompt-off-recount": [{ gatewayCounts: { source: "tokenizer", input: 96n, output: 50n } }, {}],
   "output-over-rate": [{}, { rateTokensPerSecondMax: 9n }],
+  "settled-over-reserved": [{ reservedTokens: 113n }, {}],
+  "output-under-watermark": [{ watermarkOutput: 51n }, {}],
+  "variants-over-class": [{ variants: [explicitRead(41n)] }, {}],
   "usage-decreased": [{ flags: ["usage-decreased"] }, {}],
   "usage-malformed": [{ flags: ["usage-malformed"] }, {}],
   "instants-disordered": [{ closedUs: 1n }, {}],
@@ -313,6 +352,9 @@ const kept: Readonly<Record<BoundReason, [Partial<UsageRecord>, Partial<Contract
   "chunks-over-output": [{ engineCounts: engineCounts({ output: 18n }) }, {}],
   "prompt-off-recount": [{ gatewayCounts: { source: "tokenizer", input: 97n, output: 50n } }, {}],
   "output-over-rate": [{}, { rateTokensPerSecondMax: 10n }],
+  "settled-over-reserved": [{ reservedTokens: 114n }, {}],
+  "output-under-watermark": [{ watermarkOutput: 50n }, {}],
+  "variants-over-class": [{ variants: [explicitRead(40n)] }, {}],
   "usage-decreased": [{ flags: ["double-final"] }, {}],
   "usage-malformed": [{ flags: ["total-mismatch"] }, {}],
   "instants-disordered": [{ lastByteUs: undefined }, {}],
@@ -341,6 +383,88 @@ test("a prompt of two letters is not paid as 5,000 tokens, and one with a pictur
   });
   const seen = { ...inflated, promptBytes: undefined };
   expect(settleCounts(usageRecord(seen), contract())).toMatchObject({ kind: "settled" });
+});
+
+test("more than reserved is paid where the rest was charged beyond the reservation", () => {
+  const record = usageRecord({ reservedTokens: 10n, flags: ["overage"] });
+  expect(settleCounts(record, contract())).toMatchObject({ kind: "settled" });
+});
+
+test("a prompt that we took for shorter than it is does not break its reservation", () => {
+  const record = usageRecord({
+    engineCounts: engineCounts({ input: 900n }),
+    gatewayCounts: { source: "heuristic", input: 100n, output: 45n },
+    promptBytes: 3_000n,
+    reservedTokens: 150n,
+  });
+  expect(settleCounts(record, contract())).toMatchObject({ tokens: { uncachedInput: 860n } });
+});
+
+test("a recount of the texts alone leaves room for what the template writes, and none below", () => {
+  const counted = (input: bigint) =>
+    settleCounts(
+      usageRecord({
+        engineCounts: engineCounts({ input }),
+        promptBytes: 9_000n,
+        gatewayCounts: { source: "tokenizer", input: 100n, output: 50n },
+        flags: ["template-unknown"],
+      }),
+      contract({ promptSlackTokens: 20n }),
+    );
+  expect(counted(123n)).toMatchObject({ kind: "settled" });
+  expect(counted(124n)).toMatchObject({ reason: "prompt-off-recount" });
+  expect(counted(96n)).toMatchObject({ reason: "prompt-off-recount" });
+});
+
+describe("reasoning that nobody saw", () => {
+  const hidden = engineCounts({ output: 5_050n, reasoning: 5_000n });
+  const record = usageRecord({ engineCounts: hidden, outputTokensMax: undefined });
+
+  test("is doubted for its missing bytes where the contract says nothing of it", () => {
+    expect(settleCounts(record, contract())).toMatchObject({ reason: "output-over-bytes" });
+  });
+
+  test("is paid up to the contract's cap, and the response as it is", () => {
+    expect(settleCounts(record, contract({ maxReasoningTokens: 1_000n }))).toMatchObject({
+      tokens: { response: 50n, reasoning: 1_000n },
+    });
+    expect(settleCounts(record, contract({ maxReasoningTokens: 9_000n }))).toMatchObject({
+      tokens: { response: 50n, reasoning: 5_000n },
+    });
+  });
+
+  test("is no reason to pay a response that has no bytes", () => {
+    const lie = { ...record, engineCounts: { ...hidden, output: 6_000n } };
+    expect(settleCounts(lie, contract({ maxReasoningTokens: 1_000n }))).toMatchObject({
+      reason: "output-over-bytes",
+    });
+  });
+
+  test("has no cap once it was seen, as text or as ids", () => {
+    const shown = evidence({ reasoningBytes: 20_000n });
+    const capped = contract({ maxReasoningTokens: 1_000n });
+    for (const seen of [{ evidence: shown }, { idsOutput: 5_050n, evidence: shown }]) {
+      expect(settleCounts({ ...record, ...seen }, capped)).toMatchObject({
+        tokens: { reasoning: 5_000n },
+      });
+    }
+  });
+});
+
+test("kinds within a class are told on as far as the engine's counts decided, and are owed", () => {
+  const variants: TokenVariant[] = [
+    explicitRead(40n),
+    { tokenClass: "cacheWrite", variant: "write_5m", tokens: 0n },
+    { tokenClass: "response", variant: "audio", tokens: 5n },
+  ];
+  const record = usageRecord({ variants });
+  expect(settleCounts(record, contract())).toMatchObject({ variants: [variants[0], variants[2]] });
+  const promptOnly = contract({
+    owed: { ...defaultOwed, complete: { ...defaultOwed.complete, vendor: "prompt-only" } },
+  });
+  expect(settleCounts(record, promptOnly)).toMatchObject({ variants: [variants[0]] });
+  const byIds = { ...record, idsInput: 100n, idsOutput: 50n };
+  expect(settleCounts(byIds, contract({ countRule: "ids-first" }))).toMatchObject({ variants: [] });
 });
 
 test("every bound has a case above", () => {

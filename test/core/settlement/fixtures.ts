@@ -7,6 +7,7 @@ import type {
 } from "../../../services/core/settlement/price-book.ts";
 import {
   tokenClasses,
+  unsaid,
   type AnswerEvidence,
   type EngineCounts,
   type TokenClass,
@@ -68,6 +69,7 @@ export function usageRecord(changes: Partial<UsageRecord> = {}): UsageRecord {
   const attempt = changes.attempt ?? ("a1" as AttemptId);
   const openedUs = changes.openedUs ?? friday;
   return {
+    ...unsaid,
     id: `${attempt}:0`,
     attempt,
     request: "r1" as RequestId,
@@ -99,8 +101,6 @@ export function usageRecord(changes: Partial<UsageRecord> = {}): UsageRecord {
     outputTokensMax: 1_000n,
     promptBytes: 400n,
     engineCounts: engineCounts(),
-    idsInput: undefined,
-    idsOutput: undefined,
     gatewayCounts: { source: "heuristic", input: 96n, output: 45n },
     evidence: evidence(),
     flags: [],

@@ -331,7 +331,7 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
 
   /**
    * Sorted: `usage_decreased`, `double_final`, `total_mismatch`, `cache_unknown`, `reasoning_unknown`,
-   * `usage_malformed`.
+   * `usage_malformed`, `template_unknown`, `overage`.
    *
    * @generated from field: repeated string flags = 46;
    */
@@ -385,6 +385,98 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
    * @generated from field: optional int64 prompt_bytes = 54;
    */
   promptBytes?: bigint | undefined;
+
+  /**
+   * Of the tenant, by its API key; empty if none.
+   *
+   * @generated from field: string department = 55;
+   */
+  department: string;
+
+  /**
+   * @generated from field: string project = 56;
+   */
+  project: string;
+
+  /**
+   * As the caller named it, or its key does; empty if none.
+   *
+   * @generated from field: string scenario = 57;
+   */
+  scenario: string;
+
+  /**
+   * Public part of the API key; empty if none.
+   *
+   * @generated from field: string key_prefix = 58;
+   */
+  keyPrefix: string;
+
+  /**
+   * SHA-256 of what the gateway counts with, lower-case hex; absent where it has none for the model.
+   *
+   * @generated from field: optional string tokenizer_digest = 59;
+   */
+  tokenizerDigest?: string | undefined;
+
+  /**
+   * @generated from field: optional string chat_template_digest = 60;
+   */
+  chatTemplateDigest?: string | undefined;
+
+  /**
+   * What the engine says of its own build.
+   *
+   * @generated from field: optional string engine_version = 61;
+   */
+  engineVersion?: string | undefined;
+
+  /**
+   * Input and output tokens that were set aside for it, with all extensions.
+   *
+   * @generated from field: optional int64 reserved = 62;
+   */
+  reserved?: bigint | undefined;
+
+  /**
+   * The last watermark: what the engine had counted, and when.
+   *
+   * @generated from field: optional int64 wm_output = 63;
+   */
+  wmOutput?: bigint | undefined;
+
+  /**
+   * @generated from field: optional int64 wm_us = 64;
+   */
+  wmUs?: bigint | undefined;
+
+  /**
+   * SHA-256 of the token ids of the answer, in decimal, each with a comma behind it.
+   *
+   * @generated from field: optional string ids_digest = 65;
+   */
+  idsDigest?: string | undefined;
+
+  /**
+   * Of the engine's last statement, sorted.
+   *
+   * @generated from field: repeated tokengrid.v1.UsageVariant variants = 66;
+   */
+  variants: UsageVariant[];
+
+  /**
+   * Bytes that were written for the client, of which it took `delivered_bytes`.
+   *
+   * @generated from field: optional int64 sent_bytes = 67;
+   */
+  sentBytes?: bigint | undefined;
+
+  /**
+   * Bytes of text that had come when the attempt was given up.
+   *
+   * @generated from field: optional int64 bytes_at_cancel = 68;
+   */
+  bytesAtCancel?: bigint | undefined;
 };
 
 /**
@@ -392,6 +484,38 @@ export declare type UsageRecord = Message<"tokengrid.v1.UsageRecord"> & {
  * Use `create(UsageRecordSchema)` to create a new message.
  */
 export declare const UsageRecordSchema: GenMessage<UsageRecord>;
+
+/**
+ * A part of a token class that has a price of its own.
+ *
+ * @generated from message tokengrid.v1.UsageVariant
+ */
+export declare type UsageVariant = Message<"tokengrid.v1.UsageVariant"> & {
+  /**
+   * Name of the token class, such as `cache_read`.
+   *
+   * @generated from field: string token_class = 1;
+   */
+  tokenClass: string;
+
+  /**
+   * `implicit`, `explicit`, `write_5m`, `write_1h`, `image` or `audio`.
+   *
+   * @generated from field: string variant = 2;
+   */
+  variant: string;
+
+  /**
+   * @generated from field: int64 tokens = 3;
+   */
+  tokens: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.UsageVariant.
+ * Use `create(UsageVariantSchema)` to create a new message.
+ */
+export declare const UsageVariantSchema: GenMessage<UsageVariant>;
 
 /**
  * @generated from message tokengrid.v1.UsageServiceListRequest
