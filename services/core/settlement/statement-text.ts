@@ -1,7 +1,7 @@
 import type { BookId, GatewayId, ModelId, PairId, PoolId, RegionId } from "../units.ts";
 import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
 import type { TimeZone } from "./period.ts";
-import type { SplitPartName } from "./sale.ts";
+import type { SplitPartName } from "./split.ts";
 import {
   reconKinds,
   type Frozen,

@@ -4,7 +4,7 @@ import type { Sha256 } from "./canonical.ts";
 import { partsOfLineId, type HourKey } from "./charge.ts";
 import { nameOfPeriod, periodNameAt, type Period } from "./period.ts";
 import type { At, HourTotal } from "./posting.ts";
-import type { SplitPartName } from "./sale.ts";
+import type { SplitPartName } from "./split.ts";
 import { toStatementText } from "./statement-text.ts";
 import { noTokens, tokenClasses, type TokenClass, type Tokens } from "./usage.ts";
 
