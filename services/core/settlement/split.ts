@@ -61,7 +61,7 @@ export const defaultSplitRule: SplitRule = {
 
 /**
  * Divides what was earned. What is owed by rate comes first; the rest goes to the shares by largest remainder, equal ones
- * in the order of their accounts. Where the rates are more than was earned, the platform bears the difference: its
+ * in the order of their parts' names and accounts. Where the rates are more than was earned, the platform bears the difference: its
  * part is below 0. The parts always add up to what was earned.
  */
 export function splitEarned(
@@ -84,6 +84,26 @@ export function splitEarned(
   return [...rateParts, ...divided].toSorted(
     (a, b) => splitParts.indexOf(a.part) - splitParts.indexOf(b.part),
   );
+}
+
+/**
+ * What shares that were rounded record by record are off the split of their sum: to be added at close, together 0.
+ * `booked` are the shares of records without a subsidy, by part and party. Shares are never telescoped: with one nano more
+ * to divide, a part may be one less.
+ */
+export function splitTrueUp(
+  booked: readonly SplitAmount[],
+  by: { readonly rule: SplitRule; readonly parties: SplitParties },
+): SplitAmount[] {
+  const wanted = splitEarned(sumOf(booked), [], by);
+  const nameOf = ({ part, party }: SplitAmount): string => `${part} ${party}`;
+  const had = new Map<string, Nano>();
+  for (const each of booked) {
+    had.set(nameOf(each), (had.get(nameOf(each)) ?? 0n) + each.amountNano);
+  }
+  return wanted.map((each) => {
+    return { ...each, amountNano: each.amountNano - (had.get(nameOf(each)) ?? 0n) };
+  });
 }
 
 /** Where the money of a share goes. */
@@ -145,7 +165,7 @@ interface Share {
   readonly ppm: bigint;
 }
 
-/** In the order of their accounts. The share of nobody is the platform's. */
+/** In the order of their names, as the example of the reference has it, then of their accounts. The share of nobody is the platform's. */
 function sharesOf({ parts }: SplitRule, parties: SplitParties): Share[] {
   let platformPpm = 0n;
   const shares: Share[] = [];
@@ -156,8 +176,8 @@ function sharesOf({ parts }: SplitRule, parties: SplitParties): Share[] {
     else shares.push({ part, party: owner, ppm });
   }
   shares.push({ part: "platform", party: "internal", ppm: platformPpm });
-  const order = (a: Share, b: Share): number => (shareAccount(a) < shareAccount(b) ? -1 : 1);
-  return shares.toSorted(order);
+  const nameOf = (each: Share): string => `${each.part} ${shareAccount(each)}`;
+  return shares.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
 }
 
 export function sumOf(parts: readonly Pick<SplitAmount, "amountNano">[]): Nano {

@@ -76,6 +76,16 @@ export interface Refund {
   readonly keptNano: Nano;
 }
 
+/** Units of a package whose time was over. */
+export interface Expiry {
+  /** `<package>:<n>`. */
+  readonly id: string;
+  readonly package: PackageId;
+  readonly atUs: InstantUs;
+  readonly units: bigint;
+  readonly valueNano: Nano;
+}
+
 /** A package that a tenant bought, with the plan in force. Its units are in the ledger's balances. */
 export interface TokenPackage {
   readonly id: PackageId;
@@ -87,6 +97,14 @@ export interface TokenPackage {
   readonly plan: readonly Allotment[];
   /** Everybody who ever had a wallet: units may be left in it. The shared one is ``. */
   readonly paths: readonly string[];
+  readonly refundedUnits: bigint;
+  readonly refundedNano: Nano;
+  readonly expiredUnits: bigint;
+  /** Of the price: what was paid for units that expired, and what refunds kept. */
+  readonly breakageNano: Nano;
+  /** How often it was allocated, and how often some of it expired. */
+  readonly allocations: bigint;
+  readonly expiries: bigint;
 }
 
 /** Of the sku's unit; a package of tokens is a unit of its own, since a token of one is no token of another. */
@@ -161,7 +179,6 @@ export class TokenPackages {
   readonly #skus = new Map<string, Sku[]>();
   readonly #packages = new Map<PackageId, TokenPackage>();
   readonly #byTenant = new Map<TenantId, PackageId[]>();
-  readonly #allocations = new Map<PackageId, bigint>();
 
   addSku(sku: Sku): void {
     this.#skus.set(sku.id, [...(this.#skus.get(sku.id) ?? []), sku]);
@@ -172,19 +189,36 @@ export class TokenPackages {
     const sku = this.sku(purchase.sku, purchase.skuVersion);
     if (sku === undefined || this.#packages.has(id)) return;
     const times = { startsUs: atUs, expiresUs };
-    this.#packages.set(id, { id, tenant, sku, unit: unitOf(sku), ...times, plan: [], paths: [""] });
+    const bought = { id, tenant, sku, unit: unitOf(sku), ...times, plan: [], paths: [""] };
+    const counts = { refundedUnits: 0n, refundedNano: 0n, expiredUnits: 0n, breakageNano: 0n };
+    this.#packages.set(id, { ...bought, ...counts, allocations: 0n, expiries: 0n });
     this.#byTenant.set(tenant, [...(this.#byTenant.get(tenant) ?? []), id]);
   }
 
   addAllocation({ package: id, allotments }: Allocation): void {
-    const before = this.#packages.get(id);
-    if (before === undefined) return;
-    const paths = new Set([...before.paths, ...allotments.map(({ path }) => path)]);
-    this.#packages.set(id, { ...before, plan: allotments, paths: [...paths] });
-    this.#allocations.set(id, this.allocations(id) + 1n);
+    this.#change(id, ({ paths, allocations }) => ({
+      plan: allotments,
+      paths: [...new Set([...paths, ...allotments.map(({ path }) => path)])],
+      allocations: allocations + 1n,
+    }));
   }
 
-  /** A version, or the newest that is in force at an instant. */
+  addRefund({ package: id, units, refundNano, keptNano }: Refund): void {
+    this.#change(id, ({ refundedUnits, refundedNano, breakageNano }) => ({
+      refundedUnits: refundedUnits + units,
+      refundedNano: refundedNano + refundNano,
+      breakageNano: breakageNano + keptNano,
+    }));
+  }
+
+  addExpiry({ package: id, units, valueNano }: Expiry): void {
+    this.#change(id, ({ expiredUnits, breakageNano, expiries }) => ({
+      expiredUnits: expiredUnits + units,
+      breakageNano: breakageNano + valueNano,
+      expiries: expiries + 1n,
+    }));
+  }
+
   sku(id: string, version: bigint): Sku | undefined {
     return this.#skus.get(id)?.find((sku) => sku.version === version);
   }
@@ -210,11 +244,6 @@ export class TokenPackages {
     return [...this.#packages.values()];
   }
 
-  /** How often the package was allocated. */
-  allocations(id: PackageId): bigint {
-    return this.#allocations.get(id) ?? 0n;
-  }
-
   /** In the order of their purchases. */
   ofTenant(tenant: TenantId): readonly TokenPackage[] {
     const found = (this.#byTenant.get(tenant) ?? []).map((id) => this.#packages.get(id));
@@ -226,5 +255,10 @@ export class TokenPackages {
     return this.ofTenant(tenant).filter(
       ({ startsUs, expiresUs }) => startsUs <= openedUs && openedUs < expiresUs,
     );
+  }
+
+  #change(id: PackageId, by: (before: TokenPackage) => Partial<TokenPackage>): void {
+    const before = this.#packages.get(id);
+    if (before !== undefined) this.#packages.set(id, { ...before, ...by(before) });
   }
 }
