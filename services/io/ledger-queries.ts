@@ -1,87 +1,144 @@
-import { quarantineColumns, usageColumns, type Value } from "./ledger-rows.ts";
+import {
+  balanceKeys,
+  balanceTotals,
+  claimColumns,
+  consumptionKeys,
+  consumptionTotals,
+  documentColumns,
+  entryColumns,
+  holdFacts,
+  holdKeys,
+  leafColumns,
+  producerFacts,
+  producerKeys,
+  saleFacts,
+  saleKeys,
+  tileColumns,
+} from "./ledger-batch.ts";
+import {
+  cumulativeKeys,
+  cumulativeTotals,
+  hourKeys,
+  hourTotals,
+  quarantineColumns,
+  usageColumns,
+} from "./ledger-rows.ts";
 import type { UsageFilter, UsagePlace } from "./ledger-store.ts";
+import type { Value } from "./sql-driver.ts";
 
-/** What SQLite and PostgreSQL both understand. `?` stands for a value; the other driver numbers them. */
-export const sql = {
+/** How the ledger is written: one statement for all rows of a kind. */
+export const writes = {
   takeOver: `INSERT INTO writer (shard, epoch) VALUES ('main', 1)
     ON CONFLICT (shard) DO UPDATE SET epoch = writer.epoch + 1 RETURNING epoch`,
-  epoch: "SELECT epoch FROM writer WHERE shard = 'main'",
-  lastRecord: "SELECT COALESCE(MAX(seq), 0) AS last FROM usage_record",
-  lastEntry: "SELECT COALESCE(MAX(seq), 0) AS last FROM entry",
-  lastStatement: "SELECT COALESCE(MAX(seq), 0) AS last FROM statement",
-
-  recordsOf: `SELECT attempt_id, rev, hash, vendor_id, pool_id, region_id, opened_us, period, cost_side,
-    amount_nano, charges FROM usage_record WHERE attempt_id = ?`,
-  waitingOf: "SELECT * FROM quarantine WHERE attempt_id = ? AND state = 'waiting'",
-  cumulativeAt: `SELECT * FROM cumulative
-    WHERE contract_id = ? AND period = ? AND line_id = ? AND scope = ?`,
-  hourAt: `SELECT * FROM usage_hour
-    WHERE vendor_id = ? AND hour_us = ? AND line_id = ? AND pool_id = ? AND region_id = ?`,
-
-  insertRecord: insert("usage_record", usageColumns),
-  insertWaiting: insert("quarantine", quarantineColumns),
-  release: "UPDATE quarantine SET state = 'released' WHERE attempt_id = ? AND rev = ?",
-  insertEntry: `INSERT INTO entry (seq, entry_id, kind, record_id, at_us, unit, debit, credit, amount_nano)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  addBalance: `INSERT INTO balance (unit, account, posted_dr, posted_cr) VALUES (?, ?, ?, ?)
-    ON CONFLICT (unit, account) DO UPDATE SET
-      posted_dr = balance.posted_dr + excluded.posted_dr,
-      posted_cr = balance.posted_cr + excluded.posted_cr`,
-  setCumulative: `INSERT INTO cumulative (contract_id, period, line_id, scope, tokens, pico, records)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (contract_id, period, line_id, scope) DO UPDATE SET
-      tokens = excluded.tokens, pico = excluded.pico, records = excluded.records`,
-  setHour: `INSERT INTO usage_hour (vendor_id, hour_us, line_id, pool_id, region_id, model_id, token_class,
-      slot, tokens, pico, amount_nano, attempts)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (vendor_id, hour_us, line_id, pool_id, region_id) DO UPDATE SET
-      tokens = excluded.tokens, pico = excluded.pico, amount_nano = excluded.amount_nano,
-      attempts = excluded.attempts`,
-  addVersion: `INSERT INTO price_version (book_id, version, hash, body) VALUES (?, ?, ?, ?)
+  addSchema: "INSERT INTO ledger_schema (name, version) {rows} ON CONFLICT (name) DO NOTHING",
+  record: insert("usage_record", usageColumns),
+  waiting: insert("quarantine", quarantineColumns),
+  release: "UPDATE quarantine SET state = 'released' WHERE (attempt_id, rev) IN ({rows})",
+  entry: insert("entry", entryColumns),
+  openBalance: `WITH moved (${balanceKeys.join(", ")}, ${balanceTotals.join(", ")}) AS ({rows})
+    INSERT INTO balance (${balanceKeys.join(", ")}, ${balanceTotals.join(", ")})
+    SELECT ${balanceKeys.join(", ")}, 0, 0, 0, 0 FROM moved WHERE 1 = 1
+    ON CONFLICT (${balanceKeys.join(", ")}) DO NOTHING`,
+  // Not as an upsert: a row that is refused would be the movement, not the balance that it makes.
+  addBalance: `WITH moved (${balanceKeys.join(", ")}, ${balanceTotals.join(", ")}) AS ({rows})
+    UPDATE balance SET ${balanceTotals.map((each) => `${each} = balance.${each} + moved.${each}`).join(", ")}
+    FROM moved WHERE balance.unit = moved.unit AND balance.account = moved.account`,
+  cumulative: upsert("cumulative", cumulativeKeys, cumulativeTotals),
+  hour: upsert("usage_hour", hourKeys, hourTotals),
+  sale: upsert("sale", saleKeys, saleFacts),
+  consumption: upsert("consumption", consumptionKeys, consumptionTotals),
+  version: `${insert("price_version", ["book_id", "version", "hash", "body"])}
     ON CONFLICT (book_id, version) DO NOTHING`,
-  setProducer: `INSERT INTO producer (gateway_id, epoch, next_seq, ahead, lost) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (gateway_id, epoch) DO UPDATE SET
-      next_seq = excluded.next_seq, ahead = excluded.ahead, lost = excluded.lost`,
+  producer: upsert("producer", producerKeys, producerFacts),
+  leaf: insert("leaf", leafColumns),
+  tile: insert("tile", tileColumns),
+  document: insert("document", documentColumns),
+  hold: upsert("hold", holdKeys, holdFacts),
+  claim: insert("claim", claimColumns),
+} as const;
+
+/** How it is read. */
+export const reads = {
+  schema: "SELECT version FROM ledger_schema WHERE name = 'ledger'",
+  epoch: "SELECT epoch FROM writer WHERE shard = 'main'",
+  lastRecord: last("usage_record"),
+  lastEntry: last("entry"),
+  lastDocument: last("document"),
+
+  recordsOf: among("usage_record", ["attempt_id"]),
+  waitingOf: `${among("quarantine", ["attempt_id"])} AND state = 'waiting'`,
+  cumulativesOf: among("cumulative", cumulativeKeys),
+  hoursOf: among("usage_hour", hourKeys),
+  balancesOf: among("balance", balanceKeys),
+  salesOf: `${among("sale", ["attempt_id"])} ORDER BY attempt_id, rev DESC`,
+  salesOfRequests: `${among("sale", ["request_id"])} AND state <> 'replaced' ORDER BY attempt_id, rev`,
+  consumptionOf: among("consumption", consumptionKeys),
+  claimsOf: `${among("claim", ["pair_id", "attempt_id"])} ORDER BY attempt_id, rev`,
+  claimHashes: `SELECT pair_id, attempt_id, rev, hash FROM claim
+    WHERE (pair_id, attempt_id, rev) IN ({rows})`,
+  documentsOf: among("document", ["kind", "id"]),
 
   producers: "SELECT * FROM producer ORDER BY gateway_id, epoch",
   waitingAfter: `SELECT * FROM quarantine WHERE state = 'waiting'
-    AND (attempt_id > ? OR (attempt_id = ? AND rev > ?)) ORDER BY attempt_id, rev LIMIT ?`,
+    AND (attempt_id, rev) > (?, ?) ORDER BY attempt_id, rev LIMIT ?`,
   waitingCount: "SELECT COUNT(*) AS count FROM quarantine WHERE state = 'waiting'",
-  vendors: `${distinct("usage_record")} UNION ${distinct("quarantine")}`,
+  vendors: `${distinct("usage_record", "vendor_id")} UNION ${distinct("quarantine", "vendor_id")}
+    ORDER BY vendor_id`,
 
-  hoursOf: `SELECT * FROM usage_hour WHERE vendor_id = ? AND hour_us >= ? AND hour_us < ?`,
-  attemptsIn: `SELECT COUNT(DISTINCT attempt_id) AS count FROM usage_record
-    WHERE vendor_id = ? AND opened_us >= ? AND opened_us < ?`,
-  waitingIn: `SELECT COUNT(*) AS count FROM quarantine
-    WHERE vendor_id = ? AND opened_us >= ? AND opened_us < ? AND state = 'waiting'`,
+  hoursBooked: "SELECT * FROM usage_hour WHERE pair_id = ? AND booking = ?",
+  hoursIn: "SELECT * FROM usage_hour WHERE pair_id = ? AND hour_us >= ? AND hour_us < ?",
   versions: "SELECT book_id, version, hash FROM price_version",
 
-  insertStatement: `INSERT INTO statement
-    (seq, statement_id, vendor_id, from_us, to_us, time_zone, rev, body, digest)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  statement: "SELECT body, digest FROM statement WHERE statement_id = ?",
-  latestStatement: `SELECT body, digest FROM statement
-    WHERE vendor_id = ? AND from_us = ? AND to_us = ? AND time_zone = ? ORDER BY rev DESC LIMIT 1`,
-  statements: "SELECT body, digest FROM statement ORDER BY seq DESC LIMIT ?",
-  statementsOf: "SELECT body, digest FROM statement WHERE vendor_id = ? ORDER BY seq DESC LIMIT ?",
-
-  recordsAfter: `SELECT * FROM usage_record WHERE attempt_id > ? OR (attempt_id = ? AND rev > ?)
+  recordsAfter: `SELECT * FROM usage_record WHERE (attempt_id, rev) > (?, ?)
     ORDER BY attempt_id, rev LIMIT ?`,
+  recordsIn: `SELECT * FROM usage_record WHERE vendor_id = ? AND (attempt_id, rev) > (?, ?)
+    AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
   entriesAfter: "SELECT * FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
-  balances: "SELECT * FROM balance",
-  cumulatives: "SELECT * FROM cumulative",
-  hours: "SELECT * FROM usage_hour",
+  balances: "SELECT * FROM balance ORDER BY unit, account",
+  cumulatives: "SELECT * FROM cumulative ORDER BY pair_id, period, line_id, scope",
+  hours: `SELECT * FROM usage_hour ORDER BY ${hourKeys.join(", ")}`,
+
+  salesWaiting: `SELECT * FROM sale WHERE state = 'waiting' AND attempt_id > ?
+    ORDER BY attempt_id, rev LIMIT ?`,
+  consumption: `SELECT * FROM consumption WHERE hour_us >= ? AND hour_us < ?
+    ORDER BY ${consumptionKeys.join(", ")}`,
+  consumptionOfTenant: `SELECT * FROM consumption WHERE tenant_id = ? AND hour_us >= ? AND hour_us < ?
+    ORDER BY ${consumptionKeys.join(", ")}`,
+
+  document: "SELECT * FROM document WHERE kind = ? AND id = ?",
+  logs: `SELECT found.log AS log, (SELECT MAX(idx) FROM leaf WHERE leaf.log = found.log) + 1 AS size
+    FROM (${distinct("leaf", "log")}) AS found ORDER BY found.log`,
+  leaves: "SELECT * FROM leaf WHERE log = ? AND idx >= ? ORDER BY idx LIMIT ?",
+  leafHashes: "SELECT hash FROM leaf WHERE log = ? AND idx >= ? ORDER BY idx LIMIT ?",
+  leafOf: "SELECT * FROM leaf WHERE log = ? AND kind = ? AND ref = ?",
+  tile: "SELECT * FROM tile WHERE log = ? AND level = ? AND idx = ?",
+  hold: "SELECT * FROM hold WHERE hold_id = ?",
+  holdsEnding: `SELECT * FROM hold WHERE state = 'open' AND expires_us <= ?
+    ORDER BY expires_us, hold_id LIMIT ?`,
+  claims: `SELECT * FROM claim WHERE pair_id = ? AND (attempt_id, rev) > (?, ?)
+    AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
 } as const;
 
-/** Vendors of a table, each found by one step in its index, however many records there are. */
-function distinct(table: "usage_record" | "quarantine"): string {
-  const least = `SELECT MIN(vendor_id) AS vendor_id FROM ${table}`;
-  return `SELECT vendor_id FROM (
-    WITH RECURSIVE each_vendor AS (
-      ${least} UNION ALL
-      SELECT (${least} WHERE vendor_id > each_vendor.vendor_id)
-        FROM each_vendor WHERE each_vendor.vendor_id IS NOT NULL
-    ) SELECT vendor_id FROM each_vendor) AS found WHERE vendor_id IS NOT NULL`;
+/** How many attempts of a vendor or of a tenant there are in a time, or in a period of its statements. */
+export const counts = {
+  vendor: {
+    ...countsBy("vendor_id"),
+    booked: `SELECT COUNT(DISTINCT attempt_id) AS count FROM usage_record
+      WHERE vendor_id = ? AND booking = ?`,
+  },
+  tenant: {
+    ...countsBy("tenant_id"),
+    booked: `SELECT COUNT(DISTINCT attempt_id) AS count FROM sale
+      WHERE tenant_id = ? AND booking = ? AND state = 'billed'`,
+  },
+} as const;
+
+function countsBy(column: "vendor_id" | "tenant_id") {
+  const between = `${column} = ? AND opened_us >= ? AND opened_us < ?`;
+  return {
+    attempts: `SELECT COUNT(DISTINCT attempt_id) AS count FROM usage_record WHERE ${between}`,
+    waiting: `SELECT COUNT(*) AS count FROM quarantine WHERE ${between} AND state = 'waiting'`,
+  };
 }
 
 /** One page of a table, newest first. */
@@ -116,6 +173,52 @@ export function usageQuery(
   };
 }
 
+/** Documents of a kind, of a pair, of both or all. */
+export function documentQuery(
+  filter: { readonly kind?: string; readonly pair?: string },
+  page: { readonly afterSeq: bigint; readonly limit: number },
+): { readonly text: string; readonly values: Value[] } {
+  const conditions = ["seq > ?"];
+  const values: Value[] = [page.afterSeq];
+  for (const [column, value] of [
+    ["kind", filter.kind],
+    ["pair_id", filter.pair],
+  ] as const) {
+    if (value === undefined) continue;
+    conditions.push(`${column} = ?`);
+    values.push(value);
+  }
+  return {
+    text: `SELECT * FROM document WHERE ${conditions.join(" AND ")} ORDER BY seq LIMIT ?`,
+    values: [...values, BigInt(page.limit)],
+  };
+}
+
 function insert(table: string, columns: readonly string[]): string {
-  return `INSERT INTO ${table} (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`;
+  return `INSERT INTO ${table} (${columns.join(", ")}) {rows}`;
+}
+
+function upsert(table: string, keys: readonly string[], facts: readonly string[]): string {
+  const sets = facts.map((each) => `${each} = excluded.${each}`);
+  return `${insert(table, [...keys, ...facts])}
+    ON CONFLICT (${keys.join(", ")}) DO UPDATE SET ${sets.join(", ")}`;
+}
+
+function among(table: string, keys: readonly string[]): string {
+  return `SELECT * FROM ${table} WHERE (${keys.join(", ")}) IN ({rows})`;
+}
+
+function last(table: string): string {
+  return `SELECT COALESCE(MAX(seq), 0) AS last FROM ${table}`;
+}
+
+/** Values of a column, each found by one step in its index, however many rows there are. */
+function distinct(table: string, column: string): string {
+  const least = `SELECT MIN(${column}) AS ${column} FROM ${table}`;
+  return `SELECT ${column} FROM (
+    WITH RECURSIVE step AS (
+      ${least} UNION ALL
+      SELECT (${least} WHERE ${table}.${column} > step.${column})
+        FROM step WHERE step.${column} IS NOT NULL
+    ) SELECT ${column} FROM step) AS every WHERE ${column} IS NOT NULL`;
 }

@@ -3,75 +3,46 @@ import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
 import type { CostSide, Ending } from "../core/settlement/contract.ts";
 import type { CountBasis } from "../core/settlement/count-rule.ts";
 import type {
-  AccountId,
-  Balance,
-  EntryKind,
-  LedgerEntry,
-  Unit,
-} from "../core/settlement/ledger.ts";
-import type {
   At,
   Charge,
+  Fee,
   HourTotal,
   PostedRecord,
   StoredRecord,
   WaitingRecord,
 } from "../core/settlement/posting.ts";
+import { priceClassNames, type PriceClass } from "../core/settlement/price-book.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
-import { tokenClassNames, type TokenClass, type UsageFlag } from "../core/settlement/usage.ts";
+import {
+  noTokens,
+  tokenClasses,
+  type TokenClass,
+  type Tokens,
+  type UsageFlag,
+} from "../core/settlement/usage.ts";
 import { entries } from "../core/table.ts";
 import type {
   AttemptId,
-  GatewayId,
   ModelId,
+  PairId,
   PoolId,
   RegionId,
   RequestId,
   TenantId,
   VendorId,
 } from "../core/units.ts";
-import type { LedgerBatch, ProducerState } from "./ledger-store.ts";
+import { int, text, type Row, type Value } from "./sql-driver.ts";
 
-/** Rows of `ledger.sql` as the driver gives and takes them: integers are bigints. */
-export type Value = string | bigint;
-export type Row = Readonly<Record<string, unknown>>;
+/** In the order of `tokenClasses`. */
+export const tokenColumns = [
+  "in_uncached",
+  "in_cache_read",
+  "in_cache_write",
+  "out_response",
+  "out_reasoning",
+] as const;
 
-/** A batch as rows, in the order in which they are written. */
-export interface BatchRows {
-  /** Without their numbers, which the writer gives. */
-  readonly posted: readonly Value[][];
-  readonly waiting: readonly Value[][];
-  readonly released: readonly Value[][];
-  /** Without their numbers too. */
-  readonly entries: readonly Value[][];
-  readonly movements: readonly Value[][];
-  readonly cumulatives: readonly Value[][];
-  readonly hours: readonly Value[][];
-  readonly versions: readonly Value[][];
-  readonly producers: readonly Value[][];
-}
-
-export function fromBatch(batch: LedgerBatch): BatchRows {
-  const { movements, versions } = batch;
-  return {
-    posted: batch.posted.map(fromPosted),
-    waiting: batch.waiting.map(fromWaiting),
-    released: batch.released.map(({ attempt, rev }) => [attempt, rev]),
-    entries: batch.entries.map(fromEntry),
-    movements: [...movements].map(([account, by]) => fromMovement(account, by)),
-    cumulatives: batch.cumulatives.map(fromCumulative),
-    hours: batch.hours.map(fromHour),
-    versions: versions.map((each) => [each.book, each.version, each.hash, each.text]),
-    producers: batch.producers.map(fromProducer),
-  };
-}
-
-function fromMovement(account: AccountId, { debitNano, creditNano }: Balance): Value[] {
-  return ["CNY:nano", account, debitNano, creditNano];
-}
-
-export const usageColumns = [
-  "seq",
+const dispatchColumns = [
   "attempt_id",
   "rev",
   "request_id",
@@ -81,49 +52,44 @@ export const usageColumns = [
   "region_id",
   "model_id",
   "opened_us",
+] as const;
+
+/** The last one is the number, which the store gives. */
+export const usageColumns = [
+  ...dispatchColumns,
   "period",
+  "booking",
   "ending",
   "cost_side",
-  "in_uncached",
-  "in_cache_read",
-  "in_cache_write",
-  "out_response",
-  "out_reasoning",
+  ...tokenColumns,
   "count_basis",
   "slot",
   "flags",
   "charges",
   "amount_nano",
+  "fees",
+  "sold",
   "body",
   "hash",
+  "seq",
 ] as const;
 
-/** All columns but the first, the number. */
-function fromPosted(record: PostedRecord): Value[] {
-  const { tokens } = record;
+/** All columns but the number. */
+export function fromPosted(record: PostedRecord): Value[] {
   return [
-    record.attempt,
-    record.rev,
-    record.request,
-    record.tenant,
-    record.vendor,
-    record.pool,
-    record.region,
-    record.model,
-    record.openedUs,
+    ...fromDispatch(record),
     record.period,
+    record.booking,
     record.ending,
     record.cost,
-    tokens.uncachedInput,
-    tokens.cacheRead,
-    tokens.cacheWrite,
-    tokens.response,
-    tokens.reasoning,
+    ...fromTokens(record.tokens),
     record.basis,
     record.slot,
     record.flags.join(","),
-    chargesText(record.charges),
+    canonicalJson(record.charges.map(chargeMembers)),
     record.amountNano,
+    feesText(record.fees),
+    fromTokens(record.sold).join(","),
     record.text,
     record.hash,
   ];
@@ -132,39 +98,79 @@ function fromPosted(record: PostedRecord): Value[] {
 export function toPosted(row: Row): PostedRecord & { state: "posted" } {
   return {
     ...toStored(row, "posted"),
-    ...identity(row),
     ending: text(row, "ending") as Ending,
-    tokens: {
-      uncachedInput: int(row, "in_uncached"),
-      cacheRead: int(row, "in_cache_read"),
-      cacheWrite: int(row, "in_cache_write"),
-      response: int(row, "out_response"),
-      reasoning: int(row, "out_reasoning"),
-    },
+    tokens: toTokens(row),
     basis: text(row, "count_basis") as CountBasis,
     slot: text(row, "slot"),
     flags: words(text(row, "flags")) as UsageFlag[],
-    text: text(row, "body"),
   };
 }
 
-export const quarantineColumns = [
-  "attempt_id",
-  "rev",
-  "request_id",
-  "tenant_id",
-  "vendor_id",
-  "pool_id",
-  "region_id",
-  "model_id",
-  "opened_us",
-  "reason",
-  "body",
-  "hash",
-  "state",
-] as const;
+export const quarantineColumns = [...dispatchColumns, "reason", "body", "hash", "state"] as const;
 
-function fromWaiting(record: WaitingRecord): Value[] {
+export function fromWaiting(record: WaitingRecord): Value[] {
+  return [...fromDispatch(record), record.reason, record.text, record.hash, "waiting"];
+}
+
+export function toWaiting(row: Row): WaitingRecord & { state: "waiting" } {
+  return toStored(row, "waiting");
+}
+
+/** What posting needs to know of a record. */
+export function toStored<State extends "posted" | "waiting">(
+  row: Row,
+  state: State,
+): StoredRecord & { state: State } {
+  const [attempt, rev] = [text(row, "attempt_id") as AttemptId, int(row, "rev")];
+  return {
+    record: `${attempt}:${rev}`,
+    attempt,
+    rev,
+    request: text(row, "request_id") as RequestId,
+    tenant: text(row, "tenant_id") as TenantId,
+    vendor: text(row, "vendor_id") as VendorId,
+    pool: text(row, "pool_id") as PoolId,
+    region: text(row, "region_id") as RegionId,
+    model: text(row, "model_id") as ModelId,
+    openedUs: int(row, "opened_us"),
+    text: text(row, "body"),
+    hash: text(row, "hash"),
+    state,
+    ...(state === "posted" ? settled(row) : { ...unsettled, reason: text(row, "reason") }),
+  };
+}
+
+type Settled = Pick<
+  StoredRecord,
+  "reason" | "period" | "booking" | "cost" | "amountNano" | "charges" | "fees" | "sold"
+>;
+
+const unsettled: Settled = {
+  reason: "",
+  period: "",
+  booking: "",
+  cost: "cogs",
+  amountNano: 0n,
+  charges: [],
+  fees: [],
+  sold: noTokens,
+};
+
+function settled(row: Row): Settled {
+  const sold = text(row, "sold").split(",");
+  return {
+    reason: "",
+    period: text(row, "period"),
+    booking: text(row, "booking"),
+    cost: text(row, "cost_side") as CostSide,
+    amountNano: int(row, "amount_nano"),
+    charges: (JSON.parse(text(row, "charges")) as Row[]).map(toCharge),
+    fees: toFees(text(row, "fees")),
+    sold: tokensOf((index) => BigInt(sold[index] ?? "")),
+  };
+}
+
+function fromDispatch(record: StoredRecord): Value[] {
   return [
     record.attempt,
     record.rev,
@@ -175,78 +181,27 @@ function fromWaiting(record: WaitingRecord): Value[] {
     record.region,
     record.model,
     record.openedUs,
-    record.reason,
-    record.text,
-    record.hash,
-    "waiting",
   ];
 }
 
-export function toWaiting(row: Row): WaitingRecord & { state: "waiting" } {
-  return { ...toStored(row, "waiting"), ...identity(row), text: text(row, "body") };
+export const cumulativeKeys = ["pair_id", "period", "line_id", "scope"] as const;
+export const cumulativeTotals = ["tokens", "pico", "records"] as const;
+
+export function fromRatingKey({ pair, period, line, scope }: RatingKey): Value[] {
+  return [pair, period, line, scope];
 }
 
-/** What posting needs to know of a record, without its bytes. */
-export function toStored<State extends "posted" | "waiting">(
-  row: Row,
-  state: State,
-): StoredRecord & { state: State } {
-  const isPosted = state === "posted";
-  return {
-    attempt: text(row, "attempt_id") as AttemptId,
-    rev: int(row, "rev"),
-    hash: text(row, "hash"),
-    state,
-    reason: isPosted ? "" : text(row, "reason"),
-    vendor: text(row, "vendor_id") as VendorId,
-    pool: text(row, "pool_id") as PoolId,
-    region: text(row, "region_id") as RegionId,
-    openedUs: int(row, "opened_us"),
-    period: isPosted ? text(row, "period") : "",
-    cost: isPosted ? (text(row, "cost_side") as CostSide) : "cogs",
-    amountNano: isPosted ? int(row, "amount_nano") : 0n,
-    charges: isPosted ? toCharges(text(row, "charges")) : [],
-  };
-}
-
-/** All columns but the first, the number. */
-function fromEntry(entry: LedgerEntry): Value[] {
-  const { id, kind, record, atUs, unit, debit, credit, amountNano } = entry;
-  return [id, kind, record, atUs, unit, debit, credit, amountNano];
-}
-
-export function toEntry(row: Row): LedgerEntry {
-  return {
-    id: text(row, "entry_id"),
-    kind: text(row, "kind") as EntryKind,
-    record: text(row, "record_id"),
-    atUs: int(row, "at_us"),
-    unit: text(row, "unit") as Unit,
-    debit: text(row, "debit"),
-    credit: text(row, "credit"),
-    amountNano: int(row, "amount_nano"),
-  };
-}
-
-function fromCumulative({ key, total }: At<RatingKey, Cumulative>): Value[] {
-  return [
-    key.vendor,
-    key.period,
-    key.line,
-    key.pool,
-    total.tokens,
-    String(total.pico),
-    total.records,
-  ];
+export function fromCumulative({ key, total }: At<RatingKey, Cumulative>): Value[] {
+  return [...fromRatingKey(key), total.tokens, String(total.pico), total.records];
 }
 
 export function toCumulative(row: Row): At<RatingKey, Cumulative> {
   return {
     key: {
-      vendor: text(row, "contract_id") as VendorId,
+      pair: text(row, "pair_id") as PairId,
       period: text(row, "period"),
       line: text(row, "line_id"),
-      pool: text(row, "scope") as PoolId,
+      scope: text(row, "scope"),
     },
     total: {
       tokens: int(row, "tokens"),
@@ -256,15 +211,33 @@ export function toCumulative(row: Row): At<RatingKey, Cumulative> {
   };
 }
 
-function fromHour({ key, total }: At<HourKey, HourTotal>): Value[] {
+export const hourKeys = [
+  "pair_id",
+  "booking",
+  "hour_us",
+  "line_id",
+  "pool_id",
+  "region_id",
+] as const;
+export const hourTotals = [
+  "model_id",
+  "token_class",
+  "slot",
+  "tokens",
+  "pico",
+  "amount_nano",
+  "attempts",
+] as const;
+
+export function fromHourKey({ pair, booking, hourUs, line, pool, region }: HourKey): Value[] {
+  return [pair, booking, hourUs, line, pool, region];
+}
+
+export function fromHour({ key, total }: At<HourKey, HourTotal>): Value[] {
   return [
-    key.vendor,
-    key.hourUs,
-    key.line,
-    key.pool,
-    key.region,
+    ...fromHourKey(key),
     total.model,
-    tokenClassNames[total.tokenClass],
+    priceClassNames[total.tokenClass],
     total.slot,
     total.tokens,
     String(total.pico),
@@ -276,7 +249,8 @@ function fromHour({ key, total }: At<HourKey, HourTotal>): Value[] {
 export function toHour(row: Row): At<HourKey, HourTotal> {
   return {
     key: {
-      vendor: text(row, "vendor_id") as VendorId,
+      pair: text(row, "pair_id") as PairId,
+      booking: text(row, "booking"),
       hourUs: int(row, "hour_us"),
       line: text(row, "line_id"),
       pool: text(row, "pool_id") as PoolId,
@@ -284,7 +258,7 @@ export function toHour(row: Row): At<HourKey, HourTotal> {
     },
     total: {
       model: text(row, "model_id") as ModelId,
-      tokenClass: toTokenClass(text(row, "token_class")),
+      tokenClass: toPriceClass(text(row, "token_class")),
       slot: text(row, "slot"),
       tokens: int(row, "tokens"),
       pico: BigInt(text(row, "pico")),
@@ -294,68 +268,57 @@ export function toHour(row: Row): At<HourKey, HourTotal> {
   };
 }
 
-function fromProducer(state: ProducerState): Value[] {
-  return [state.gateway, state.epoch, state.nextSeq, state.ahead, state.lost];
+export function fromTokens(tokens: Tokens): bigint[] {
+  return tokenClasses.map((each) => tokens[each]);
 }
 
-export function toProducer(row: Row): ProducerState {
+export function toTokens(row: Row): Tokens {
+  return tokensOf((index) => int(row, tokenColumns[index] ?? ""));
+}
+
+function tokensOf(countAt: (index: number) => bigint): Tokens {
+  const tokens: Record<TokenClass, bigint> = { ...noTokens };
+  for (const [index, each] of tokenClasses.entries()) tokens[each] = countAt(index);
+  return tokens;
+}
+
+function chargeMembers({ line, tokens, pico, amountNano }: Charge) {
+  return { line_id: line, tokens, pico, nano: amountNano };
+}
+
+function toCharge(members: Row): Charge {
   return {
-    gateway: text(row, "gateway_id") as GatewayId,
-    epoch: int(row, "epoch"),
-    nextSeq: int(row, "next_seq"),
-    ahead: text(row, "ahead"),
-    lost: int(row, "lost"),
+    line: text(members, "line_id"),
+    tokens: BigInt(text(members, "tokens")),
+    pico: BigInt(text(members, "pico")),
+    amountNano: BigInt(text(members, "nano")),
   };
 }
 
-/** A column of `ledger.sql` that is text; anything else is a damaged file. */
-export function text(row: Row, column: string): string {
-  const value = row[column];
-  if (typeof value !== "string")
-    throw new TypeError(`${column}: expected text, found ${typeof value}`);
-  return value;
-}
-
-export function int(row: Row, column: string): bigint {
-  const value = row[column];
-  if (typeof value !== "bigint")
-    throw new TypeError(`${column}: expected integer, found ${typeof value}`);
-  return value;
-}
-
-function identity(row: Row) {
-  return {
-    record: `${text(row, "attempt_id")}:${int(row, "rev")}`,
-    request: text(row, "request_id") as RequestId,
-    tenant: text(row, "tenant_id") as TenantId,
-    model: text(row, "model_id") as ModelId,
-  };
-}
-
-function chargesText(charges: readonly Charge[]): string {
+function feesText(fees: readonly Fee[]): string {
+  if (fees.length === 0) return "[]";
   return canonicalJson(
-    charges.map(({ line, tokens, pico, amountNano }) => ({
-      line_id: line,
-      tokens,
-      pico,
-      nano: amountNano,
+    fees.map(({ pair, period, booking, charges, amountNano }) => ({
+      ...{ pair, period, booking, charges: charges.map(chargeMembers), nano: amountNano },
     })),
   );
 }
 
-function toCharges(json: string): Charge[] {
-  const all = JSON.parse(json) as readonly Readonly<Record<string, string>>[];
-  return all.map((charge) => ({
-    line: text(charge, "line_id"),
-    tokens: BigInt(text(charge, "tokens")),
-    pico: BigInt(text(charge, "pico")),
-    amountNano: BigInt(text(charge, "nano")),
+function toFees(json: string): Fee[] {
+  if (json === "[]") return [];
+  const fees = JSON.parse(json) as (Row & { readonly charges: readonly Row[] })[];
+  return fees.map((fee) => ({
+    pair: text(fee, "pair") as PairId,
+    period: text(fee, "period"),
+    booking: text(fee, "booking"),
+    charges: fee.charges.map(toCharge),
+    amountNano: BigInt(text(fee, "nano")),
   }));
 }
 
-const classByName = new Map(entries(tokenClassNames).map(([each, name]) => [name, each]));
+const classByName = new Map(entries(priceClassNames).map(([each, name]) => [name, each]));
 
-function toTokenClass(name: string): TokenClass {
+function toPriceClass(name: string): PriceClass {
   const found = classByName.get(name);
   if (found === undefined) throw new TypeError(`token_class: expected a class, found ${name}`);
   return found;

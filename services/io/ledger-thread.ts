@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { fromBatch } from "./ledger-rows.ts";
-import { openSqliteLedger, type SqliteLedger } from "./ledger-sqlite.ts";
+import { keys } from "../core/table.ts";
+import { fromBatch } from "./ledger-batch.ts";
+import type { SqlLedger } from "./ledger-sql.ts";
+import { openSqliteLedger } from "./ledger-sqlite.ts";
 import { LedgerFencedError, LedgerStoppedError, type LedgerStore } from "./ledger-store.ts";
 
 /** Names of the calls that the thread serves. */
-type Call = keyof SqliteLedger;
+type Call = keyof SqlLedger;
 
 interface Question {
   readonly id: number;
@@ -23,6 +25,43 @@ type Answer =
     };
 
 const mark = "tokengrid-ledger";
+
+/** Everything that is read; the compiler asks for a call that is missing, and the port for one too many. */
+const calls = keys<Exclude<Call, "commit" | "commitRows" | "close">>({
+  recordsOf: 0,
+  totalsOf: 0,
+  producers: 0,
+  waiting: 0,
+  waitingCount: 0,
+  usages: 0,
+  vendors: 0,
+  booked: 0,
+  bookedAttempts: 0,
+  account: 0,
+  recordsAfter: 0,
+  entriesAfter: 0,
+  balances: 0,
+  balancesOf: 0,
+  salesOf: 0,
+  salesOfRequests: 0,
+  salesWaiting: 0,
+  consumptionOf: 0,
+  consumption: 0,
+  documents: 0,
+  document: 0,
+  logs: 0,
+  leaves: 0,
+  leafHashes: 0,
+  leafOf: 0,
+  tile: 0,
+  hold: 0,
+  holdsEnding: 0,
+  claims: 0,
+  claimsOf: 0,
+  recordsIn: 0,
+  cumulatives: 0,
+  hours: 0,
+});
 
 /**
  * The SQLite ledger on a thread of its own, so that waiting for the disk holds up nobody else in the process.
@@ -86,34 +125,22 @@ function toError(name: string, cause: unknown): unknown {
   return cause;
 }
 
+/** Every call goes to the thread as it is, but for the two that have something to do on this side. */
 function toStore(line: Line): LedgerStore {
+  const passOn = Object.fromEntries(
+    calls.map((call) => [call, (...operands: readonly unknown[]) => line.ask(call, ...operands)]),
+  ) as Omit<LedgerStore, "commit" | "close">;
   return {
-    recordsOf: (attempts) => line.ask("recordsOf", attempts),
-    totalsOf: (rating, hours) => line.ask("totalsOf", rating, hours),
+    ...passOn,
     // Rows cross to the thread at a fraction of what records cost.
     commit: (batch) => line.ask("commitRows", fromBatch(batch)),
-    producers: () => line.ask("producers"),
-    waiting: (after, limit) => line.ask("waiting", after, limit),
-    waitingCount: () => line.ask("waitingCount"),
-    usages: (filter, page) => line.ask("usages", filter, page),
-    vendors: () => line.ask("vendors"),
-    account: (vendor, period) => line.ask("account", vendor, period),
-    saveStatement: (statement) => line.ask("saveStatement", statement),
-    latestStatement: (vendor, period) => line.ask("latestStatement", vendor, period),
-    statement: (id) => line.ask("statement", id),
-    statements: (vendor, limit) => line.ask("statements", vendor, limit),
-    recordsAfter: (after, limit) => line.ask("recordsAfter", after, limit),
-    entriesAfter: (count, limit) => line.ask("entriesAfter", count, limit),
-    balances: () => line.ask("balances"),
-    cumulatives: () => line.ask("cumulatives"),
-    hours: () => line.ask("hours"),
     close: () => line.close(),
   };
 }
 
 /** The other end: one question after the other, in the order they came. */
-function serve(path: string): void {
-  const store = openSqliteLedger(path);
+async function serve(path: string): Promise<void> {
+  const store = await openSqliteLedger(path);
   const answer = async ({ id, call, operands }: Question): Promise<void> => {
     try {
       // The port's methods differ in their operands; the typed side is `toStore`.
@@ -134,4 +161,4 @@ function serve(path: string): void {
 
 /** Importing this file does nothing, except on the thread that `openLedgerThread` started. */
 const given = workerData as { readonly mark?: string; readonly path?: string } | null;
-if (!isMainThread && given?.mark === mark && given.path !== undefined) serve(given.path);
+if (!isMainThread && given?.mark === mark && given.path !== undefined) await serve(given.path);
