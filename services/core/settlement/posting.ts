@@ -14,9 +14,9 @@ import type { HourKey, RatingKey } from "./charge.ts";
 import type { CostSide, Ending } from "./contract.ts";
 import type { CountBasis } from "./count-rule.ts";
 import type { Balance, LedgerEntry } from "./ledger.ts";
-import type { PriceLine } from "./price-book.ts";
+import type { PriceClass, PriceLine } from "./price-book.ts";
 import type { Cumulative } from "./rate.ts";
-import type { TokenClass, Tokens, UsageFlag } from "./usage.ts";
+import type { Tokens, UsageFlag } from "./usage.ts";
 
 /** What one line of a price book costs for one record. */
 export interface Charge {
@@ -134,7 +134,7 @@ export interface Consumption {
 /** What was used of one line in one hour by the records in force. */
 export interface HourTotal {
   readonly model: ModelId;
-  readonly tokenClass: TokenClass;
+  readonly tokenClass: PriceClass;
   readonly slot: string;
   readonly tokens: bigint;
   readonly pico: bigint;
@@ -148,14 +148,25 @@ export interface At<Key, Total> {
   readonly total: Total;
 }
 
+/** What was read of the ledger, by the text of its key. Undefined: the ledger has none. Not in the map: nobody has read it. */
+export type Sheets<Key, Total> = ReadonlyMap<string, At<Key, Total> | undefined>;
+
 /** The part of the ledger's state that a batch touches. */
 export interface Known {
+  /** All revisions of the attempts of the batch. */
   readonly records: readonly StoredRecord[];
-  readonly cumulatives: readonly At<RatingKey, Cumulative>[];
-  readonly hours: readonly At<HourKey, HourTotal>[];
-  /** In force, of the attempts and of the requests of the batch. */
+  /** In force, of the requests of the batch. */
   readonly sales: readonly SaleRow[];
-  readonly consumption: readonly At<ConsumptionKey, Consumption>[];
+  readonly cumulatives: Sheets<RatingKey, Cumulative>;
+  readonly hours: Sheets<HourKey, HourTotal>;
+  readonly consumption: Sheets<ConsumptionKey, Consumption>;
+}
+
+/** Totals that a batch wants. */
+export interface WantedKeys {
+  readonly cumulatives: readonly RatingKey[];
+  readonly hours: readonly HourKey[];
+  readonly consumption: readonly ConsumptionKey[];
 }
 
 /** All that a batch changes, for one transaction. */

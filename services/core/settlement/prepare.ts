@@ -1,21 +1,56 @@
+import type { InstantUs, PairId } from "../units.ts";
 import type { Sha256 } from "./canonical.ts";
-import {
-  hourKey,
-  lineIdOf,
-  priceUsage,
-  type HourKey,
-  type PricedLine,
-  type PriceReason,
-  type RatingKey,
-} from "./charge.ts";
+import { lineIdOf, priceTokens, priceUsage, type PriceReason, type Pricing } from "./charge.ts";
 import type { Contract, CostSide } from "./contract.ts";
 import { settleCounts, type CountReason, type Usage } from "./count-rule.ts";
 import { periodNameAt } from "./period.ts";
+import type { LineOf } from "./posting.ts";
 import type { PriceBook } from "./price-book.ts";
 import { toRecordText } from "./record-text.ts";
-import type { UsageRecord } from "./usage.ts";
+import type { SplitParties, SplitRule } from "./split.ts";
+import type { LineTokens, Place } from "./tally.ts";
+import { tokenClasses, type Tokens, type UsageRecord } from "./usage.ts";
+
+/** Why a sale waits. */
+export type SaleReason = PriceReason | "split-rule-unknown" | "licence-unknown" | "second-winner";
 
 export type DoubtReason = CountReason | PriceReason | "revision-mismatch";
+
+/** What holds for a record when it was opened. */
+export interface Terms {
+  /** With its vendor. */
+  readonly contract: Contract;
+  /** The version that the record names. */
+  readonly book: PriceBook | undefined;
+  /** By which the vendor of an attempt that did not serve the tenant is paid, where a share is paid for the others. */
+  readonly loserBook?: PriceBook | undefined;
+  /** With the owner of the model; undefined: it is owed nothing by a book. */
+  readonly licence: Agreement | undefined;
+  /** With its tenant; undefined: nobody has said what tenants pay, and there is nothing to wait for. */
+  readonly sell: Selling | undefined;
+  /** What the vendor counted; only where the contract goes by it. */
+  readonly claim?: Tokens | undefined;
+}
+
+export interface Agreement {
+  readonly pair: PairId;
+  readonly contract: Contract;
+  readonly book: PriceBook | undefined;
+}
+
+export interface Selling extends Agreement {
+  /** Undefined: what is sold cannot be divided yet. */
+  readonly rule: SplitRule | undefined;
+  readonly parties: SplitParties;
+}
+
+/** What a record is rated by on one side, before the ledger's state is looked at. */
+export interface Side {
+  readonly place: Place;
+  readonly slot: string;
+  readonly lines: readonly LineTokens[];
+  readonly book: PriceBook | undefined;
+}
 
 /** A record with its bytes and with what the rules make of it, before the ledger's state is looked at. */
 export interface Prepared {
@@ -30,12 +65,24 @@ export interface Prepared {
 export interface Owing {
   readonly kind: "owing";
   readonly usage: Usage;
-  readonly slot: string;
   readonly cost: CostSide;
-  /** Of the key on which its tokens cumulate. */
-  readonly period: string;
-  readonly lines: readonly (PricedLine & { readonly key: RatingKey; readonly hour: HourKey })[];
+  readonly contract: Contract;
+  readonly buy: Side;
+  /** What the owner of the model is owed by its licence book, whoever won. */
+  readonly fee: Side | undefined;
+  readonly sale: SaleFinding;
 }
+
+export type SaleFinding =
+  /** The attempt did not serve the tenant, or nobody has said what tenants pay. */
+  | { readonly kind: "none"; readonly place: Place | undefined }
+  | { readonly kind: "waiting"; readonly reason: SaleReason; readonly detail: string }
+  | {
+      readonly kind: "priced";
+      readonly side: Side;
+      readonly rule: SplitRule;
+      readonly parties: SplitParties;
+    };
 
 export interface Doubtful {
   readonly kind: "doubtful";
@@ -43,42 +90,139 @@ export interface Doubtful {
   readonly detail: string;
 }
 
-/** Applies the contract and the price book; looks at nothing but its arguments. */
-export function prepare(
-  record: UsageRecord,
-  options: {
-    readonly rev: bigint;
-    readonly contract: Contract;
-    readonly book: PriceBook | undefined;
-    readonly sha256: Sha256;
-  },
-): Prepared {
-  const { rev, contract, book, sha256 } = options;
-  const text = toRecordText(record);
-  return { record, rev, text, hash: sha256(text), finding: findingOf(record, contract, book) };
+export interface PrepareOptions {
+  readonly rev: bigint;
+  readonly terms: Terms;
+  readonly sha256: Sha256;
+  readonly bookingOf: BookingOf;
 }
 
-function findingOf(
-  record: UsageRecord,
-  contract: Contract,
-  book: PriceBook | undefined,
-): Owing | Doubtful {
-  const usage = settleCounts(record, contract);
+/** The day of an instant by the contract with a pair, or the first open one of the pair if that is closed. */
+export type BookingOf = (pair: PairId, openedUs: InstantUs) => string;
+
+/** Applies contracts and price books; looks at nothing but its arguments. */
+export function prepare(record: UsageRecord, options: PrepareOptions): Prepared {
+  const { rev, sha256 } = options;
+  const text = toRecordText(record);
+  return { record, rev, text, hash: sha256(text), finding: findingOf(record, options) };
+}
+
+function findingOf(record: UsageRecord, options: PrepareOptions): Owing | Doubtful {
+  const { contract, licence, sell, claim } = options.terms;
+  const usage = settleCounts(record, contract, claim);
   if (usage.kind === "doubtful") return usage;
-  const pricing = priceUsage(usage, book, contract);
+  const { book, pricing } = buyPricing(usage, options.terms);
   if (pricing.kind === "doubtful") return pricing;
+  const vendor = { pair: `vendor:${record.vendor}` as PairId, contract, book };
+  const licensed =
+    licence === undefined ? undefined : priced(usage.tokens, "licence", record, licence);
+  if (licensed?.kind === "doubtful") return licensed;
   const owed = contract.owed[usage.ending];
-  const period = periodNameAt(record.openedUs, contract.period, contract.timeZone);
   return {
     kind: "owing",
     usage,
-    slot: pricing.slot,
+    contract,
     cost: record.isWinner ? owed.cost : owed.costUnlessWinner,
-    period,
-    lines: pricing.lines.map((priced) => {
-      const line = lineIdOf(priced);
-      const key = { vendor: record.vendor, period, line, pool: record.pool };
-      return { ...priced, key, hour: hourKey(record, line) };
-    }),
+    buy: sideOf(record, vendor, pricing, options),
+    fee: licence && licensed && sideOf(record, licence, licensed, options),
+    sale: saleOf(usage, sell, options),
+  };
+}
+
+/**
+ * Where the split pays the vendor a share of the sale, its buy book prices nothing that was sold. Attempts that did not
+ * serve the tenant are paid by the contract's book for them.
+ */
+function buyPricing(
+  usage: Usage,
+  terms: Terms,
+): { book: PriceBook | undefined; pricing: Priced | Unpriced } {
+  const isShared = isComputingShared(terms.sell?.rule);
+  if (isShared && isSold(usage.sold)) {
+    return { book: undefined, pricing: { kind: "priced", slot: "any", lines: [], flags: [] } };
+  }
+  const book = isShared ? (terms.loserBook ?? terms.book) : terms.book;
+  return { book, pricing: priceUsage(usage, book, terms.contract) };
+}
+
+type Priced = Extract<Pricing, { kind: "priced" }>;
+type Unpriced = Extract<Pricing, { kind: "doubtful" }>;
+
+function saleOf(
+  { record, sold }: Usage,
+  sell: Selling | undefined,
+  options: PrepareOptions,
+): SaleFinding {
+  if (sell === undefined) return { kind: "none", place: undefined };
+  const place = placeOf(record, sell, options);
+  if (!isSold(sold)) return { kind: "none", place };
+  const pricing = priced(sold, "sell", record, sell);
+  if (pricing.kind === "doubtful") {
+    return { kind: "waiting", reason: pricing.reason, detail: pricing.detail };
+  }
+  const { rule, parties } = sell;
+  if (rule === undefined) {
+    const detail = `there is no split rule for ${record.model} of ${record.tenant}`;
+    return { kind: "waiting", reason: "split-rule-unknown", detail };
+  }
+  const isLicensed = rule.parts.some(({ part, way }) => part === "model" && way === "rate");
+  if (isLicensed && parties.model !== undefined && options.terms.licence?.book === undefined) {
+    const detail = `there was no licence book of ${parties.model} when ${record.model} was used`;
+    return { kind: "waiting", reason: "licence-unknown", detail };
+  }
+  return { kind: "priced", side: sideOf(record, sell, pricing, options), rule, parties };
+}
+
+function priced(
+  tokens: Tokens,
+  side: "sell" | "licence",
+  record: UsageRecord,
+  { pair, book, contract }: Agreement,
+): Pricing {
+  return priceTokens({ record, tokens, side, pair }, book, contract);
+}
+
+function sideOf(
+  record: UsageRecord,
+  agreement: Agreement,
+  { slot, lines }: Priced,
+  options: PrepareOptions,
+): Side {
+  return {
+    place: placeOf(record, agreement, options),
+    slot,
+    lines: lines.map((each) => ({ line: lineIdOf(each), tokens: each.tokens })),
+    book: agreement.book,
+  };
+}
+
+function placeOf(
+  { openedUs, pool, region }: UsageRecord,
+  { pair, contract }: Pick<Agreement, "pair" | "contract">,
+  { bookingOf }: PrepareOptions,
+): Place {
+  const period = periodNameAt(openedUs, contract.period, contract.timeZone);
+  const booking = bookingOf(pair, openedUs);
+  return { pair, period, booking, openedUs, pool, region };
+}
+
+export function isSold(tokens: Tokens): boolean {
+  return tokenClasses.some((each) => tokens[each] !== 0n);
+}
+
+export function isComputingShared(rule: SplitRule | undefined): boolean {
+  return rule?.parts.some(({ part, way }) => part === "computing" && way === "share") ?? false;
+}
+
+/** Finds lines in books that are at hand. */
+export function linesIn(bookOf: (id: string, version: bigint) => PriceBook | undefined): LineOf {
+  const known = new WeakMap<PriceBook, ReadonlyMap<string, PriceBook["lines"][number]>>();
+  return (id) => {
+    const [book = "", version = "0", ...line] = id.split(":");
+    const found = bookOf(book, BigInt(version));
+    if (found === undefined) return undefined;
+    const lines = known.get(found) ?? new Map(found.lines.map((each) => [each.id, each]));
+    known.set(found, lines);
+    return lines.get(line.join(":"));
   };
 }

@@ -1,0 +1,313 @@
+import type { AttemptId, InstantUs, ModelId, PairId, PoolId, RegionId } from "../units.ts";
+import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
+import type { Charge, PostedRecord, StoredRecord } from "./posting.ts";
+import type { Prepared, Side } from "./prepare.ts";
+import type { Sale } from "./sale.ts";
+import type { SplitAmount } from "./split.ts";
+import type { Place } from "./tally.ts";
+import { tokenClasses, type TokenClass, type Tokens } from "./usage.ts";
+
+/** A leaf of the log of a pair, before it has a place there. */
+export interface RecordLeaf {
+  readonly log: PairId;
+  readonly kind: "usage" | "sale";
+  readonly ref: string;
+  /** Canonical: the bytes that are hashed. */
+  readonly text: string;
+}
+
+/** What only the operator knows; opened in a dispute, for one record. */
+export type SaltOf = (record: string) => string;
+
+export interface LeafSecrets {
+  readonly sha256: Sha256;
+  readonly saltOf: SaltOf;
+}
+
+/** What a revision took back of the one before it. */
+export interface TakenBack {
+  readonly hash: string;
+  readonly charges: readonly Charge[];
+}
+
+/**
+ * Of a record's text, what one counterparty is not shown: who its tenant is, where the demand arose and what for. Each is
+ * a string, and none is the first member; quotes within strings are escaped, so that no value looks like a name.
+ */
+const privateMembers =
+  /,"(?:department|key_prefix|origin_id|project|request_id|scenario|service_class|tenant_id|type|v)":"(?:[^"\\]|\\.)*"/g;
+
+/** What the vendor is shown of an attempt, and owed for it. Its charges by booking add up to a statement's lines. */
+export function usageLeaf(
+  prepared: Prepared,
+  settled: {
+    readonly posted: PostedRecord;
+    readonly side: Side;
+    readonly priceHash: string | undefined;
+    readonly countRule: string;
+    readonly scopeOf: ScopeOf;
+    readonly takenBack: TakenBack | undefined;
+    readonly saleNano: bigint | undefined;
+  },
+  { sha256, saltOf }: LeafSecrets,
+): RecordLeaf {
+  const { record, text } = prepared;
+  const { posted, side, takenBack, scopeOf } = settled;
+  const salt = saltOf(record.id);
+  const commitment = [salt, record.tenant, record.department, String(settled.saleNano ?? "")];
+  const members = canonicalJson({
+    ...chargeMembers(side.place, posted.charges, scopeOf),
+    count_basis: posted.basis,
+    count_rule: settled.countRule,
+    ending: posted.ending,
+    flags: posted.flags,
+    ...tokenMembers(posted.tokens),
+    prev_rev_hash: takenBack?.hash ?? null,
+    price_hash: settled.priceHash ?? null,
+    priv_commit: sha256(commitment.join("\n")),
+    record_hash: posted.hash,
+    request_ref: sha256(`${salt}\n${record.request}`),
+    slot: posted.slot,
+    taken_back: chargesText(takenBack?.charges ?? [], side.place, scopeOf),
+  });
+  const witness = text.replaceAll(privateMembers, "");
+  return {
+    log: side.place.pair,
+    kind: "usage",
+    ref: record.id,
+    text: `{"settled":${members},"type":"usage","v":"1","witness":${witness}}`,
+  };
+}
+
+/** What the owner of a model is owed for a record by its licence book: without tenant, vendor or pool. */
+export function feeLeaf(
+  { record }: Prepared,
+  side: Side,
+  owed: {
+    readonly tokens: Tokens;
+    readonly charges: readonly Charge[];
+    readonly priceHash: string | undefined;
+    readonly takenBack: TakenBack | undefined;
+    readonly scopeOf: ScopeOf;
+  },
+): RecordLeaf {
+  const { charges, takenBack, scopeOf } = owed;
+  const text = canonicalJson({
+    type: "fee",
+    v: "1",
+    ...headMembers(record),
+    ...chargeMembers(side.place, charges, () => "*"),
+    ...tokenMembers(owed.tokens),
+    prev_rev_hash: takenBack?.hash ?? null,
+    price_hash: owed.priceHash ?? null,
+    slot: side.slot,
+    taken_back: chargesText(takenBack?.charges ?? [], side.place, scopeOf),
+  });
+  return { log: side.place.pair, kind: "usage", ref: record.id, text };
+}
+
+/** What a tenant is asked to pay for a record, and what of its packages paid for it: without vendor, pool or cost. */
+export function saleLeaf(
+  { record, hash }: Prepared,
+  sold: {
+    readonly sale: Sale;
+    readonly side: Pick<Side, "place" | "slot">;
+    readonly priceHash: string | undefined;
+    readonly takenBack: TakenBack | undefined;
+  },
+): RecordLeaf {
+  const { sale, side, takenBack } = sold;
+  const text = canonicalJson({
+    type: "sale",
+    v: "1",
+    ...headMembers(record),
+    attempt_id: record.attempt,
+    department: record.department,
+    key_prefix: record.keyPrefix,
+    project: record.project,
+    region_id: record.region,
+    request_id: record.request,
+    scenario: record.scenario,
+    tenant_id: record.tenant,
+    ...chargeMembers(side.place, sale.charges, () => "*"),
+    ...tokenMembers(sale.tokens),
+    billed_nano: sale.billedNano,
+    covered_nano: sale.coveredNano,
+    draws: sale.draws.map((draw) => ({
+      amount: draw.amount,
+      department: draw.department,
+      package_id: draw.package,
+      released_nano: draw.releasedNano,
+      unit: draw.unit,
+    })),
+    prev_rev_hash: takenBack?.hash ?? null,
+    price_hash: sold.priceHash ?? null,
+    record_hash: hash,
+    slot: side.slot,
+    taken_back: chargesText(takenBack?.charges ?? [], side.place, () => "*"),
+  });
+  return { log: side.place.pair, kind: "sale", ref: record.id, text };
+}
+
+/** What a party to the split is owed of a sale; below 0 where an earlier revision's share is taken back. */
+export function shareLeaf(
+  { record }: Prepared,
+  share: SplitAmount & { readonly party: PairId },
+  by: { readonly rule: string; readonly booking: string; readonly takenBackNano: bigint },
+): RecordLeaf {
+  const text = canonicalJson({
+    type: "share",
+    v: "1",
+    ...headMembers(record),
+    amount_nano: share.amountNano,
+    booking: by.booking,
+    currency: "CNY",
+    part: share.part,
+    split_rule: by.rule,
+    taken_back_nano: by.takenBackNano,
+  });
+  return { log: share.party, kind: "sale", ref: `${record.id}:${share.part}`, text };
+}
+
+/** Where the tokens of a line cumulate, at a pool. */
+export type ScopeOf = (line: string, pool: PoolId) => string;
+
+function headMembers({ id, model, openedUs }: Prepared["record"]) {
+  return { model_id: model, opened_us: openedUs, record_id: id };
+}
+
+function chargeMembers(place: Place, charges: readonly Charge[], scopeOf: ScopeOf) {
+  return {
+    amount_nano: charges.reduce((sum, { amountNano }) => sum + amountNano, 0n),
+    booking: place.booking,
+    charges: chargesText(charges, place, scopeOf),
+    currency: "CNY",
+    period: place.period,
+  };
+}
+
+function chargesText(charges: readonly Charge[], { pool }: Place, scopeOf: ScopeOf): Canonical[] {
+  return charges
+    .toSorted((a, b) => (a.line < b.line ? -1 : 1))
+    .map(({ line, tokens, pico, amountNano }) => {
+      return { line_id: line, nano: amountNano, pico, scope: scopeOf(line, pool), tokens };
+    });
+}
+
+const tokenMemberNames: Readonly<Record<TokenClass, string>> = {
+  uncachedInput: "in_uncached",
+  cacheRead: "in_cache_read",
+  cacheWrite: "in_cache_write",
+  response: "out_response",
+  reasoning: "out_reasoning",
+};
+
+function tokenMembers(tokens: Tokens): Readonly<Record<string, bigint>> {
+  return Object.fromEntries(tokenClasses.map((each) => [tokenMemberNames[each], tokens[each]]));
+}
+
+/** A vendor's leaf as a verifier reads it. */
+export interface UsageLeaf {
+  readonly record: string;
+  readonly attempt: AttemptId;
+  readonly vendor: string;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+  readonly model: ModelId;
+  readonly openedUs: InstantUs;
+  readonly booking: string;
+  readonly period: string;
+  readonly slot: string;
+  readonly priceHash: string | undefined;
+  readonly tokens: Tokens;
+  readonly charges: readonly Charge[];
+  /** Of an earlier revision; to be taken off. */
+  readonly takenBack: readonly Charge[];
+  readonly recordHash: string;
+  readonly prevRevHash: string | undefined;
+}
+
+type Words<Name extends string> = Readonly<Record<Name, string>>;
+type ChargeMembers = Words<"line_id" | "nano" | "pico" | "scope" | "tokens">;
+type UsageMembers = {
+  readonly settled: Words<"booking" | "period" | "slot" | "record_hash"> & {
+    readonly charges: readonly ChargeMembers[];
+    readonly taken_back: readonly ChargeMembers[];
+    readonly price_hash: string | null;
+    readonly prev_rev_hash: string | null;
+  } & Readonly<Record<string, unknown>>;
+  readonly witness: Words<
+    "record_id" | "attempt_id" | "vendor_id" | "pool_id" | "region_id" | "model_id" | "opened_us"
+  >;
+};
+
+/** Only for texts that `usageLeaf` wrote. */
+export function fromUsageLeaf(text: string): UsageLeaf {
+  const { settled, witness } = JSON.parse(text) as UsageMembers;
+  const tokens = tokenClasses.map((each) => [
+    each,
+    BigInt(String(settled[tokenMemberNames[each]])),
+  ]);
+  return {
+    record: witness.record_id,
+    attempt: witness.attempt_id as AttemptId,
+    vendor: witness.vendor_id,
+    pool: witness.pool_id as PoolId,
+    region: witness.region_id as RegionId,
+    model: witness.model_id as ModelId,
+    openedUs: BigInt(witness.opened_us),
+    booking: settled.booking,
+    period: settled.period,
+    slot: settled.slot,
+    priceHash: settled.price_hash ?? undefined,
+    tokens: Object.fromEntries(tokens) as Tokens,
+    charges: settled.charges.map(toCharge),
+    takenBack: settled.taken_back.map(toCharge),
+    recordHash: settled.record_hash,
+    prevRevHash: settled.prev_rev_hash ?? undefined,
+  };
+}
+
+function toCharge({ line_id: line, tokens, pico, nano }: ChargeMembers): Charge {
+  return { line, tokens: BigInt(tokens), pico: BigInt(pico), amountNano: BigInt(nano) };
+}
+
+/** What leaves make of a booking, by line, pool and region: the lines of its statement, made again from the log. */
+export interface LeafSum {
+  readonly line: string;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+  readonly tokens: bigint;
+  readonly pico: bigint;
+  readonly amountNano: bigint;
+  readonly attempts: bigint;
+}
+
+export function sumLeaves(leaves: Iterable<UsageLeaf>, booking: string): LeafSum[] {
+  const sums = new Map<string, LeafSum>();
+  const add = ({ pool, region }: UsageLeaf, charge: Charge, sign: bigint): void => {
+    const { line } = charge;
+    const key = `${line}\n${pool}\n${region}`;
+    const before = sums.get(key) ?? { line, pool, region, ...nothing };
+    sums.set(key, {
+      ...before,
+      tokens: before.tokens + sign * charge.tokens,
+      pico: before.pico + sign * charge.pico,
+      amountNano: before.amountNano + sign * charge.amountNano,
+      attempts: before.attempts + (charge.tokens === 0n ? 0n : sign),
+    });
+  };
+  for (const leaf of leaves) {
+    if (leaf.booking !== booking) continue;
+    for (const charge of leaf.takenBack) add(leaf, charge, -1n);
+    for (const charge of leaf.charges) add(leaf, charge, 1n);
+  }
+  return [...sums.values()];
+}
+
+const nothing = { tokens: 0n, pico: 0n, amountNano: 0n, attempts: 0n };
+
+/** What an earlier revision was owed, as the leaf of the next one takes it back. */
+export function takenBackOf(old: StoredRecord | undefined): TakenBack | undefined {
+  return old && { hash: old.hash, charges: old.charges };
+}
