@@ -1,5 +1,6 @@
-import type { Nano } from "../units.ts";
-import type { TimeZone } from "./period.ts";
+import { mapped } from "../table.ts";
+import type { BookId, ModelId, Nano } from "../units.ts";
+import { defaultPairTerms, type PairTerms } from "./pair-terms.ts";
 import type { UsageRecord } from "./usage.ts";
 
 /** How an attempt ended, as far as it matters for who pays. */
@@ -40,11 +41,45 @@ export interface Owed {
 
 export type CountRule = "engine-final" | "ids-first" | "lower-of-witnesses" | "claim-in-tolerance";
 
+/** What a vendor is owed of an attempt that was given up: what it made until then, all that it makes, or nothing. */
+export const cancelPolicies = ["bill-generated", "bill-full", "no-bill"] as const;
+export type CancelPolicy = (typeof cancelPolicies)[number];
+
+/** What a vendor is owed of an attempt that it lost itself, after the first token. */
+export const cutPolicies = ["none", "prompt-only", "generated"] as const;
+export type CutPolicy = (typeof cutPolicies)[number];
+
+/** Of an attempt that nobody closed: what was seen, or up to the reservation with evidence, or nothing. */
+export const crashPolicies = ["lower-bound", "evidence", "none"] as const;
+export type CrashPolicy = (typeof crashPolicies)[number];
+
+/** What the vendor keeps and shows in a dispute. */
+export const evidenceKinds = [
+  "token-ids",
+  "ids-digest",
+  "out-digest",
+  "continuous-usage",
+  "engine-log",
+] as const;
+export type EvidenceKind = (typeof evidenceKinds)[number];
+
+/** How long, how much and how many at once is drained of pools whose clients have gone, where all is billed. */
+export interface DrainLimit {
+  readonly seconds: number;
+  readonly tokens: bigint;
+  readonly concurrent: number;
+}
+
 /** What an operator and a vendor agreed. One per pair, versioned. */
-export interface Contract {
-  readonly id: string;
-  readonly version: bigint;
+export interface Contract extends PairTerms {
   readonly countRule: CountRule;
+  readonly cancelPolicy: CancelPolicy;
+  readonly drainLimit: DrainLimit;
+  readonly onUpstreamCut: CutPolicy;
+  /** Of hedges that lost, and of attempts that were given up to try elsewhere. */
+  readonly hedgePolicy: CancelPolicy;
+  readonly crashPolicy: CrashPolicy;
+  /** Follows from the policies, but for cells that the contract names. */
   readonly owed: Readonly<Record<Ending, Owed>>;
   /** Tokens granted on top of the last count seen before a cancel. */
   readonly cancelGraceTokens: bigint;
@@ -63,15 +98,21 @@ export interface Contract {
   /** Between two counts of the same prompt. */
   readonly toleranceTokens: bigint;
   readonly tolerancePpm: bigint;
+  /** Between the sums of a pool, a model and a day, however small each difference. */
+  readonly aggregatePpm: bigint;
   /** Of one stream. Undefined: the contract sets no bound. */
   readonly rateTokensPerSecondMax: bigint | undefined;
+  /** Of one stream of a model, before the bound for all. */
+  readonly rateTokensPerSecondMaxByModel: ReadonlyMap<ModelId, bigint>;
+  readonly evidence: readonly EvidenceKind[];
+  /** By which what is sold of its pools is divided; undefined: the operator's. */
+  readonly splitRule: string | undefined;
+  /** Pays attempts that did not serve the tenant, where the vendor has a share of what is sold. */
+  readonly loserBook: BookId | undefined;
   /** Of one attempt, input or output. More is a defect, and would not fit where totals are kept. */
   readonly attemptTokensMax: bigint;
   /** Owed for one attempt. More is a defect of a price or a count. */
   readonly attemptNanoMax: Nano;
-  /** The period over which tiers and rounding run. */
-  readonly period: "daily" | "monthly";
-  readonly timeZone: TimeZone;
 }
 
 /** The first that fits is the ending. */
@@ -129,9 +170,13 @@ export const defaultOwed: Readonly<Record<Ending, Owed>> = {
 const templateTokensMax = 1_024n;
 
 export const defaultContract: Contract = {
-  id: "house-default",
-  version: 1n,
+  ...defaultPairTerms,
   countRule: "engine-final",
+  cancelPolicy: "bill-generated",
+  drainLimit: { seconds: 30, tokens: 8_192n, concurrent: 64 },
+  onUpstreamCut: "generated",
+  hedgePolicy: "bill-generated",
+  crashPolicy: "lower-bound",
   owed: defaultOwed,
   cancelGraceTokens: 0n,
   onCacheUnknown: "uncached",
@@ -143,13 +188,55 @@ export const defaultContract: Contract = {
   promptSlackTokens: templateTokensMax,
   toleranceTokens: 3n,
   tolerancePpm: 5_000n,
+  aggregatePpm: 1_000n,
   rateTokensPerSecondMax: undefined,
+  rateTokensPerSecondMaxByModel: new Map(),
+  evidence: ["out-digest"],
+  splitRule: undefined,
+  loserBook: undefined,
   attemptTokensMax: 100_000_000n,
   // 10,000 CNY.
   attemptNanoMax: 10_000_000_000_000n,
-  period: "daily",
-  timeZone: "Asia/Shanghai",
 };
+
+const vendorGetsByCancel: Readonly<Record<CancelPolicy, VendorGets>> = {
+  "bill-generated": "generated",
+  "bill-full": "counts",
+  "no-bill": "nothing",
+};
+
+const vendorGetsByCut: Readonly<Record<CutPolicy, VendorGets>> = {
+  none: "nothing",
+  "prompt-only": "prompt-only",
+  generated: "generated",
+};
+
+/** The table that the policies of a contract stand for. The house's policies stand for the house's table. */
+export function owedBy(
+  contract: Pick<Contract, "cancelPolicy" | "onUpstreamCut" | "hedgePolicy" | "crashPolicy">,
+): Readonly<Record<Ending, Owed>> {
+  const { cancelPolicy, onUpstreamCut, hedgePolicy, crashPolicy } = contract;
+  const stopped = vendorGetsByCancel[cancelPolicy];
+  const changed: Partial<Record<Ending, VendorGets>> = {
+    "client-left": stopped,
+    stopped,
+    cut: vendorGetsByCut[onUpstreamCut],
+    lost: vendorGetsByCancel[hedgePolicy],
+    crashed: crashPolicy === "none" ? "nothing" : "lower-bound",
+  };
+  return mapped(defaultOwed, (owed, ending) => ({
+    ...owed,
+    vendor: changed[ending] ?? owed.vendor,
+  }));
+}
+
+/** Tokens per second that one stream of a model can have. Undefined: the contract sets no bound. */
+export function rateMaxOf(
+  { rateTokensPerSecondMaxByModel, rateTokensPerSecondMax }: Contract,
+  model: ModelId,
+): bigint | undefined {
+  return rateTokensPerSecondMaxByModel.get(model) ?? rateTokensPerSecondMax;
+}
 
 function isWithoutOutput({ evidence, engineCounts }: UsageRecord): boolean {
   const { outBytes, reasoningBytes, toolBytes } = evidence;

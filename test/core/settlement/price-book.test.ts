@@ -81,7 +81,7 @@ const june = us("2026-06-01T00:00:00+08:00");
 const following: Readonly<Record<string, [previous: Partial<PriceBook>, changes: Partial<PriceBook>, path: string, message: RegExp]>> = {
   "a version left out": [{}, { version: 3n }, "version", /expected 2, found 3/],
   "another book": [{}, { id: "other" as BookId }, "id", /expected northgrid-list, found other/],
-  "another vendor": [{}, { vendor: "south" as VendorId }, "pair", /expected northgrid, found south/],
+  "another vendor": [{}, { vendor: "south" as VendorId }, "pair", /expected vendor:northgrid, found vendor:south/],
   "a start before the version before": [{}, { effectiveFromUs: january }, "effectiveFromUs", /retroactive/],
   "a start before it was published": [{}, { effectiveFromUs: may }, "effectiveFromUs", /retroactive/],
   "a gap": [{ effectiveToUs: june }, { effectiveFromUs: june + 1n }, "effectiveFromUs", /gap: version 1 ends/],
