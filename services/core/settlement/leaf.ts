@@ -5,7 +5,7 @@ import type { Prepared, Side } from "./prepare.ts";
 import type { Sale } from "./sale.ts";
 import type { SplitAmount } from "./split.ts";
 import type { Place } from "./tally.ts";
-import { tokenClasses, type TokenClass, type Tokens } from "./usage.ts";
+import { tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
 
 /** A leaf of the log of a pair, before it has a place there. */
 export interface RecordLeaf {
@@ -113,7 +113,7 @@ export function saleLeaf(
     readonly sale: Sale;
     readonly side: Pick<Side, "place" | "slot">;
     readonly priceHash: string | undefined;
-    readonly takenBack: TakenBack | undefined;
+    readonly takenBack: (TakenBack & { readonly coveredNano: bigint }) | undefined;
   },
 ): RecordLeaf {
   const { sale, side, takenBack } = sold;
@@ -145,13 +145,14 @@ export function saleLeaf(
     record_hash: hash,
     slot: side.slot,
     taken_back: chargesText(takenBack?.charges ?? [], side.place, () => "*"),
+    taken_back_covered_nano: takenBack?.coveredNano ?? 0n,
   });
   return { log: side.place.pair, kind: "sale", ref: record.id, text };
 }
 
 /** What a party to the split is owed of a sale; below 0 where an earlier revision's share is taken back. */
 export function shareLeaf(
-  { record }: Prepared,
+  record: UsageRecord,
   share: SplitAmount & { readonly party: PairId },
   by: { readonly rule: string; readonly booking: string; readonly takenBackNano: bigint },
 ): RecordLeaf {
@@ -172,7 +173,7 @@ export function shareLeaf(
 /** Where the tokens of a line cumulate, at a pool. */
 export type ScopeOf = (line: string, pool: PoolId) => string;
 
-function headMembers({ id, model, openedUs }: Prepared["record"]) {
+function headMembers({ id, model, openedUs }: UsageRecord) {
   return { model_id: model, opened_us: openedUs, record_id: id };
 }
 

@@ -150,50 +150,34 @@ export class SalePosting {
     const billed = { ...row, booking: place.booking, state: "billed", billedNano, text } as const;
     this.#set(billed, isSold(tokens));
     const priceHash = terms.book && priceHashOf(terms.book);
-    const takenBack = taken && { hash: taken.hash, charges: taken.sale.charges };
+    const takenBack = taken && {
+      ...{ hash: taken.hash, charges: taken.sale.charges },
+      coveredNano: taken.sale.coveredNano,
+    };
     this.leaves.push(saleLeaf(prepared, { sale, side: { place, slot }, priceHash, takenBack }));
-    this.#share(prepared, place, { sale, old: taken?.sale });
+    this.#share(prepared, { sale, old: taken?.sale });
     return sale;
   }
 
-  /** Shares are owed by no book: they are booked by the hour as lines of their rule. */
+  /** Shares are owed by no book and rated on no key: their leaves are what says them to those who have them. */
   #share(
-    prepared: Prepared,
-    place: Place,
-    { sale, old }: { sale: Sale; old: Sale | undefined },
+    { record }: Prepared,
+    { sale, old }: { readonly sale: Sale; readonly old: Sale | undefined },
   ): void {
-    const shares = new Map<string, { share: SplitAmount; takenBackNano: bigint }>();
-    for (const share of sharesOf(sale)) shares.set(nameOf(share), { share, takenBackNano: 0n });
-    for (const share of old === undefined ? [] : sharesOf(old)) {
-      const now = shares.get(nameOf(share))?.share ?? { ...share, amountNano: 0n };
-      shares.set(nameOf(share), { share: now, takenBackNano: share.amountNano });
-      this.#addShare(prepared, place, { rule: old?.splitRule ?? "", share, sign: -1n });
+    const shares = new Map(
+      sharesOf(sale).map((share) => [nameOf(share), { share, takenBackNano: 0n }]),
+    );
+    for (const before of old === undefined ? [] : sharesOf(old)) {
+      const share = shares.get(nameOf(before))?.share ?? { ...before, amountNano: 0n };
+      shares.set(nameOf(before), { share, takenBackNano: before.amountNano });
     }
     for (const { share, takenBackNano } of shares.values()) {
-      const booking = this.#addShare(prepared, place, { rule: sale.splitRule, share, sign: 1n });
       const { party } = share;
       if (party === "internal") continue;
+      const booking = this.#tools.bookingOf(party, record.openedUs);
       const by = { rule: sale.splitRule, booking, takenBackNano };
-      this.leaves.push(shareLeaf(prepared, { ...share, party }, by));
+      this.leaves.push(shareLeaf(record, { ...share, party }, by));
     }
-  }
-
-  #addShare(
-    { record }: Prepared,
-    place: Place,
-    by: { readonly rule: string; readonly share: SplitAmount; readonly sign: bigint },
-  ): string {
-    const { tally, bookingOf } = this.#tools;
-    const { part, party, amountNano } = by.share;
-    const pair = party as PairId;
-    const booking = bookingOf(pair, record.openedUs);
-    if (amountNano === 0n) return booking;
-    const nano = amountNano * by.sign;
-    tally.addShare({ ...place, pair, booking }, `${by.rule}:${part}`, {
-      ...{ model: record.model, tokenClass: "request", slot: "any" },
-      ...{ tokens: 0n, pico: nano * 1_000n, amountNano: nano, attempts: by.sign },
-    });
-    return booking;
   }
 
   /** Never billed, and never will be. It leaves who was billed for the request alone. */

@@ -164,7 +164,7 @@ export class Posting {
     const isSuperseded = inForce !== undefined && inForce.rev > prepared.rev;
     const old = isSuperseded ? undefined : inForce;
     const posted = isSuperseded
-      ? postedAs(prepared, owing, nothingOwed)
+      ? neverCounted(prepared, owing)
       : postedAs(prepared, owing, {
           charges: this.#buy(prepared, owing, old),
           fees: this.#fee(prepared, owing, old),
@@ -175,7 +175,10 @@ export class Posting {
     this.#posted.push(posted);
     if (!isSuperseded) this.#consume(prepared.record, posted, old);
     const sale = isSuperseded ? undefined : this.#sales.settle(prepared, owing, posted);
-    const { buy, contract } = owing;
+    const { contract } = owing;
+    const buy = isSuperseded
+      ? { ...owing.buy, place: { ...owing.buy.place, ...noPeriod } }
+      : owing.buy;
     const leaf = usageLeaf(
       prepared,
       {
@@ -289,8 +292,6 @@ export class Posting {
 /** An attempt is one dispatch of one request to one pool: what a correction cannot change. */
 const dispatchFields = ["request", "tenant", "vendor", "pool", "region", "openedUs"] as const;
 
-const nothingOwed = { charges: [], fees: [], sold: noTokens } as const;
-
 function identity({ record, rev, hash, text }: Prepared) {
   const { attempt, request, tenant, vendor, pool, region, model, openedUs } = record;
   const names = { record: record.id, attempt, rev, request, tenant, text, hash };
@@ -311,6 +312,14 @@ function postedAs(
     ...{ ending, tokens, basis, flags, slot: buy.slot },
   };
 }
+
+/** Came behind a later revision. */
+function neverCounted(prepared: Prepared, owing: Owing): PostedRecord {
+  const nothing = { charges: [], fees: [], sold: noTokens };
+  return { ...postedAs(prepared, owing, nothing), ...noPeriod };
+}
+
+const noPeriod = { period: "", booking: "" };
 
 function feeOf({ pair, period, booking }: Place, charges: Fee["charges"]): Fee {
   const amountNano = charges.reduce((sum, charge) => sum + charge.amountNano, 0n);

@@ -1,6 +1,13 @@
 import type { InstantUs, PairId } from "../units.ts";
 import type { Sha256 } from "./canonical.ts";
-import { lineIdOf, priceTokens, priceUsage, type PriceReason, type Pricing } from "./charge.ts";
+import {
+  lineIdOf,
+  priceTokens,
+  priceUsage,
+  type PriceReason,
+  type Pricing,
+  type RatingTerms,
+} from "./charge.ts";
 import type { Contract, CostSide } from "./contract.ts";
 import { settleCounts, type CountReason, type Usage } from "./count-rule.ts";
 import { periodNameAt } from "./period.ts";
@@ -34,7 +41,7 @@ export interface Terms {
 
 export interface Agreement {
   readonly pair: PairId;
-  readonly contract: Contract;
+  readonly contract: RatingTerms & Pick<Contract, "period" | "timeZone">;
   readonly book: PriceBook | undefined;
 }
 

@@ -101,11 +101,6 @@ export class Tally {
     });
   }
 
-  /** Money that no key rates: a share of a sale. */
-  addShare(place: Place, line: string, share: HourTotal): void {
-    this.#add(hourKeyOf(place, line), share);
-  }
-
   #rate(
     key: RatingKey,
     move: (tiers: readonly Tier[], before: Cumulative) => Rated,
