@@ -1,50 +1,237 @@
-import type { Contract } from "../core/settlement/contract.ts";
-import type { Period } from "../core/settlement/period.ts";
-import { closeStatement, type Statement } from "../core/settlement/statement.ts";
-import { contractText } from "../core/settlement/terms-text.ts";
-import type { VendorId } from "../core/units.ts";
+import type { Frozen, ReconCounts, Statement, TrueUp } from "../core/settlement/statement.ts";
+import { makeStatement, statementId } from "../core/settlement/statement.ts";
+import { closingOf, closingText, type Closing } from "../core/settlement/closing.ts";
+import {
+  addBalances,
+  balanceText,
+  movements,
+  noBalance,
+  type LedgerEntry,
+} from "../core/settlement/ledger.ts";
+import { mayClose, type ClosingState } from "../core/settlement/may-close.ts";
+import {
+  dayOf,
+  daysIn,
+  kindOfPeriod,
+  nameOfPeriod,
+  periodNamed,
+  type Period,
+  type PeriodKind,
+  type TimeZone,
+} from "../core/settlement/period.ts";
+import { sealOf, sealText } from "../core/settlement/seal.ts";
+import { accountsOf, closingEntries, statedNano } from "../core/settlement/statement-entries.ts";
+import { statementLeafText } from "../core/settlement/statement-leaves.ts";
+import { fromStatementText } from "../core/settlement/statement-text.ts";
+import type { InstantUs, PairId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
-import { sha256 } from "./ingest.ts";
+import { sha256 } from "../io/signing.ts";
+import { toConnectError } from "../wire/errors.ts";
+import type { ClosedPeriods } from "./closed-periods.ts";
+import { LogReader, tree } from "./log-reader.ts";
 import type { SettlementMetrics } from "./metrics.ts";
+import { firstBooking } from "./statement-books.ts";
+import { accountOfDay, accountOfMonth, type StatementAccount } from "./statement-accounts.ts";
+import type { Change, Writer } from "./writer.ts";
 
-/** Makes statements from the ledger, one after the other, so that revisions are dense. */
+/** What a contract says of statements. */
+export interface StatementTerms {
+  /** SHA-256 of the contract's canonical text. */
+  readonly hash: string;
+  /** Over which rounding runs: the statement of that kind is what is paid. */
+  readonly period: "daily" | "monthly";
+  readonly timeZone: TimeZone;
+}
+
+/** What statements ask of others. */
+export interface StatementSources {
+  termsOf(pair: PairId): StatementTerms;
+  /** Signs as the operator; undefined: it has no key. */
+  sign(payload: string): string | undefined;
+  /** What keys of a rating period owe beyond their records, with the entries that say so. */
+  trueUps(
+    pair: PairId,
+    period: Period,
+  ): Promise<{ readonly trueUps: readonly TrueUp[]; readonly entries: readonly LedgerEntry[] }>;
+  /** Undefined: no claims were compared. */
+  recon(pair: PairId, period: Period): Promise<ReconCounts | undefined>;
+  /** Attempts of a pair that were opened before an instant and have no record yet. */
+  openAttempts(pair: PairId, beforeUs: InstantUs): Promise<bigint>;
+  unwitnessedSinceUs(pair: PairId): InstantUs | undefined;
+  calendars(versions: Statement["versions"]): Frozen["calendars"];
+}
+
+export interface StatementParts {
+  readonly store: LedgerStore;
+  readonly writer: Writer;
+  readonly closed: ClosedPeriods;
+  /** Of the operator: logs are named after it. */
+  readonly domain: string;
+  readonly sources: StatementSources;
+  readonly metrics: SettlementMetrics;
+  readonly nowUs: () => InstantUs;
+}
+
+/** Closes periods, and says what stands in one that is open. */
 export class Statements {
-  readonly #store: LedgerStore;
-  readonly #contractOf: (vendor: VendorId) => Contract;
-  readonly #metrics: SettlementMetrics;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #parts: StatementParts;
+  readonly #reader: LogReader;
 
-  constructor(options: {
-    readonly store: LedgerStore;
-    readonly contractOf: (vendor: VendorId) => Contract;
-    readonly metrics: SettlementMetrics;
-  }) {
-    this.#store = options.store;
-    this.#contractOf = options.contractOf;
-    this.#metrics = options.metrics;
+  constructor(parts: StatementParts) {
+    this.#parts = parts;
+    this.#reader = new LogReader(parts.store);
   }
 
-  async close(vendor: VendorId, period: Period): Promise<Statement> {
-    const turn = this.#last.then(() => this.#close(vendor, period));
-    // The next one does not care how this one ended; whoever asked for it does.
-    this.#last = turn.catch(() => undefined);
+  /**
+   * The statement of a day or a month: as it was closed, or closed now. Of a period that is not over, an interim one,
+   * which is not kept. Throws UNSATISFIABLE with the reason when it may not be closed yet.
+   */
+  async close(pair: PairId, asked: Period): Promise<Statement> {
+    const { closed, writer, metrics } = this.#parts;
+    const kind = closableKind(asked, this.#parts.sources.termsOf(pair).timeZone);
+    const known = await this.find(statementId(pair, kind, asked));
+    if (known !== undefined) return known;
+    if (this.#parts.nowUs() < asked.toUs) return this.interim(pair, asked);
+    let marked: Closing | undefined;
     try {
-      return await turn;
+      const { statement, isNew } = await writer.write(async () => {
+        const twin = await this.find(statementId(pair, kind, asked));
+        if (twin !== undefined) return { change: {}, result: { statement: twin, isNew: false } };
+        const { change, result, closing } = await this.#closing(pair, kind, asked);
+        // What is booked from here on goes into the next period.
+        closed.add(closing);
+        marked = closing;
+        return { change, result: { statement: result, isNew: true } };
+      });
+      if (isNew) metrics.onStatement("issued");
+      return statement;
     } catch (error) {
-      this.#metrics.onStatement("failed");
+      if (marked !== undefined) closed.remove(marked);
+      metrics.onStatement("failed");
       throw error;
     }
   }
 
-  async #close(vendor: VendorId, period: Period): Promise<Statement> {
-    const latest = await this.#store.latestStatement(vendor, period);
-    const books = await this.#store.account(vendor, period);
-    const contractHash = sha256(contractText(this.#contractOf(vendor)));
-    const account = { vendor, period, contractHash, ...books };
-    const statement = closeStatement(account, latest, sha256);
-    if (statement === latest) return statement;
-    await this.#store.saveStatement(statement);
-    this.#metrics.onStatement(statement.rev === 0 ? "issued" : "corrected");
-    return statement;
+  /** What stands in a period now. */
+  async interim(pair: PairId, period: Period): Promise<Statement> {
+    const { account } = await this.#account(pair, "interim", period);
+    return makeStatement(account, sha256);
   }
+
+  /** As it was closed. */
+  async find(id: string): Promise<Statement | undefined> {
+    const found = await this.#parts.store.document("statement", id);
+    return found && fromStatementText(found.body, sha256);
+  }
+
+  /** The first open day of a pair up to a period, so that days can be closed one after the other. */
+  async firstOpenDay(
+    pair: PairId,
+    { timeZone }: Pick<Period, "timeZone">,
+  ): Promise<Period | undefined> {
+    const { closed, store } = this.#parts;
+    const name = closed.firstOpenOf(pair) ?? (await firstBooking(store, pair));
+    return name === undefined ? undefined : periodNamed(name, timeZone);
+  }
+
+  async #closing(pair: PairId, kind: Closing["kind"], period: Period) {
+    const { store, nowUs, sources } = this.#parts;
+    const atUs = nowUs();
+    const answer = mayClose(await this.#stateOf(pair, period, atUs));
+    if (answer.kind === "no") {
+      throw toConnectError("UNSATISFIABLE", `${answer.reason}: ${answer.detail}`, {
+        metadata: { reason: answer.reason, pair_id: pair, period: nameOfPeriod(period) },
+      });
+    }
+    const { account, entries: trueUpEntries } = await this.#account(pair, kind, period);
+    const draft = makeStatement(account, sha256);
+    const entries = [...trueUpEntries, ...closingEntries(draft, atUs)];
+    const keys = accountsOf(pair);
+    const [balances, moved] = [await store.balancesOf(keys), movements(entries)];
+    const sealed = keys.map((key) => {
+      const at = balanceText(key);
+      const balance = addBalances(balances.get(at) ?? noBalance, moved.get(at) ?? noBalance);
+      return { ...key, balance };
+    });
+    const seal = sealOf({ pair, period: nameOfPeriod(period) }, sealed, tree);
+    const frozen = { ...account.frozen, seal: seal.root };
+    const statement = { ...makeStatement({ ...account, frozen }, sha256), kind };
+    const name = nameOfPeriod(period);
+    const closing = closingOf(statement, { name, atUs, statedNano: statedNano(statement) });
+    const jws = sources.sign(statement.text);
+    const frame = { pair, atUs };
+    const change: Change = {
+      entries,
+      documents: [
+        { ...frame, kind: "statement", id: statement.id, body: statement.text },
+        { ...frame, kind: "closing", id: statement.id, body: closingText(closing) },
+        ...(jws === undefined
+          ? []
+          : [{ ...frame, kind: "statement-signature", id: `${statement.id}:operator`, body: jws }]),
+      ],
+      leaves: [
+        { log: pair, kind: "seal", ref: statement.id, text: sealText(seal) },
+        { log: pair, kind: "statement", ref: statement.id, text: statementLeafText(statement) },
+      ],
+    };
+    return { change, result: statement, closing };
+  }
+
+  async #account(pair: PairId, kind: Statement["kind"], period: Period): Promise<StatementAccount> {
+    const { store, closed, domain, sources, nowUs } = this.#parts;
+    const asked = { pair, kind, period };
+    const size = (await store.logs()).get(pair) ?? 0n;
+    const root = await this.#reader.root(pair, size);
+    const means = { store, closed, domain, sources, size, root, nowUs: nowUs() };
+    return kindOfPeriod(period) === "monthly"
+      ? accountOfMonth(asked, means)
+      : accountOfDay(asked, means);
+  }
+
+  async #stateOf(pair: PairId, period: Period, nowUs: InstantUs): Promise<ClosingState> {
+    const { store, sources } = this.#parts;
+    const isMonth = kindOfPeriod(period) === "monthly";
+    const producers = await store.producers();
+    return {
+      period,
+      nowUs,
+      openAttempts: await sources.openAttempts(pair, period.toUs),
+      holes: producers.filter(({ ahead }) => ahead !== ""),
+      unwitnessedSinceUs: sources.unwitnessedSinceUs(pair),
+      openDays: isMonth ? this.#openDays(pair, period) : [],
+      dayBefore: isMonth ? undefined : await this.#openBefore(pair, period),
+    };
+  }
+
+  /** Days of a month from the pair's beginning on that are not closed. */
+  #openDays(pair: PairId, month: Period): string[] {
+    const days = this.#parts.closed.of(pair).filter(({ kind }) => kind === "daily");
+    const [first] = days;
+    const names = daysIn(month).filter((name) => first === undefined || name >= first.name);
+    const known = new Set(days.map(({ name }) => name));
+    return names.filter((name) => !known.has(name));
+  }
+
+  /** A day that must be closed before this one. */
+  async #openBefore(pair: PairId, day: Period): Promise<string | undefined> {
+    const { closed, store } = this.#parts;
+    const name = nameOfPeriod(day);
+    const next = closed.firstOpenOf(pair) ?? (await firstBooking(store, pair));
+    if (next === undefined || next === name) return undefined;
+    const isFirst = closed.firstOpenOf(pair) === undefined;
+    if (next < name) return nameOfPeriod(dayOf(day.fromUs - 1n, day.timeZone));
+    if (isFirst) return undefined;
+    throw toConnectError(
+      "UNSATISFIABLE",
+      `day-before-chain: expected ${next} or later, since statements of ${pair} began later, found ${name}`,
+    );
+  }
+}
+
+/** Statements are of days and months of the contract's zone. */
+function closableKind(period: Period, timeZone: TimeZone): Closing["kind"] {
+  const kind: PeriodKind = kindOfPeriod(period);
+  if (kind !== "custom" && period.timeZone === timeZone) return kind;
+  const message = `period: expected a day or a month of ${timeZone}, found ${period.fromUs} to ${period.toUs} in ${period.timeZone}`;
+  throw toConnectError("BAD_REQUEST", message, { metadata: { field: "period" } });
 }

@@ -1,5 +1,15 @@
 import { assert } from "../assert.ts";
-import type { BookId, GatewayId, ModelId, Nano, PairId, Pico, PoolId, RegionId } from "../units.ts";
+import type {
+  BookId,
+  GatewayId,
+  InstantUs,
+  ModelId,
+  Nano,
+  PairId,
+  Pico,
+  PoolId,
+  RegionId,
+} from "../units.ts";
 import type { Sha256 } from "./canonical.ts";
 import { partsOfLineId, type HourKey } from "./charge.ts";
 import { nameOfPeriod, periodNameAt, type Period } from "./period.ts";
@@ -247,6 +257,25 @@ export function toMinorUnits(nano: Nano): bigint {
   return shifted / nanoPerMinorUnit - (isBelow ? 1n : 0n);
 }
 
+/** Stands for what a counterparty is not shown. */
+const hidden = "*";
+
+/** A tenant is not shown pools, the owner of a model neither pools nor regions: they are others' business. */
+export function shownTo<Place extends Pick<HourKey, "pool" | "region">>(
+  pair: PairId,
+  place: Place,
+): Pick<HourKey, "pool" | "region"> {
+  const [kind] = pair.split(":");
+  if (kind === "vendor") return { pool: place.pool, region: place.region };
+  const pool = hidden as PoolId;
+  return { pool, region: kind === "tenant" ? place.region : (hidden as RegionId) };
+}
+
+/** The day of use, where it is outside a statement's period. */
+export function usagePeriodOf(us: InstantUs, { fromUs, toUs, timeZone }: Period) {
+  return us >= fromUs && us < toUs ? undefined : periodNameAt(us, "daily", timeZone);
+}
+
 /** What was booked by hours, by lines. `period` is that of the statement. */
 export function linesOfHours(
   hours: readonly At<HourKey, HourTotal>[],
@@ -254,13 +283,12 @@ export function linesOfHours(
 ): StatementLine[] {
   const lines = new Lines();
   for (const { key, total } of hours) {
-    const isOwn = key.hourUs >= period.fromUs && key.hourUs < period.toUs;
-    const usagePeriod = isOwn ? undefined : periodNameAt(key.hourUs, "daily", period.timeZone);
-    const { pool, region } = key;
+    const usagePeriod = usagePeriodOf(key.hourUs, period);
     const { model, tokenClass, slot, attempts, tokens, pico, amountNano } = total;
     lines.add({
       ...partsOfLineId(key.line),
-      ...{ pool, region, model, tokenClass, slot, usagePeriod },
+      ...shownTo(key.pair, key),
+      ...{ model, tokenClass, slot, usagePeriod },
       ...{ attempts, tokens, pico, amountNano },
     });
   }
@@ -268,7 +296,10 @@ export function linesOfHours(
 }
 
 /** Lines of the days of a month. What came late within the month is not late to it. */
-export function linesOfDays(days: readonly Statement[], month: Period): StatementLine[] {
+export function addedLines(
+  days: readonly Pick<Statement, "lines">[],
+  month: Period,
+): StatementLine[] {
   const lines = new Lines();
   const from = periodNameAt(month.fromUs, "daily", month.timeZone);
   for (const line of days.flatMap((day) => day.lines)) {
@@ -284,7 +315,7 @@ class Lines {
 
   add(line: StatementLine): void {
     const { book, version, line: id, pool, region, usagePeriod = "" } = line;
-    const at = `${book}:${version}:${id}\n${pool}\n${region}\n${usagePeriod}`;
+    const at = placeText({ line: `${book}:${version}:${id}`, pool, region, usagePeriod });
     const before = this.#lines.get(at);
     this.#lines.set(at, before === undefined ? line : added(before, line));
   }
@@ -292,6 +323,16 @@ class Lines {
   get all(): StatementLine[] {
     return [...this.#lines.values()];
   }
+}
+
+/** Key of a line; `line` is `<book>:<version>:<line>`. */
+export function placeText(
+  place: Pick<StatementLine, "pool" | "region"> & {
+    readonly line: string;
+    readonly usagePeriod: string;
+  },
+): string {
+  return `${place.line}\n${place.pool}\n${place.region}\n${place.usagePeriod}`;
 }
 
 function added(a: StatementLine, b: StatementLine): StatementLine {

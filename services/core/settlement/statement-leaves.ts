@@ -1,0 +1,236 @@
+import type { InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
+import { canonicalJson } from "./canonical.ts";
+import type { Period } from "./period.ts";
+import type { SplitPartName } from "./split.ts";
+import {
+  placeText,
+  shownTo,
+  usagePeriodOf,
+  type Statement,
+  type StatementFee,
+} from "./statement.ts";
+
+/** What a line comes to. */
+export interface LineSum {
+  readonly tokens: bigint;
+  readonly pico: bigint;
+  readonly amountNano: Nano;
+  readonly attempts: bigint;
+}
+
+/** What a leaf, or a record of the ledger, adds to a booking. */
+export interface Booked {
+  readonly booking: string;
+  readonly openedUs: InstantUs;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+  readonly charges: readonly BookedCharge[];
+  readonly takenBack: readonly BookedCharge[];
+  /** Paid by packages; below 0 if more is taken back. */
+  readonly coveredNano: Nano;
+  readonly share: { readonly part: SplitPartName; readonly amountNano: Nano } | undefined;
+}
+
+export interface BookedCharge {
+  /** `<book>:<version>:<line>`. */
+  readonly line: string;
+  readonly tokens: bigint;
+  readonly pico: bigint;
+  readonly amountNano: Nano;
+}
+
+const nothing: LineSum = { tokens: 0n, pico: 0n, amountNano: 0n, attempts: 0n };
+
+/** Adds up a statement's period again, leaf by leaf or record by record. Holds lines, never records. */
+export class BookingSum {
+  readonly #pair: PairId;
+  readonly #period: Period;
+  readonly #bookings: ReadonlySet<string>;
+  readonly #lines = new Map<string, LineSum>();
+  readonly #fees = new Map<SplitPartName, Nano>();
+  #coveredNano: Nano = 0n;
+  #count = 0n;
+
+  /** `bookings` are the days of the period. */
+  constructor(pair: PairId, period: Period, bookings: readonly string[]) {
+    this.#pair = pair;
+    this.#period = period;
+    this.#bookings = new Set(bookings);
+  }
+
+  add(booked: Booked): void {
+    if (!this.#bookings.has(booked.booking)) return;
+    this.#count += 1n;
+    for (const charge of booked.takenBack) this.#addCharge(booked, charge, -1n);
+    for (const charge of booked.charges) this.#addCharge(booked, charge, 1n);
+    this.#coveredNano += booked.coveredNano;
+    const { share } = booked;
+    if (share === undefined) return;
+    this.#fees.set(share.part, (this.#fees.get(share.part) ?? 0n) + share.amountNano);
+  }
+
+  /** What was added of these bookings. */
+  get count(): bigint {
+    return this.#count;
+  }
+
+  get coveredNano(): Nano {
+    return this.#coveredNano;
+  }
+
+  get fees(): StatementFee[] {
+    return [...this.#fees].map(([part, amountNano]) => ({ part, party: this.#pair, amountNano }));
+  }
+
+  /** By `placeText`; what came to nothing is not among them. */
+  get lines(): ReadonlyMap<string, LineSum> {
+    const used = [...this.#lines].filter(([, each]) => !isNothing(each));
+    return new Map(used);
+  }
+
+  #addCharge(booked: Booked, charge: BookedCharge, sign: bigint): void {
+    const { pool, region } = shownTo(this.#pair, booked);
+    const usagePeriod = usagePeriodOf(booked.openedUs, this.#period) ?? "";
+    const key = placeText({ line: charge.line, pool, region, usagePeriod });
+    const before = this.#lines.get(key) ?? nothing;
+    this.#lines.set(key, {
+      tokens: before.tokens + sign * charge.tokens,
+      pico: before.pico + sign * charge.pico,
+      amountNano: before.amountNano + sign * charge.amountNano,
+      // A rest that a correction left on a line is money without an attempt.
+      attempts: before.attempts + (charge.tokens === 0n ? 0n : sign),
+    });
+  }
+}
+
+/** Lines of a statement that are not what was added up, in words; none if all are. */
+export function differences(statement: Statement, sum: BookingSum): string[] {
+  const found: string[] = [];
+  const left = new Map(sum.lines);
+  for (const { book, version, line: id, usagePeriod = "", ...line } of statement.lines) {
+    const name = `${book}:${version}:${id}`;
+    const key = placeText({ line: name, pool: line.pool, region: line.region, usagePeriod });
+    const other = left.get(key) ?? nothing;
+    left.delete(key);
+    const { tokens, pico, amountNano, attempts } = line;
+    if (!isSame({ tokens, pico, amountNano, attempts }, other)) {
+      found.push(`line ${words(key)}: expected ${shown(other)}, found ${shown(line)}`);
+    }
+  }
+  for (const [key, other] of left) {
+    found.push(`line ${words(key)}: expected ${shown(other)}, found none`);
+  }
+  return [...found, ...feeDifferences(statement, sum)];
+}
+
+function feeDifferences({ fees, totals }: Statement, sum: BookingSum): string[] {
+  const found: string[] = [];
+  const expected = new Map(sum.fees.map(({ part, amountNano }) => [part, amountNano]));
+  const parts = new Set([...expected.keys(), ...fees.map(({ part }) => part)]);
+  for (const part of parts) {
+    const stated = fees.find((fee) => fee.part === part)?.amountNano ?? 0n;
+    const other = expected.get(part) ?? 0n;
+    if (stated !== other) {
+      found.push(`fee ${part}: expected ${other} nano, found ${stated}`);
+    }
+  }
+  if (totals.creditsNano !== -sum.coveredNano) {
+    found.push(`credits: expected ${-sum.coveredNano} nano, found ${totals.creditsNano}`);
+  }
+  return found;
+}
+
+function words(key: string): string {
+  return key.split("\n").filter(Boolean).join(" ");
+}
+
+function shown({ tokens, amountNano, attempts }: LineSum): string {
+  return `${tokens} tokens and ${amountNano} nano of ${attempts} attempts`;
+}
+
+function isSame(a: LineSum, b: LineSum): boolean {
+  return (
+    a.tokens === b.tokens &&
+    a.pico === b.pico &&
+    a.amountNano === b.amountNano &&
+    a.attempts === b.attempts
+  );
+}
+
+function isNothing(sum: LineSum): boolean {
+  return isSame(sum, nothing);
+}
+
+/** The leaf by which a statement stands in the log of its pair. */
+export function statementLeafText({ id, digest }: Pick<Statement, "id" | "digest">): string {
+  return canonicalJson({ type: "statement", v: "1", statement_id: id, hash: digest });
+}
+
+type Words<Name extends string> = Readonly<Record<Name, string>>;
+type ChargeMembers = Words<"line_id" | "tokens" | "pico" | "nano">;
+type Charged = Words<"booking"> & {
+  readonly charges: readonly ChargeMembers[];
+  readonly taken_back: readonly ChargeMembers[];
+};
+type LeafMembers =
+  | {
+      readonly type: "usage";
+      readonly settled: Charged;
+      readonly witness: Words<"opened_us" | "pool_id" | "region_id">;
+    }
+  | ({ readonly type: "fee" } & Words<"opened_us"> & Charged)
+  | ({ readonly type: "sale" } & Words<"opened_us" | "region_id" | "covered_nano"> &
+      Charged & { readonly taken_back_covered_nano?: string })
+  | ({ readonly type: "share" } & Words<
+      "opened_us" | "booking" | "part" | "amount_nano" | "taken_back_nano"
+    >)
+  | { readonly type: "other" };
+
+/** What a leaf books, if it books anything. Only for texts of a log whose root is known to be right. */
+export function bookedByLeaf(text: string): Booked | undefined {
+  const leaf = JSON.parse(text) as LeafMembers;
+  switch (leaf.type) {
+    case "usage":
+      return { ...plain(leaf.settled, leaf.witness.opened_us), ...placeOf(leaf.witness) };
+    case "fee":
+      return plain(leaf, leaf.opened_us);
+    case "sale": {
+      const takenBackNano = BigInt(leaf.taken_back_covered_nano ?? "0");
+      return {
+        ...plain(leaf, leaf.opened_us),
+        ...placeOf({ pool_id: "*", region_id: leaf.region_id }),
+        coveredNano: BigInt(leaf.covered_nano) - takenBackNano,
+      };
+    }
+    case "share":
+      return {
+        ...plain({ booking: leaf.booking, charges: [], taken_back: [] }, leaf.opened_us),
+        share: {
+          part: leaf.part as SplitPartName,
+          amountNano: BigInt(leaf.amount_nano) - BigInt(leaf.taken_back_nano),
+        },
+      };
+    default:
+      return undefined;
+  }
+}
+
+function plain({ booking, charges, taken_back }: Charged, openedUs: string): Booked {
+  return {
+    booking,
+    openedUs: BigInt(openedUs),
+    ...placeOf({ pool_id: "*", region_id: "*" }),
+    charges: charges.map(toCharge),
+    takenBack: taken_back.map(toCharge),
+    coveredNano: 0n,
+    share: undefined,
+  };
+}
+
+function placeOf({ pool_id, region_id }: Words<"pool_id" | "region_id">) {
+  return { pool: pool_id as PoolId, region: region_id as RegionId };
+}
+
+function toCharge({ line_id: line, tokens, pico, nano }: ChargeMembers): BookedCharge {
+  return { line, tokens: BigInt(tokens), pico: BigInt(pico), amountNano: BigInt(nano) };
+}

@@ -1,0 +1,153 @@
+import { balanceText, noBalance, payableAccount } from "../core/settlement/ledger.ts";
+import { bookingOf, dayAfter, type Period } from "../core/settlement/period.ts";
+import { bookedByLeaf, BookingSum } from "../core/settlement/statement-leaves.ts";
+import {
+  linesOfHours,
+  type Account,
+  type StatementFee,
+  type StatementLine,
+} from "../core/settlement/statement.ts";
+import type { InstantUs, Nano, PairId } from "../core/units.ts";
+import type { LedgerStore } from "../io/ledger-store.ts";
+
+/** Leaves that are read at once. */
+const pageLeaves = 2_000;
+
+/** What was booked of a pair into a day. */
+export interface DayBooks {
+  readonly lines: readonly StatementLine[];
+  readonly fees: readonly StatementFee[];
+  readonly creditsNano: Nano;
+  readonly attempts: bigint | undefined;
+  readonly hashByVersion: Account["hashByVersion"];
+  readonly quarantined: bigint;
+}
+
+/** Where leaves of a day may stand in the log of its pair. */
+export interface LeafRange {
+  readonly firstIndex: bigint;
+  readonly endIndex: bigint;
+}
+
+/**
+ * Reads a day from the ledger: lines from the hour totals. What hours do not say, shares of sales and what packages
+ * paid, is read from the leaves, and only where there is any.
+ */
+export async function dayBooks(
+  store: LedgerStore,
+  asked: { readonly pair: PairId; readonly day: Period; readonly booking: string },
+  also: { readonly range: LeafRange; readonly nowUs: InstantUs },
+): Promise<DayBooks> {
+  const { pair, day, booking } = asked;
+  const lines = linesOfHours(await store.booked(pair, booking), day);
+  const { hashByVersion, quarantined } = await store.account(pair, day);
+  const isByHour = await isExplainedByHours(store, asked, also.nowUs);
+  const sum = isByHour ? undefined : await sumLeaves(store, asked, also.range);
+  return {
+    lines,
+    fees: sum?.fees ?? [],
+    creditsNano: -(sum?.coveredNano ?? 0n),
+    attempts: hasAttempts(pair) ? await store.bookedAttempts(pair, booking) : undefined,
+    hashByVersion,
+    quarantined,
+  };
+}
+
+/** Adds up the leaves of a range that were booked into a day. */
+export async function sumLeaves(
+  store: Pick<LedgerStore, "leaves">,
+  { pair, day, booking }: Parameters<typeof dayBooks>[1],
+  { firstIndex, endIndex }: LeafRange,
+): Promise<BookingSum> {
+  const sum = new BookingSum(pair, day, [booking]);
+  for (let index = firstIndex; index < endIndex;) {
+    const left = endIndex - index;
+    const limit = left < BigInt(pageLeaves) ? Number(left) : pageLeaves;
+    const page = await store.leaves(pair, index, limit);
+    if (page.length === 0) throw new Error(`log ${pair}: expected leaf ${index}, found none`);
+    for (const { kind, text } of page) {
+      const booked = kind === "usage" || kind === "sale" ? bookedByLeaf(text) : undefined;
+      if (booked !== undefined) sum.add(booked);
+    }
+    index += BigInt(page.length);
+  }
+  return sum;
+}
+
+/** Adds up the posted records of a vendor that were booked into a day, from their typed columns. */
+export async function sumRecords(
+  store: Pick<LedgerStore, "recordsIn">,
+  asked: { readonly pair: PairId; readonly day: Period; readonly booking: string },
+  options: {
+    /** Of the earliest usage that was booked into the day. */
+    readonly fromUs: InstantUs;
+    onRecords?(records: number): void;
+  },
+): Promise<BookingSum> {
+  const { pair, day, booking } = asked;
+  const sum = new BookingSum(pair, day, [booking]);
+  const vendor = pair.slice("vendor:".length) as Parameters<LedgerStore["recordsIn"]>[0];
+  const period = { fromUs: options.fromUs, toUs: day.toUs };
+  let after: Parameters<LedgerStore["recordsIn"]>[2];
+  /** The revision of the same attempt before. */
+  let before: Awaited<ReturnType<LedgerStore["recordsIn"]>>[number] | undefined;
+  for (;;) {
+    const page = await store.recordsIn(vendor, period, after, pageLeaves);
+    for (const record of page) {
+      const earlier = before?.attempt === record.attempt ? before : undefined;
+      // One that came behind a later one never counted, and took nothing back.
+      const counts = record.charges.length > 0 || record.period !== "";
+      const { openedUs, pool, region, charges } = record;
+      const takenBack = counts ? (earlier?.charges ?? []) : [];
+      const share = undefined;
+      sum.add({
+        ...{ booking: record.booking, openedUs, pool, region, charges, takenBack, share },
+        coveredNano: 0n,
+      });
+      if (counts || earlier === undefined) before = record;
+    }
+    after = page.at(-1);
+    if (after === undefined) return sum;
+    options.onRecords?.(page.length);
+  }
+}
+
+/**
+ * Whether all that is accrued comes from lines: then there are no shares to look for. A tenant's bill needs its leaves
+ * always, since packages pay a part of it.
+ */
+async function isExplainedByHours(
+  store: LedgerStore,
+  { pair, day, booking }: Parameters<typeof dayBooks>[1],
+  nowUs: InstantUs,
+): Promise<boolean> {
+  const [kind] = pair.split(":");
+  if (kind === "tenant" || kind === "channel") return false;
+  const key = { unit: "CNY:nano", account: payableAccount(pair, "accrued") } as const;
+  const balances = await store.balancesOf([key]);
+  const { debit, credit } = balances.get(balanceText(key)) ?? noBalance;
+  let bookedNano = 0n;
+  // A gateway's clock may be ahead of ours.
+  const last = dayAfter(bookingOf(nowUs, booking, day.timeZone), day.timeZone);
+  for (let each = booking; each <= last; each = dayAfter(each, day.timeZone)) {
+    for (const { total } of await store.booked(pair, each)) bookedNano += total.amountNano;
+  }
+  return credit - debit === bookedNano;
+}
+
+function hasAttempts(pair: PairId): boolean {
+  return pair.startsWith("vendor:") || pair.startsWith("tenant:");
+}
+
+/** The first day of a pair that anything was booked into, as far as its first leaves say. */
+export async function firstBooking(
+  store: Pick<LedgerStore, "leaves">,
+  pair: PairId,
+): Promise<string | undefined> {
+  const page = await store.leaves(pair, 0n, pageLeaves);
+  const bookings = page
+    .filter(({ kind }) => kind === "usage" || kind === "sale")
+    .map(({ text }) => bookedByLeaf(text)?.booking)
+    .filter((booking) => booking !== undefined);
+  return bookings.toSorted()[0];
+}
