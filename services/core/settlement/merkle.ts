@@ -138,8 +138,9 @@ export interface Consistency {
 export function verifyConsistency(consistency: Consistency, tree: TreeHash): boolean {
   const { oldSize, oldRoot, size, root, path } = consistency;
   if (oldSize < 0n || oldSize > size) return false;
-  if (oldSize === 0n) return path.length === 0 && oldRoot === tree.empty;
+  if (oldSize === 0n && oldRoot !== tree.empty) return false;
   if (oldSize === size) return path.length === 0 && oldRoot === root;
+  if (oldSize === 0n) return path.length === 0;
   const isPerfect = (oldSize & (oldSize - 1n)) === 0n;
   const [first, ...rest] = isPerfect ? [oldRoot, ...path] : path;
   if (first === undefined) return false;
