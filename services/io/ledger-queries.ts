@@ -65,6 +65,10 @@ export const reads = {
   lastEntry: last("entry"),
   lastDocument: last("document"),
 
+  recordCount: numbers("usage_record"),
+  entryCount: numbers("entry"),
+  documentCount: numbers("document"),
+
   recordsOf: among("usage_record", ["attempt_id"]),
   waitingOf: `${among("quarantine", ["attempt_id"])} AND state = 'waiting'`,
   cumulativesOf: among("cumulative", cumulativeKeys),
@@ -76,6 +80,7 @@ export const reads = {
   claimsOf: `${among("claim", ["pair_id", "attempt_id"])} ORDER BY attempt_id, rev`,
   claimHashes: `SELECT pair_id, attempt_id, rev, hash FROM claim
     WHERE (pair_id, attempt_id, rev) IN ({rows})`,
+  leavesOf: among("leaf", ["log", "kind", "ref"]),
   documentsOf: among("document", ["kind", "id"]),
 
   producers: "SELECT * FROM producer ORDER BY gateway_id, epoch",
@@ -115,6 +120,7 @@ export const reads = {
   hold: "SELECT * FROM hold WHERE hold_id = ?",
   holdsEnding: `SELECT * FROM hold WHERE state = 'open' AND expires_us <= ?
     ORDER BY expires_us, hold_id LIMIT ?`,
+  holdsOpen: "SELECT * FROM hold WHERE state = 'open' AND hold_id > ? ORDER BY hold_id LIMIT ?",
   claims: `SELECT * FROM claim WHERE pair_id = ? AND (attempt_id, rev) > (?, ?)
     AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
 } as const;
@@ -210,6 +216,10 @@ function among(table: string, keys: readonly string[]): string {
 
 function last(table: string): string {
   return `SELECT COALESCE(MAX(seq), 0) AS last FROM ${table}`;
+}
+
+function numbers(table: string): string {
+  return `SELECT COUNT(*) AS rows_there, COALESCE(MAX(seq), 0) AS last FROM ${table}`;
 }
 
 /** Values of a column, each found by one step in its index, however many rows there are. */

@@ -29,7 +29,7 @@ import {
   toStored,
   toWaiting,
 } from "./ledger-rows.ts";
-import type { LedgerStore, UsagePlace } from "./ledger-store.ts";
+import type { LedgerStore, RowCount, UsagePlace } from "./ledger-store.ts";
 import { int, text, type Row, type SqlDriver, type Statement, type Value } from "./sql-driver.ts";
 
 /** The reading half of a ledger. */
@@ -217,6 +217,21 @@ function bookReads(asking: Asking): BookReads {
     async holdsEnding(byUs, limit) {
       return (await asking.all(reads.holdsEnding, byUs, BigInt(limit))).map(toHold);
     },
+    async holdsOpen(after, limit) {
+      return (await asking.all(reads.holdsOpen, after ?? "", BigInt(limit))).map(toHold);
+    },
+    async counts() {
+      const queries = [reads.recordCount, reads.entryCount, reads.documentCount];
+      const statements = queries.map((each) => ({ text: each, values: [] }));
+      const [[records] = [], [entries] = [], [documents] = []] = await asking.together(
+        ...statements,
+      );
+      const count = (row: Row = {}): RowCount => ({
+        rows: int(row, "rows_there"),
+        last: int(row, "last"),
+      });
+      return { records: count(records), entries: count(entries), documents: count(documents) };
+    },
     async cumulatives() {
       return (await asking.all(reads.cumulatives)).map(toCumulative);
     },
@@ -238,6 +253,10 @@ function logReads(asking: Asking): LogReads {
     async leafHashes(log, fromIndex, limit) {
       const rows = await asking.all(reads.leafHashes, log, fromIndex, BigInt(limit));
       return rows.map((row) => text(row, "hash"));
+    },
+    async leavesOf(refs) {
+      const keys = refs.map(({ log, kind, ref }) => [log, kind, ref]);
+      return (await asking.among(reads.leavesOf, keys)).map(toLeaf);
     },
     async leafOf(log, kind, ref) {
       return asking.one(toLeaf, reads.leafOf, log, kind, ref);

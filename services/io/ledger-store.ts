@@ -128,11 +128,21 @@ export interface LedgerBatch extends Omit<Changes, "released"> {
   /** In order of index, following without a gap on what the log has. */
   readonly leaves: readonly Leaf[];
   readonly tiles: readonly LogTile[];
-  /** Without hash: the store has no hash of its own to disagree with; `seq` follows on the last one. */
+  /** Their `seq` is given by the store and follows on the last one. Of one that is there already nothing is written. */
   readonly documents: readonly LedgerDocument[];
   readonly holds: readonly HoldRow[];
+  /** The same ones again change nothing, other bytes are refused. */
   readonly claims: readonly ClaimRow[];
 }
+
+/** Rows that are numbered from 1 without a gap, so that both are the same. */
+export interface RowCount {
+  readonly rows: bigint;
+  readonly last: bigint;
+}
+
+/** What names a leaf. */
+export type LeafRef = Pick<Leaf, "log" | "kind" | "ref">;
 
 export interface UsageFilter {
   readonly vendor?: VendorId;
@@ -236,11 +246,15 @@ export interface LedgerStore {
   leaves(log: PairId | "internal", fromIndex: bigint, limit: number): Promise<Leaf[]>;
   /** Their hashes alone. */
   leafHashes(log: PairId | "internal", fromIndex: bigint, limit: number): Promise<string[]>;
+  /** Those of these that are there. */
+  leavesOf(refs: readonly LeafRef[]): Promise<Leaf[]>;
   leafOf(log: PairId | "internal", kind: string, ref: string): Promise<Leaf | undefined>;
   tile(log: PairId | "internal", level: number, index: bigint): Promise<LogTile | undefined>;
   hold(id: string): Promise<HoldRow | undefined>;
   /** Open ones that end at an instant or before, oldest first. */
   holdsEnding(byUs: InstantUs, limit: number): Promise<HoldRow[]>;
+  /** By id, from after the given one on. */
+  holdsOpen(after: string | undefined, limit: number): Promise<HoldRow[]>;
   /** Claims of a pair by attempt and revision, opened from included to excluded, from after the given one on. */
   claims(
     pair: PairId,
@@ -257,6 +271,7 @@ export interface LedgerStore {
     after: Pick<StoredRecord, "attempt" | "rev"> | undefined,
     limit: number,
   ): Promise<PostedRecord[]>;
+  counts(): Promise<Readonly<Record<"records" | "entries" | "documents", RowCount>>>;
   cumulatives(): Promise<readonly At<RatingKey, Cumulative>[]>;
   hours(): Promise<readonly At<HourKey, HourTotal>[]>;
   close(): Promise<void>;

@@ -230,7 +230,8 @@ CREATE TABLE IF NOT EXISTS hold (
   expires_us BIGINT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('open', 'posted', 'void', 'expired'))
 );
-CREATE INDEX IF NOT EXISTS hold_open ON hold (expires_us, hold_id) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS hold_ending ON hold (expires_us, hold_id) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS hold_open ON hold (hold_id) WHERE state = 'open';
 
 -- Attempts as vendors counted them.
 CREATE TABLE IF NOT EXISTS claim (
