@@ -130,10 +130,7 @@ export function checkBatch(
 export type ClaimStatus = "accepted" | "exists" | "conflict" | "refused";
 
 /** Same id, same bytes: nothing happens. Same id, other bytes: what was accepted first stays. */
-export function statusOf(
-  hash: string,
-  known: string | undefined,
-): Exclude<ClaimStatus, "refused"> {
+export function statusOf(hash: string, known: string | undefined): Exclude<ClaimStatus, "refused"> {
   if (known === undefined) return "accepted";
   return known === hash ? "exists" : "conflict";
 }

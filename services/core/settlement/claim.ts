@@ -110,7 +110,11 @@ export function checkClaim(
   expect(id === expectedId, "claim_id", `expected ${expectedId}, found ${id}`);
   const names = { pool_id: claim.pool, model_id: claim.model, slot };
   const characters = "expected 1 to 128 characters of ASCII without blanks";
-  expect(attemptName.test(attempt), "attempt_id", `${characters} and colons, found ${quoted(attempt)}`);
+  expect(
+    attemptName.test(attempt),
+    "attempt_id",
+    `${characters} and colons, found ${quoted(attempt)}`,
+  );
   for (const [field, text] of Object.entries(names)) {
     expect(name.test(text), field, `${characters}, found ${quoted(text)}`);
   }

@@ -60,7 +60,10 @@ function sweep(rest: Rest, pairs: FuzzyPair[], { keyOf, isFit }: Fit): Rest {
   const oursByKey = Map.groupBy(rest.ours, keyOf);
   for (const [key, ours] of oursByKey) {
     const theirs = theirsByKey.get(key) ?? [];
-    sweepKey({ ours: ours.toSorted(byTime), theirs: theirs.toSorted(byTime) }, isFit, { pairs, left });
+    sweepKey({ ours: ours.toSorted(byTime), theirs: theirs.toSorted(byTime) }, isFit, {
+      pairs,
+      left,
+    });
   }
   for (const [key, theirs] of theirsByKey) if (!oursByKey.has(key)) left.theirs.push(...theirs);
   return left;

@@ -59,7 +59,11 @@ export class Merge<Item extends Sorted> {
       if (a === undefined && b === undefined) return groups;
       const attempt = a === undefined || (b !== undefined && b < a) ? b : a;
       if (attempt === undefined || !this.#isPast(attempt)) return groups;
-      groups.push({ attempt, ours: this.#take("ours", attempt), theirs: this.#take("theirs", attempt) });
+      groups.push({
+        attempt,
+        ours: this.#take("ours", attempt),
+        theirs: this.#take("theirs", attempt),
+      });
     }
   }
 

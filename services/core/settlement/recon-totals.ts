@@ -1,8 +1,8 @@
-import type { Canonical } from "./canonical.ts";
 import { localTime } from "./calendar.ts";
 import { million, type Counted, type Tolerance } from "./counted.ts";
 import { offsetMinutesByZone, type TimeZone } from "./period.ts";
 import { buckets, type Bucket } from "./recon-judge.ts";
+import type { ReconCounts } from "./statement.ts";
 import { tokenClasses, type TokenClass, type Tokens } from "./usage.ts";
 
 /** What one party has of something. */
@@ -131,8 +131,8 @@ export class ReconTotals {
   }
 }
 
-/** Member `recon` of a statement. */
-export function reconMembers(totals: BucketTotals): Canonical {
+/** For a statement. What came late is right and moved, as is what the other party has in another period. */
+export function reconCounts(totals: BucketTotals): ReconCounts {
   const count = (bucket: Bucket): bigint => {
     const { ours, theirs } = totals[bucket];
     return ours.items > theirs.items ? ours.items : theirs.items;
@@ -145,8 +145,7 @@ export function reconMembers(totals: BucketTotals): Canonical {
     missing_operator: count("missing-operator"),
     duplicate: totals.duplicate.ours.items + totals.duplicate.theirs.items,
     price: count("price"),
-    period: count("period"),
-    late: count("late"),
+    period: count("period") + count("late"),
   };
 }
 

@@ -62,15 +62,13 @@ export const checks = {
   /** Our index forgets, and other operators' prompts fill the same cache: one in twenty. */
   "first-seen": {
     honestMean: 0.05,
-    read: ({ cache }) =>
-      cache?.isFirstSeen === true ? Number(cache.cached > 0n) : undefined,
+    read: ({ cache }) => (cache?.isFirstSeen === true ? Number(cache.cached > 0n) : undefined),
     about: "cached tokens of prompts that the pool has not seen",
   },
   /** A cache evicts: half of what was seen before may be gone. */
   "never-cached": {
     honestMean: 0.5,
-    read: ({ cache }) =>
-      cache?.isFirstSeen === false ? Number(cache.cached === 0n) : undefined,
+    read: ({ cache }) => (cache?.isFirstSeen === false ? Number(cache.cached === 0n) : undefined),
     about: "prompts that the pool has seen, without a cached token",
   },
 } as const satisfies Record<string, Check>;

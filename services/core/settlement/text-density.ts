@@ -11,7 +11,10 @@ export const noText: TextDensity = { records: 0, mean: 0, squares: 0 };
 /** Shorter texts say nothing: an end mark and a tool's marks weigh more than the words. */
 export const textBytesMin = 64n;
 
-export function withText({ records, mean, squares }: TextDensity, tokensPerByte: number): TextDensity {
+export function withText(
+  { records, mean, squares }: TextDensity,
+  tokensPerByte: number,
+): TextDensity {
   const count = records + 1;
   const moved = mean + (tokensPerByte - mean) / count;
   return {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Counted } from "../../../services/core/settlement/counted.ts";
 import { buckets, type Bucket } from "../../../services/core/settlement/recon-judge.ts";
 import { Merge } from "../../../services/core/settlement/recon-merge.ts";
-import { allOf, reconMembers } from "../../../services/core/settlement/recon-totals.ts";
+import { allOf, reconCounts } from "../../../services/core/settlement/recon-totals.ts";
 import {
   reconcile,
   type Discrepancy,
@@ -163,9 +163,9 @@ describe("reconcile()", () => {
       );
       const counts = `${ours === undefined ? 0 : 1}+${theirs === undefined ? 0 : 1}`;
       expect(filled(result)).toEqual({ [bucket]: counts });
-      expect(result.found.map(({ severity, reason = "" }) => `${severity} ${reason}`.trim())).toEqual(
-        [says].filter((each) => each !== ""),
-      );
+      expect(
+        result.found.map(({ severity, reason = "" }) => `${severity} ${reason}`.trim()),
+      ).toEqual([says].filter((each) => each !== ""));
     });
   }
 
@@ -229,8 +229,8 @@ describe("reconcile()", () => {
   test("the statement's member counts pairs once and duplicates of both sides", () => {
     const twice = [counted("a1"), counted("a1"), counted("a2")];
     const { buckets: totals } = run(twice, [counted("a1"), counted("a3")]);
-    expect(canonicalJson(reconMembers(totals))).toBe(
-      '{"duplicate":"1","in_tolerance":"0","late":"0","matched":"1","missing_operator":"1",' +
+    expect(canonicalJson(reconCounts(totals))).toBe(
+      '{"duplicate":"1","in_tolerance":"0","matched":"1","missing_operator":"1",' +
         '"missing_vendor":"1","period":"0","price":"0","quantity":"0"}',
     );
   });
@@ -304,7 +304,10 @@ describe("whatever the sources", () => {
             source.reduce((sum, each) => sum + (each.amountNano ?? 0n), 0n),
           );
           expect(totals.outside[side].items).toBeLessThanOrEqual(
-            BigInt(source.filter((each) => each.openedUs < span.fromUs || each.openedUs >= span.toUs).length),
+            BigInt(
+              source.filter((each) => each.openedUs < span.fromUs || each.openedUs >= span.toUs)
+                .length,
+            ),
           );
         }
       }),
@@ -335,7 +338,9 @@ describe("whatever the sources", () => {
             [attempt, sign * by.response, amountNano === undefined ? "" : sign * amountNano].join(),
           );
         const named = (found: readonly Discrepancy[]) => found.filter(({ isFuzzy }) => !isFuzzy);
-        expect(gaps(named(back.found), -1n).toSorted()).toEqual(gaps(named(there.found), 1n).toSorted());
+        expect(gaps(named(back.found), -1n).toSorted()).toEqual(
+          gaps(named(there.found), 1n).toSorted(),
+        );
       }),
       { numRuns: 500 },
     );

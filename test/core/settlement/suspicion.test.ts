@@ -36,7 +36,11 @@ import { habits, sighting, type Habit } from "./vendors.ts";
 const honestSeeds = Number(process.env["HONEST_SEEDS"] ?? 100);
 const honestRecords = Number(process.env["HONEST_RECORDS"] ?? 2_000);
 
-function watch(habit: Habit, seed: number, options: { records: number; isBlind?: boolean }): Suspicion {
+function watch(
+  habit: Habit,
+  seed: number,
+  options: { records: number; isBlind?: boolean },
+): Suspicion {
   const { records, isBlind = false } = options;
   const random = randomFromSeed(seed);
   let suspicion = noSuspicion(1);
@@ -115,7 +119,14 @@ describe("suspect()", () => {
   });
 
   test("what is not known is not looked at", () => {
-    const bare = { ours: 0n, theirs: 0n, bytes: 63n, densityMost: 1, ids: undefined, cache: undefined };
+    const bare = {
+      ours: 0n,
+      theirs: 0n,
+      bytes: 63n,
+      densityMost: 1,
+      ids: undefined,
+      cache: undefined,
+    };
     const { processes, density } = suspect(noSuspicion(1), bare);
     const seen = Object.entries(processes).filter(([, { total }]) => total > 0);
     expect(seen.map(([name]) => name)).toEqual(["direction"]);
@@ -155,7 +166,7 @@ describe("text density", () => {
 interface Caught {
   readonly habit: keyof typeof habits;
   readonly check: CheckName;
-  readonly isBlind?: true;
+  readonly isBlind?: boolean;
   /** Promised: no seed of these needs more. */
   readonly recordsMax: number;
 }
@@ -197,7 +208,8 @@ function flagOf({ habit, isBlind = false }: Caught, seed: number): Flag | undefi
 function spot(claim: Partial<Counted>): string {
   const found: Discrepancy[] = [];
   const options = { span, tolerance, timeZone: "Asia/Shanghai" } as const;
-  const theirs = claim.rev === undefined ? [counted("a1", claim)] : [counted("a1"), counted("a1", claim)];
+  const theirs =
+    claim.rev === undefined ? [counted("a1", claim)] : [counted("a1"), counted("a1", claim)];
   const ours = claim.attempt === undefined ? [counted("a1")] : [];
   reconcile(ours, theirs, { ...options, onDiscrepancy: (each) => void found.push(each) });
   return found.map(({ bucket, reason }) => `${bucket} ${reason}`).join();
@@ -237,9 +249,16 @@ describe("over-reporting", () => {
       return [name, check, `${median}`, `${counts.at(-1)}`, `${recordsMax}`];
     });
     for (const [name, [says]] of Object.entries(spotted)) rows.push([name, says, "1", "1", "1"]);
-    const header = ["vendor claims", "caught by", "median records", `worst of ${seedsPerHabit}`, "promised"];
-    const text = [header, ...rows].map(([name = "", by = "", ...counts]) =>
-      `${name.padEnd(40)}${by.padEnd(28)}${counts.map((each) => each.padStart(16)).join("")}\n`,
+    const header = [
+      "vendor claims",
+      "caught by",
+      "median records",
+      `worst of ${seedsPerHabit}`,
+      "promised",
+    ];
+    const text = [header, ...rows].map(
+      ([name = "", by = "", ...counts]) =>
+        `${name.padEnd(40)}${by.padEnd(28)}${counts.map((each) => each.padStart(16)).join("")}\n`,
     );
     await expect(text.join("")).toMatchFileSnapshot("../../golden/over-reporting.txt");
   });

@@ -35,7 +35,10 @@ function counted(tokens: number, random: Random): number {
 }
 
 /** What a vendor does to what it claims. */
-export type Habit = (answer: Answer, random: Random) => Partial<Answer> & { readonly claimed?: number };
+export type Habit = (
+  answer: Answer,
+  random: Random,
+) => Partial<Answer> & { readonly claimed?: number };
 
 /** Rounded up or down by chance, so that the mean is what was meant. */
 function about(value: number, random: Random): number {
@@ -65,7 +68,11 @@ export const habits = {
 } as const satisfies Record<string, Habit>;
 
 /** What the operator sees of one attempt. `isBlind`: the engine is the vendor's and there is nothing to recount with. */
-export function sighting(habit: Habit, random: Random, options: { readonly isBlind: boolean }): Sighting {
+export function sighting(
+  habit: Habit,
+  random: Random,
+  options: { readonly isBlind: boolean },
+): Sighting {
   const truth = answer(random);
   const done = { claimed: truth.tokens, ...truth, ...habit(truth, random) };
   const ours = options.isBlind ? done.claimed : counted(truth.tokens, random);
