@@ -3,12 +3,13 @@ import {
   createPublicKey,
   generateKeyPairSync,
   hash,
+  randomUUID,
   sign as signBytes,
   verify as verifyBytes,
   type KeyObject,
 } from "node:crypto";
 import { constants } from "node:fs";
-import { open, rename, type FileHandle } from "node:fs/promises";
+import { link, open, unlink, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** Hex digest of bytes, or of a text's UTF-8. */
@@ -21,7 +22,7 @@ export interface SigningKey {
   /** 32 bytes of RFC 8032, lower-case hex. */
   readonly publicKey: string;
   /** Over the UTF-8 of a text; 64 bytes. */
-  sign(text: string): Uint8Array;
+  readonly sign: (text: string) => Uint8Array;
 }
 
 /** A key file that is not what it should be. */
@@ -35,9 +36,17 @@ const modeBits = 0o777;
 const fileBytesMax = 4_096;
 const publicKeysMax = 1_000;
 
-/** Reads the key of a PKCS #8 PEM file, or makes both. Refuses a file that others may read. */
+/**
+ * Reads the key of a PKCS #8 PEM file, or makes both; of several who make it at once, one does. Refuses a file that
+ * others may read.
+ */
 export async function openSigningKey(path: string): Promise<SigningKey> {
-  return (await readSigningKey(path)) ?? createSigningKey(path);
+  const there = await readSigningKey(path);
+  if (there !== undefined) return there;
+  await createKeyFile(path);
+  const made = await readSigningKey(path);
+  if (made === undefined) throw new KeyFileError(`${path}: expected the key that was made`);
+  return made;
 }
 
 /** Undefined if there is no file. */
@@ -68,9 +77,10 @@ export function verify(publicKey: string, text: string, signature: Uint8Array): 
   return key !== undefined && verifyBytes(null, Buffer.from(text, "utf8"), key, signature);
 }
 
-async function createSigningKey(path: string): Promise<SigningKey> {
+/** Whole or not at all, and never in the place of another. */
+async function createKeyFile(path: string): Promise<void> {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const temporary = `${path}.${process.pid}.new`;
+  const temporary = `${path}.${process.pid}.${randomUUID()}`;
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
   const file = await open(temporary, flags, fileMode);
   try {
@@ -79,9 +89,14 @@ async function createSigningKey(path: string): Promise<SigningKey> {
   } finally {
     await file.close();
   }
-  await rename(temporary, path);
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (!hasCode(error, "EEXIST")) throw error;
+  } finally {
+    await unlink(temporary);
+  }
   await syncFolder(dirname(path));
-  return toSigningKey(privateKey);
 }
 
 /** A name is durable when its folder is. */
@@ -98,13 +113,13 @@ async function openIfThere(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   } catch (error) {
-    if (isMissing(error)) return undefined;
+    if (hasCode(error, "ENOENT")) return undefined;
     throw error;
   }
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
 
 function fromPem(pem: string, path: string): SigningKey {
