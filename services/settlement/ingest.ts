@@ -1,134 +1,121 @@
-import { hash } from "node:crypto";
 import { assert } from "../core/assert.ts";
 import { partsOfLineId } from "../core/settlement/charge.ts";
-import type { Contract } from "../core/settlement/contract.ts";
-import {
-  keysOf,
-  Posting,
-  type PostOutcome,
-  type WaitingRecord,
-} from "../core/settlement/posting.ts";
+import type { SaltOf } from "../core/settlement/leaf.ts";
+import type { Balance } from "../core/settlement/ledger.ts";
+import { keysOf, Posting } from "../core/settlement/post.ts";
+import type { PostOutcome, SaleRow, WaitingRecord } from "../core/settlement/posting.ts";
 import { prepare, type Prepared } from "../core/settlement/prepare.ts";
 import type { PriceBook } from "../core/settlement/price-book.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import { bookText } from "../core/settlement/terms-text.ts";
 import type { UsageRecord } from "../core/settlement/usage.ts";
-import type { VendorId } from "../core/units.ts";
-import {
-  LedgerFencedError,
-  LedgerStoppedError,
-  type ChargedVersion,
-  type LedgerStore,
-} from "../io/ledger-store.ts";
+import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
+import type { ChargedVersion } from "../io/ledger-store.ts";
 import type { Log } from "../io/log.ts";
+import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
-import type { Books } from "./books.ts";
+import { unavailable, type LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
 import type { Producers } from "./producers.ts";
-import { Totals } from "./totals.ts";
+import type { TermsSource } from "./terms-source.ts";
 
 /** Records of one transaction; a caller's own are never divided. */
 const batchRecordsMax = 256;
 /** Records that wait for their turn. Beyond them callers are told to come again. */
 const queueRecordsMax = 20_000;
-/** Records in quarantine that are looked at again together. */
+/** Records in quarantine, or sales that wait, that are looked at again together. */
 const releaseRecordsMax = 256;
 
 const retryAfterMs = 1_000;
 
-export function sha256(text: string): string {
-  return hash("sha256", text, "hex");
-}
-
-const nothingPosted = {
-  posted: [],
-  waiting: [],
-  released: [],
-  entries: [],
-  movements: new Map(),
-  cumulatives: [],
-  hours: [],
-  versions: [],
-};
+/**
+ * - `delivery`: from a gateway's sequence.
+ * - `release`: from quarantine.
+ * - `sale`: was posted before, and its sale waits.
+ */
+type JobKind = "delivery" | "release" | "sale";
 
 interface Job {
   readonly records: readonly UsageRecord[];
-  /** From a gateway's sequence, not from quarantine. */
-  readonly isDelivery: boolean;
+  readonly kind: JobKind;
   resolve(outcomes: PostOutcome[]): void;
   reject(error: unknown): void;
 }
 
+export interface IngestOptions {
+  readonly writer: LedgerWriter;
+  readonly terms: TermsSource;
+  readonly metrics: SettlementMetrics;
+  readonly log: Log;
+  readonly producers: Producers;
+  /** From a key that is the operator's alone. */
+  readonly saltOf: SaltOf;
+  readonly queueRecordsMax?: number;
+}
+
 /**
- * The one writer of the ledger. Callers that come while a transaction runs share the next one, so that the disk
- * is waited for once for all of them.
+ * Posts usage records. Callers that come while a transaction runs share the next one, so that the disk is waited for
+ * once for all of them.
  */
 export class Ingest {
-  readonly #store: LedgerStore;
-  readonly #books: Books;
-  readonly #contractOf: (vendor: VendorId) => Contract;
-  readonly #metrics: SettlementMetrics;
-  readonly #log: Log;
-  readonly #producers: Producers;
-  readonly #totals: Totals;
-  readonly #queueRecordsMax: number;
+  readonly #options: IngestOptions;
   readonly #queue: Job[] = [];
   readonly #chargedVersions = new Set<string>();
   #queuedRecords = 0;
   #running: Promise<void> | undefined;
-  /** Why nothing can be posted any more. */
-  #failure: unknown;
 
-  constructor(options: {
-    readonly store: LedgerStore;
-    readonly books: Books;
-    readonly contractOf: (vendor: VendorId) => Contract;
-    readonly metrics: SettlementMetrics;
-    readonly log: Log;
-    readonly producers: Producers;
-    readonly queueRecordsMax?: number;
-  }) {
-    this.#queueRecordsMax = options.queueRecordsMax ?? queueRecordsMax;
-    this.#store = options.store;
-    this.#books = options.books;
-    this.#contractOf = options.contractOf;
-    this.#metrics = options.metrics;
-    this.#log = options.log;
-    this.#producers = options.producers;
-    this.#totals = new Totals(options.store);
+  constructor(options: IngestOptions) {
+    this.#options = options;
   }
 
   get isReady(): boolean {
-    return this.#failure === undefined;
+    return this.#options.writer.isReady;
   }
 
   /** Resolves when all of them are durable: one outcome for each, in their order. */
   async record(records: readonly UsageRecord[]): Promise<PostOutcome[]> {
     for (const record of records) revOf(record);
-    if (this.#queuedRecords + records.length > this.#queueRecordsMax) {
-      const found = this.#queuedRecords + records.length;
-      const message = `expected at most ${this.#queueRecordsMax} records in the queue, found ${found}`;
-      throw toConnectError("SHED", message, {
-        retryAfterMs,
-      });
+    const found = this.#queuedRecords + records.length;
+    const most = this.#options.queueRecordsMax ?? queueRecordsMax;
+    if (found > most) {
+      const message = `expected at most ${most} records in the queue, found ${found}`;
+      throw toConnectError("SHED", message, { retryAfterMs });
     }
-    return this.#enqueue(records, true);
+    return this.#enqueue(records, "delivery");
   }
 
   /** Looks again at what waits for a price book. Resolves to the number that was posted. */
   async release(): Promise<number> {
+    const { writer, terms, log } = this.#options;
     let posted = 0;
     let last: WaitingRecord | undefined;
     do {
-      const page = await this.#store.waiting(last, releaseRecordsMax);
+      const page = await writer.store.waiting(last, releaseRecordsMax);
       const records = page.map(({ text }) => fromRecordText(text));
-      const ready = records.filter((record) => this.#mayRelease(record));
-      const outcomes = ready.length === 0 ? [] : await this.#enqueue(ready, false);
-      posted += outcomes.filter(({ status }) => status === "posted").length;
+      const ready = records.filter(({ priceBook, priceVersion }) => {
+        return terms.bookOf(priceBook, priceVersion) !== undefined;
+      });
+      posted += await this.#postedOf(ready, "release");
       last = page.at(-1);
     } while (last !== undefined);
-    if (posted > 0) this.#log.info({ records: posted }, "records left quarantine");
+    if (posted > 0) log.info({ records: posted }, "records left quarantine");
     return posted;
+  }
+
+  /** Looks again at sales that wait for a sell book or a split rule. Resolves to the number that was billed. */
+  async releaseSales(): Promise<number> {
+    const { writer, log } = this.#options;
+    let billed = 0;
+    let last: SaleRow | undefined;
+    do {
+      const page = await writer.store.salesWaiting(last?.attempt, releaseRecordsMax);
+      const records = page.map(({ text }) => fromRecordText(text));
+      const ready = records.filter((record) => this.#maySell(record));
+      billed += await this.#postedOf(ready, "sale");
+      last = page.at(-1);
+    } while (last !== undefined);
+    if (billed > 0) log.info({ sales: billed }, "sales that waited were billed");
+    return billed;
   }
 
   /** Resolves when all that was accepted is durable or refused. */
@@ -136,13 +123,29 @@ export class Ingest {
     while (this.#running !== undefined) await this.#running;
   }
 
-  #mayRelease({ priceBook, priceVersion }: UsageRecord): boolean {
-    return this.#books.known(priceBook, priceVersion) !== undefined;
+  /** Holes that stayed too long are counted and forgotten. */
+  async giveUpHoles(): Promise<void> {
+    const { writer, producers } = this.#options;
+    await writer.turn(async () => {
+      const noted = producers.giveUp();
+      await writer.commit({ producers: noted.states });
+      noted.keep();
+    });
   }
 
-  async #enqueue(records: readonly UsageRecord[], isDelivery: boolean): Promise<PostOutcome[]> {
+  #maySell(record: UsageRecord): boolean {
+    const { finding } = this.#prepare(record);
+    return finding.kind === "owing" && finding.sale.kind === "priced";
+  }
+
+  async #postedOf(records: readonly UsageRecord[], kind: JobKind): Promise<number> {
+    const outcomes = records.length === 0 ? [] : await this.#enqueue(records, kind);
+    return outcomes.filter(({ status }) => status === "posted").length;
+  }
+
+  async #enqueue(records: readonly UsageRecord[], kind: JobKind): Promise<PostOutcome[]> {
     const { promise, resolve, reject } = Promise.withResolvers<PostOutcome[]>();
-    this.#queue.push({ records, isDelivery, resolve, reject });
+    this.#queue.push({ records, kind, resolve, reject });
     this.#queuedRecords += records.length;
     this.#running ??= this.#run();
     return promise;
@@ -152,25 +155,31 @@ export class Ingest {
     // Callers of the same turn of the event loop share the first transaction too.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      await this.#settle(this.#takeJobs());
+      await this.#options.writer
+        .turn(() => this.#settle(this.#takeJobs()))
+        .catch(() => this.#refuse(this.#takeJobs()));
     }
     this.#running = undefined;
   }
 
+  /** Within a turn. */
   async #settle(jobs: readonly Job[]): Promise<void> {
     try {
       const outcomes = await this.#post(jobs);
       for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
     } catch (error) {
-      this.#fail(error);
-      if (jobs.length > 1 && this.#failure === undefined) {
+      if (jobs.length > 1 && this.isReady) {
         // What the ledger cannot take from one caller is no reason to refuse the others.
         for (const job of jobs) await this.#settle([job]);
       } else {
-        const refusal = toConnectError("METERING_UNAVAILABLE", "the ledger cannot be written");
-        for (const job of jobs) job.reject(refusal);
+        this.#options.log.error({ error }, "records were not posted");
+        this.#refuse(jobs);
       }
     }
+  }
+
+  #refuse(jobs: readonly Job[]): void {
+    for (const job of jobs) job.reject(unavailable());
   }
 
   #takeJobs(): Job[] {
@@ -186,89 +195,120 @@ export class Ingest {
     return jobs;
   }
 
+  /** Within a turn. */
   async #post(jobs: readonly Job[]): Promise<PostOutcome[]> {
-    if (this.#failure !== undefined) throw this.#failure;
+    const { writer, terms, metrics, producers } = this.#options;
     const records = jobs.flatMap((job) => job.records);
-    const prepared = await this.#prepareAll(records);
-    const stored = await this.#store.recordsOf(records.map(({ attempt }) => attempt));
-    const keys = keysOf(prepared, stored);
-    const totals = await this.#totals.of(keys);
-    const posting = new Posting({ records: stored, ...totals }, (id) => this.#lineOf(id));
-    const outcomes = prepared.map((each) => posting.add(each));
-    const { changes } = posting;
-    const delivered = jobs.filter((job) => job.isDelivery).flatMap((job) => job.records);
-    const noted = this.#producers.note(delivered);
-    const versions = this.#newVersions(prepared);
-    await this.#store.commit({
+    await terms.learn(records);
+    const asked = jobs.flatMap(({ kind, records: own }) =>
+      own.map((record) => ({ kind, prepared: this.#prepare(record) })),
+    );
+    const { posting, outcomes } = await this.#posted(asked);
+    const delivered = jobs.filter(({ kind }) => kind === "delivery");
+    const noted = producers.note(delivered.flatMap((job) => job.records));
+    const { changes, leaves, holds } = posting;
+    const versions = this.#newVersions(asked.map(({ prepared }) => prepared));
+    await writer.commit({
       ...changes,
       released: changes.released.map(({ attempt, rev }) => ({ attempt, rev })),
-      versions,
-      producers: noted.states,
+      ...{ versions, leaves, holds, producers: noted.states },
     });
     noted.keep();
-    this.#totals.keep(changes);
     for (const { book, version } of versions) this.#chargedVersions.add(`${book}@${version}`);
-    this.#metrics.onCommitted(outcomes, changes.entries);
-    // Two records under one id are a defect of a gateway, or worse: someone must look.
-    for (const { record, status, reason } of outcomes) {
-      if (status === "conflict") this.#log.error({ record, reason }, "a record conflicts");
-    }
+    metrics.onCommitted(outcomes, changes.entries);
+    this.#report(outcomes);
     if (changes.waiting.length + changes.released.length > 0) {
-      this.#metrics.onWaiting(await this.#store.waitingCount());
+      metrics.onWaiting(await writer.store.waitingCount());
     }
     return outcomes;
   }
 
-  /** Holes that stayed too long are counted and forgotten. */
-  async giveUpHoles(): Promise<void> {
-    const noted = this.#producers.giveUp();
-    if (noted.states.length === 0 || this.#running !== undefined) return;
-    await this.#store.commit({ ...nothingPosted, producers: noted.states });
-    noted.keep();
-  }
-
-  async #prepareAll(records: readonly UsageRecord[]): Promise<Prepared[]> {
-    const prepared: Prepared[] = [];
-    for (const record of records) {
-      const { priceBook, priceVersion, vendor } = record;
-      const known = this.#books.known(priceBook, priceVersion);
-      const book = known ?? (await this.#books.find(priceBook, priceVersion));
-      const contract = this.#contractOf(vendor);
-      prepared.push(prepare(record, { rev: revOf(record), contract, book, sha256 }));
+  /** Two records under one id are a defect of a gateway, or worse: someone must look. */
+  #report(outcomes: readonly PostOutcome[]): void {
+    const { log } = this.#options;
+    for (const { record, status, reason } of outcomes) {
+      if (status === "conflict") log.error({ record, reason }, "a record conflicts");
     }
-    return prepared;
   }
 
-  #lineOf(id: string) {
-    const { book, version, line } = partsOfLineId(id);
-    return this.#books.known(book, version)?.lines.find((each) => each.id === line);
+  /** Made again with what it found missing, until nothing is: nothing is written before. */
+  async #posted(asked: readonly { readonly kind: JobKind; readonly prepared: Prepared }[]) {
+    const { writer, terms, saltOf } = this.#options;
+    const { totals, store } = writer;
+    const prepared = asked.map((each) => each.prepared);
+    totals.trim();
+    const [records, sales, balances] = await Promise.all([
+      store.recordsOf(prepared.map(({ record }) => record.attempt)),
+      this.#salesOf(prepared),
+      this.#balancesOf(prepared),
+      totals.load(keysOf(prepared, terms.lineOf)),
+    ]);
+    for (;;) {
+      const known = { records, sales, ...totals.sheets };
+      const wallets = new Wallets(balances, writer.holds);
+      const { lineOf, bookingOf, priceHashOf } = terms;
+      const posting = new Posting(known, {
+        ...{ lineOf, bookingOf, priceHashOf, secrets: { sha256, saltOf } },
+        tills: { wallets, packagesOf: (tenant, at) => terms.packagesOf(tenant, at) },
+      });
+      const outcomes = asked.map(({ kind, prepared: each }) =>
+        kind === "sale" ? posting.addSale(each) : posting.add(each),
+      );
+      const { missing } = posting;
+      if (Object.values(missing).every((keys) => keys.length === 0)) return { posting, outcomes };
+      await totals.load(missing);
+    }
+  }
+
+  /** Of requests with anything to sell; a record without a tenant's terms has no sale. */
+  async #salesOf(prepared: readonly Prepared[]): Promise<SaleRow[]> {
+    const sold = prepared.filter(
+      ({ finding }) =>
+        finding.kind === "owing" &&
+        (finding.sale.kind !== "none" || finding.sale.place !== undefined),
+    );
+    if (sold.length === 0) return [];
+    return this.#options.writer.store.salesOfRequests(sold.map(({ record }) => record.request));
+  }
+
+  async #balancesOf(prepared: readonly Prepared[]): Promise<ReadonlyMap<string, Balance>> {
+    const { writer, terms } = this.#options;
+    const packages = prepared.flatMap(({ record: { tenant, openedUs } }) =>
+      terms.packagesOf(tenant, openedUs),
+    );
+    return writer.totals.balancesOf(accountsOf([...new Set(packages)]));
+  }
+
+  #prepare(record: UsageRecord): Prepared {
+    const { terms } = this.#options;
+    const { bookingOf } = terms;
+    return prepare(record, { rev: revOf(record), terms: terms.termsOf(record), sha256, bookingOf });
   }
 
   /** Versions that this process has not charged by yet; the ledger keeps what it charged by. */
   #newVersions(prepared: readonly Prepared[]): ChargedVersion[] {
+    const { terms } = this.#options;
     const versions = new Map<string, PriceBook>();
     for (const { finding } of prepared) {
       if (finding.kind !== "owing") continue;
-      for (const { book: id, version } of finding.lines) {
+      const sold = finding.sale.kind === "priced" ? finding.sale.side.lines : [];
+      for (const { line } of [...finding.buy.lines, ...(finding.fee?.lines ?? []), ...sold]) {
+        const { book: id, version } = partsOfLineId(line);
         const key = `${id}@${version}`;
         if (this.#chargedVersions.has(key) || versions.has(key)) continue;
-        const book = this.#books.known(id, version);
+        const book = terms.bookOf(id, version);
         assert(book !== undefined, "a line is priced by a known book");
         versions.set(key, book);
       }
     }
     return [...versions.values()].map((book) => {
-      const text = bookText(book);
-      return { book: book.id, version: book.version, hash: sha256(text), text };
+      return {
+        book: book.id,
+        version: book.version,
+        hash: terms.priceHashOf(book),
+        text: bookText(book),
+      };
     });
-  }
-
-  /** Whoever asked may ask again; but after a failed commit, or with another writer, the answer stays. */
-  #fail(error: unknown): void {
-    const isFinal = error instanceof LedgerStoppedError || error instanceof LedgerFencedError;
-    if (this.#failure === undefined) this.#log.error({ error, isFinal }, "records were not posted");
-    if (isFinal) this.#failure = error;
-    this.#totals.forget();
   }
 }
 

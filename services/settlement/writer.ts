@@ -28,7 +28,10 @@ export const leafKinds = [
 
 export type LeafKind = (typeof leafKinds)[number];
 
-/** What one transaction is to write, before indexes and balances are worked out. */
+/**
+ * What one transaction is to write, before indexes and balances are worked out. A document that is there already with
+ * the same bytes is left out; if that is all of a change's documents, the change was made before, and nothing is written.
+ */
 export interface Change {
   readonly entries?: readonly LedgerEntry[];
   readonly documents?: readonly Omit<LedgerDocument, "seq" | "hash">[];

@@ -121,8 +121,9 @@ function findingOf(record: UsageRecord, options: PrepareOptions): Owing | Doubtf
   const { book, pricing } = buyPricing(usage, options.terms);
   if (pricing.kind === "doubtful") return pricing;
   const vendor = { pair: `vendor:${record.vendor}` as PairId, contract, book };
-  const licensed =
-    licence === undefined ? undefined : priced(usage.tokens, "licence", record, licence);
+  // Where there was no licence book, it is the sale that waits: the vendor has its own.
+  const isLicensed = licence?.book !== undefined;
+  const licensed = isLicensed ? priced(usage.tokens, "licence", record, licence) : undefined;
   if (licensed?.kind === "doubtful") return licensed;
   const owed = contract.owed[usage.ending];
   return {

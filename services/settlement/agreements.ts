@@ -1,0 +1,185 @@
+import type { Contract } from "../core/settlement/contract.ts";
+import { defaultContract } from "../core/settlement/contract.ts";
+import { inForceAt, type Dated } from "../core/settlement/effective.ts";
+import {
+  isWithTenant,
+  isWithVendor,
+  type AnyContract,
+  type PartnerContract,
+  type TenantContract,
+} from "../core/settlement/other-contracts.ts";
+import { bookingOf } from "../core/settlement/period.ts";
+import type { LineOf } from "../core/settlement/posting.ts";
+import {
+  linesIn,
+  type Agreement,
+  type BookingOf,
+  type Selling,
+  type Terms,
+} from "../core/settlement/prepare.ts";
+import type { PriceBook } from "../core/settlement/price-book.ts";
+import { defaultSplitRule, type SplitRule } from "../core/settlement/split.ts";
+import { bookText } from "../core/settlement/terms-text.ts";
+import type { TokenPackage } from "../core/settlement/token-package.ts";
+import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { BookId, InstantUs, ModelId, PairId, TenantId } from "../core/units.ts";
+import { sha256 } from "../io/signing.ts";
+import type { TermsSource } from "./terms-source.ts";
+
+/** Where buy books come from: gateways name them before they are documents. */
+export interface BuyBooks {
+  known(book: BookId, version: bigint): PriceBook | undefined;
+  find(book: BookId, version: bigint): Promise<PriceBook | undefined>;
+}
+
+/** Split rules of an operator that names none are under this name. */
+export const operatorSplitRule = "operator";
+
+/** Everything that was agreed with anybody: versions of contracts, books and split rules, and what is in force when. */
+export class Agreements implements TermsSource {
+  readonly #buyBooks: BuyBooks;
+  readonly #firstOpenOf: (pair: PairId) => string | undefined;
+  readonly #packages: (tenant: TenantId, openedUs: InstantUs) => readonly TokenPackage[];
+  readonly #contracts = new Map<PairId, AnyContract[]>();
+  readonly #books = new Map<BookId, PriceBook[]>();
+  readonly #rules = new Map<string, SplitRule[]>();
+  /** Contracts with the owners of models, by model. */
+  readonly #owners = new Map<ModelId, PairId>();
+  readonly #hashes = new WeakMap<PriceBook, string>();
+
+  constructor(options: {
+    readonly buyBooks: BuyBooks;
+    /** First day of a pair that can still be booked into; undefined if none was closed. */
+    readonly firstOpenOf?: (pair: PairId) => string | undefined;
+    readonly packagesOf?: (tenant: TenantId, openedUs: InstantUs) => readonly TokenPackage[];
+  }) {
+    this.#buyBooks = options.buyBooks;
+    this.#firstOpenOf = options.firstOpenOf ?? (() => undefined);
+    this.#packages = options.packagesOf ?? (() => []);
+  }
+
+  /** A version of a contract with anybody. */
+  addContract(contract: AnyContract): void {
+    const { pair } = contract;
+    this.#contracts.set(pair, [...(this.#contracts.get(pair) ?? []), contract]);
+    if (isWithVendor(contract) || isWithTenant(contract)) return;
+    for (const model of contract.models) this.#owners.set(model, pair);
+  }
+
+  /** A version of a book of any side that is not in the registry. */
+  addBook(book: PriceBook): void {
+    this.#books.set(book.id, [...(this.#books.get(book.id) ?? []), book]);
+  }
+
+  addSplitRule(rule: SplitRule): void {
+    const key = ruleKey(rule.id, rule.model);
+    this.#rules.set(key, [...(this.#rules.get(key) ?? []), rule]);
+  }
+
+  async learn(records: readonly UsageRecord[]): Promise<void> {
+    for (const { priceBook, priceVersion } of records) {
+      if (this.bookOf(priceBook, priceVersion) === undefined) {
+        await this.#buyBooks.find(priceBook, priceVersion);
+      }
+    }
+  }
+
+  termsOf(record: UsageRecord): Terms {
+    const { priceBook, priceVersion, openedUs } = record;
+    const contract = this.contractWith(`vendor:${record.vendor}` as PairId, openedUs);
+    const licence = this.#licenceOf(record);
+    return {
+      contract,
+      book: this.bookOf(priceBook, priceVersion),
+      loserBook: contract.loserBook && this.bookInForce(contract.loserBook, openedUs),
+      licence,
+      sell: this.#sellingOf(record, contract),
+    };
+  }
+
+  readonly bookingOf: BookingOf = (pair, openedUs) => {
+    const { timeZone } = this.contractOf(pair, openedUs) ?? defaultContract;
+    return bookingOf(openedUs, this.#firstOpenOf(pair), timeZone);
+  };
+
+  readonly lineOf: LineOf = linesIn((id, version) => this.bookOf(id as BookId, version));
+
+  readonly priceHashOf = (book: PriceBook): string => {
+    const known = this.#hashes.get(book) ?? sha256(bookText(book));
+    this.#hashes.set(book, known);
+    return known;
+  };
+
+  bookOf(id: BookId, version: bigint): PriceBook | undefined {
+    const own = this.#books.get(id)?.find((book) => book.version === version);
+    return own ?? this.#buyBooks.known(id, version);
+  }
+
+  bookInForce(id: BookId, us: InstantUs): PriceBook | undefined {
+    return inForceAt(this.#books.get(id) ?? [], us);
+  }
+
+  /** In force at an instant, with anybody. */
+  contractOf(pair: PairId, us: InstantUs): AnyContract | undefined {
+    return inForceAt(this.#contracts.get(pair) ?? [], us);
+  }
+
+  /** With a vendor: what nobody agreed otherwise is as the house has it. */
+  contractWith(vendor: PairId, us: InstantUs): Contract {
+    const found = this.contractOf(vendor, us);
+    return found !== undefined && isWithVendor(found) ? found : defaultContract;
+  }
+
+  packagesOf(tenant: TenantId, openedUs: InstantUs): readonly TokenPackage[] {
+    return this.#packages(tenant, openedUs);
+  }
+
+  #licenceOf({ model, openedUs }: UsageRecord): Agreement | undefined {
+    const pair = this.#owners.get(model);
+    const contract = pair && this.#partner(pair, openedUs);
+    if (contract?.licenceBook === undefined) return undefined;
+    const book = this.bookInForce(contract.licenceBook, openedUs);
+    return { pair: contract.pair, contract, book };
+  }
+
+  /** Undefined: nobody has said what this tenant pays, so that only the vendor's side is kept. */
+  #sellingOf({ tenant, model, vendor, openedUs }: UsageRecord, buy: Contract): Selling | undefined {
+    const pair = `tenant:${tenant}` as PairId;
+    const contract = this.contractOf(pair, openedUs);
+    if (contract === undefined || !isWithTenant(contract)) return undefined;
+    return {
+      pair,
+      contract,
+      book: this.bookInForce(contract.sellBook, openedUs),
+      rule: this.#ruleOf(contract, buy, { model, openedUs }),
+      parties: {
+        computing: `vendor:${vendor}` as PairId,
+        model: this.#owners.get(model),
+        channel: contract.channel,
+      },
+    };
+  }
+
+  /** Of the tenant's contract, or else of the vendor's. Who names none has the operator's, which may be the house's. */
+  #ruleOf(
+    { splitRule }: TenantContract,
+    buy: Contract,
+    { model, openedUs }: Pick<UsageRecord, "model" | "openedUs">,
+  ): SplitRule | undefined {
+    const named = splitRule ?? buy.splitRule;
+    const id = named ?? operatorSplitRule;
+    const of = (key: string): SplitRule | undefined =>
+      inForceAt<SplitRule & Dated>(this.#rules.get(key) ?? [], openedUs);
+    const found = of(ruleKey(id, model)) ?? of(ruleKey(id, "*"));
+    return found ?? (named === undefined ? defaultSplitRule : undefined);
+  }
+
+  #partner(pair: PairId, us: InstantUs): PartnerContract | undefined {
+    const found = this.contractOf(pair, us);
+    return found === undefined || isWithVendor(found) || isWithTenant(found) ? undefined : found;
+  }
+}
+
+function ruleKey(id: string, model: string): string {
+  return `${id}\n${model}`;
+}
