@@ -163,7 +163,10 @@ const day = z.iso.date();
 
 const calendarSchema = z.object({
   id: z.string(),
+  version: z.int().positive(),
+  timezone: z.string(),
   offset_minutes: z.int(),
+  covers_from: day,
   covers_to: day,
   days: z.array(
     z.object({ from: day, to: day, kind: z.enum(["workday", "weekend", "holiday", "makeup"]) }),
@@ -181,12 +184,16 @@ export function loadCalendar(id = "cn-2026"): Calendar {
       kindByDate.set(new Date(at).toISOString().slice(0, 10), kind);
     }
   }
-  const coversToMs = Date.parse(calendar.covers_to) - calendar.offset_minutes * 60_000;
+  const midnightUs = (date: string): bigint =>
+    BigInt(Date.parse(date) - calendar.offset_minutes * 60_000) * 1_000n;
   return {
     id: calendar.id,
+    version: BigInt(calendar.version),
+    timeZone: calendar.timezone,
     offsetMinutes: calendar.offset_minutes,
     kindByDate,
-    coversToUs: BigInt(coversToMs) * 1_000n,
+    coversFromUs: midnightUs(calendar.covers_from),
+    coversToUs: midnightUs(calendar.covers_to),
   };
 }
 

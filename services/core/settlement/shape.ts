@@ -1,5 +1,4 @@
 import { canonicalJson, type Canonical } from "./canonical.ts";
-import { decimalOf } from "./decimal.ts";
 
 /** A mistake before it is known how its place is written. */
 export interface Misfit {
@@ -162,18 +161,6 @@ export function small(min: number, max: number): Shape<number> {
       const value = shape.read(found, place);
       return value === undefined ? undefined : Number(value);
     },
-  };
-}
-
-/** Decimal text such as `4.00`, kept as a whole number of units that are 10^-digits; written as that whole number. */
-export function decimal(
-  digits: number,
-  max: bigint,
-): (found: unknown, place: Place) => bigint | undefined {
-  const expected = `a decimal number of 0 or more with at most ${digits} decimals that matter`;
-  return (found, place) => {
-    const value = typeof found === "string" ? decimalOf(found, digits) : undefined;
-    return value === undefined || value > max ? place.refuse(expected, found) : value;
   };
 }
 

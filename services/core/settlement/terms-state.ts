@@ -1,0 +1,300 @@
+import type { InstantUs, ModelId, PairId } from "../units.ts";
+import {
+  consentKind,
+  partyKeyKind,
+  readConsent,
+  readPartyKey,
+  termsJwsType,
+  type Consent,
+  type PartyKey,
+} from "./consent.ts";
+import { inForceAt } from "./effective.ts";
+import { verifyDetached } from "./jws.ts";
+import type { PublicKey, Verify } from "./note.ts";
+import type { AnyContract } from "./other-contracts.ts";
+import type { Reprice } from "./other-shapes.ts";
+import type { Calendar, PriceBook } from "./price-book.ts";
+import { pathText, readCanonical, type Misfit } from "./shape.ts";
+import type { SplitRule } from "./split.ts";
+import type { StandardTable } from "./standard-token.ts";
+import {
+  isTermsKind,
+  termsKinds,
+  type KindRules,
+  type Party,
+  type TermsByKind,
+  type TermsKind,
+} from "./terms-kinds.ts";
+
+/** A document of the ledger, as far as terms are concerned. */
+export interface TermsDocument {
+  readonly kind: string;
+  readonly id: string;
+  readonly atUs: InstantUs;
+  readonly body: string;
+  readonly hash: string;
+}
+
+/** A version of something that parties agree on, and who has. */
+export interface TermsRecord<Kind extends TermsKind = TermsKind> {
+  readonly kind: Kind;
+  /** `northgrid-list@2`. */
+  readonly id: string;
+  readonly series: string;
+  readonly version: bigint;
+  readonly pair: Party;
+  readonly value: TermsByKind[Kind];
+  readonly text: string;
+  readonly hash: string;
+  readonly proposedUs: InstantUs;
+  readonly signers: readonly Party[];
+  readonly consents: readonly Consent[];
+  /** When the last one who had to agree did. Undefined: it cannot be used. */
+  readonly agreedUs: InstantUs | undefined;
+}
+
+type Tables = { readonly [Kind in TermsKind]: Map<string, TermsRecord<Kind>> };
+
+/**
+ * All terms, made from the ledger's documents in their order: the same documents, the same state. What was not agreed by all
+ * who have to is known and not used; a consent that does not hold is as good as none.
+ */
+export class TermsState {
+  readonly #verify: Verify;
+  /** Calendars that came with the product, for as long as nobody agreed on another version. */
+  readonly #installed: ReadonlyMap<string, Calendar>;
+  readonly #tables: Tables = {
+    contract: new Map(),
+    "price-version": new Map(),
+    calendar: new Map(),
+    "split-rule": new Map(),
+    "standard-tokens": new Map(),
+    reprice: new Map(),
+  };
+  readonly #keys = new Map<string, PartyKey>();
+
+  constructor(options: { readonly verify: Verify; readonly calendars: readonly Calendar[] }) {
+    this.#verify = options.verify;
+    this.#installed = new Map(options.calendars.map((each) => [each.id, each]));
+  }
+
+  /** Documents of other kinds change nothing. Says what is wrong with one that cannot be read. */
+  add(document: TermsDocument): string | undefined {
+    const { kind, body } = document;
+    if (isTermsKind(kind)) return this.#addTerms(kind, document);
+    if (kind === partyKeyKind) {
+      const key = readPartyKey(body);
+      if (key === undefined) return "expected a key of a party";
+      if (!this.#keys.has(key.kid)) this.#keys.set(key.kid, key);
+    }
+    if (kind === consentKind) {
+      const consent = readConsent(body);
+      return consent === undefined ? "expected a signature of terms" : this.#agree(consent);
+    }
+    return undefined;
+  }
+
+  /** What is wrong with a consent; undefined if it counts. */
+  objectionTo(consent: Consent): string | undefined {
+    const { kind, id, hash, party, way, jws } = consent;
+    const record = this.find(kind, id);
+    if (record === undefined) return `there is no ${kind} ${id}`;
+    if (hash !== record.hash) return `hash: expected ${record.hash}, found ${hash}`;
+    if (way === "credential") return this.#objectionToCredential(record, party);
+    const keyOf = (kid: string): PublicKey | undefined => this.keyOf(party, kid);
+    const signed = { jws, payload: record.text, typ: termsJwsType, keyOf };
+    const header = verifyDetached(signed, this.#verify);
+    return typeof header === "string" ? `signature of ${party}: ${header}` : undefined;
+  }
+
+  find<Kind extends TermsKind>(kind: Kind, id: string): TermsRecord<Kind> | undefined {
+    return this.#tables[kind].get(id);
+  }
+
+  /** In the order in which they came. */
+  list<Kind extends TermsKind>(kind: Kind): readonly TermsRecord<Kind>[] {
+    return [...this.#tables[kind].values()];
+  }
+
+  /** The newest version of a series, agreed or not. */
+  newest<Kind extends TermsKind>(kind: Kind, series: string): TermsRecord<Kind> | undefined {
+    return this.list(kind)
+      .filter((record) => record.series === series)
+      .reduce<TermsRecord<Kind> | undefined>(
+        (best, each) => (best === undefined || each.version > best.version ? each : best),
+        undefined,
+      );
+  }
+
+  contractAt(pair: PairId, us: InstantUs): AnyContract | undefined {
+    return this.#agreedAt("contract", ({ value }) => value.pair === pair, us);
+  }
+
+  /** Whoever has a contract at an instant, by whatever its pair begins with: `tenant:`, `model:`. */
+  contractsAt(prefix: string, us: InstantUs): readonly AnyContract[] {
+    const pairs = new Set(
+      this.list("contract").flatMap(({ value }) =>
+        value.pair.startsWith(prefix) ? [value.pair] : [],
+      ),
+    );
+    return [...pairs].flatMap((pair) => this.contractAt(pair, us) ?? []);
+  }
+
+  /** The version that a record names, if it was agreed. */
+  bookVersion(book: string, version: bigint): PriceBook | undefined {
+    const record = this.find("price-version", `${book}@${version}`);
+    return record?.agreedUs === undefined ? undefined : this.withCalendar(record.value);
+  }
+
+  bookAt(book: string, us: InstantUs): PriceBook | undefined {
+    const found = this.#agreedAt("price-version", ({ series }) => series === book, us);
+    return found && this.withCalendar(found);
+  }
+
+  /** The rule for a model, or the one for all models. */
+  splitRuleAt(id: string, model: ModelId, us: InstantUs): SplitRule | undefined {
+    const at = (series: string): SplitRule | undefined =>
+      this.#agreedAt("split-rule", (record) => record.series === series, us);
+    return at(`${id}/${model}`) ?? at(`${id}/*`);
+  }
+
+  standardTableAt(id: string, us: InstantUs): StandardTable | undefined {
+    return this.#agreedAt("standard-tokens", ({ series }) => series === id, us);
+  }
+
+  /** The newest version that was agreed, or the one that came with the product. */
+  calendarOf(id: string): Calendar | undefined {
+    const agreed = this.list("calendar").filter(
+      (record) => record.series === id && record.agreedUs !== undefined,
+    );
+    return agreed.at(-1)?.value ?? this.#installed.get(id);
+  }
+
+  /** The book with the newest version of its calendar. */
+  withCalendar(book: PriceBook): PriceBook {
+    const calendar = this.calendarOf(book.calendar.id);
+    return calendar === undefined || calendar === book.calendar
+      ? book
+      : this.#recast(book, calendar);
+  }
+
+  repricesOf(pair: PairId): readonly Reprice[] {
+    return this.list("reprice").flatMap(({ pair: of, agreedUs, value }) =>
+      of === pair && agreedUs !== undefined ? [value] : [],
+    );
+  }
+
+  /** A key of the party by its name. */
+  keyOf(party: Party, kid: string): PublicKey | undefined {
+    const key = this.#keys.get(kid);
+    return key?.party === party ? key.publicKey : undefined;
+  }
+
+  keysOf(party: Party): readonly PartyKey[] {
+    return [...this.#keys.values()].filter((key) => key.party === party);
+  }
+
+  /** Who still has to agree before it can be used. */
+  missing({ signers, consents }: TermsRecord): readonly Party[] {
+    return signers.filter((party) => !consents.some((each) => each.party === party));
+  }
+
+  readonly #recasts = new WeakMap<PriceBook, PriceBook>();
+
+  #recast(book: PriceBook, calendar: Calendar): PriceBook {
+    const known = this.#recasts.get(book);
+    if (known?.calendar === calendar) return known;
+    const made = { ...book, calendar };
+    this.#recasts.set(book, made);
+    return made;
+  }
+
+  #objectionToCredential({ pair }: TermsRecord, party: Party): string | undefined {
+    if (party === "internal") return "expected a signature of the operator, found a credential";
+    if (this.keysOf(party).length > 0) {
+      return `expected a signature of ${party}, whose key is on file, found a credential`;
+    }
+    const isRequired = this.list("contract").some(
+      ({ value, agreedUs }) =>
+        value.pair === pair && agreedUs !== undefined && value.signatures === "required",
+    );
+    return isRequired
+      ? `expected a signature of ${party}, as its contract requires, found a credential`
+      : undefined;
+  }
+
+  #addTerms<Kind extends TermsKind>(kind: Kind, document: TermsDocument): string | undefined {
+    const { id, atUs, body, hash } = document;
+    if (this.#tables[kind].has(id)) return undefined;
+    const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
+    const read = readCanonical(
+      rules.shape((calendar) => this.calendarOf(calendar)),
+      body,
+    );
+    if ("misfits" in read) return read.misfits.map(misfitText).join("; ");
+    const { value } = read;
+    this.#tables[kind].set(id, {
+      kind,
+      id,
+      series: rules.series(value),
+      version: rules.version(value),
+      pair: rules.pair(value),
+      value,
+      text: body,
+      hash,
+      proposedUs: atUs,
+      signers: rules.signers(value),
+      consents: [],
+      agreedUs: undefined,
+    });
+    return undefined;
+  }
+
+  #agree(consent: Consent): string | undefined {
+    const objection = this.objectionTo(consent);
+    if (objection !== undefined) return objection;
+    this.#note(consent.kind, consent);
+    return undefined;
+  }
+
+  #note<Kind extends TermsKind>(kind: Kind, consent: Consent): void {
+    const record = this.find(kind, consent.id);
+    if (record === undefined || record.consents.some(({ party }) => party === consent.party))
+      return;
+    const next = { ...record, consents: [...record.consents, consent] };
+    const isAgreed = record.agreedUs === undefined && this.missing(next).length === 0;
+    this.#tables[kind].set(record.id, isAgreed ? { ...next, agreedUs: consent.atUs } : next);
+  }
+
+  #agreedAt<Kind extends Exclude<TermsKind, "calendar" | "reprice">>(
+    kind: Kind,
+    isMeant: (record: TermsRecord<Kind>) => boolean,
+    us: InstantUs,
+  ): TermsByKind[Kind] | undefined {
+    const dated = this.list(kind).flatMap((record) => {
+      const { value, agreedUs, version } = record;
+      if (agreedUs === undefined || !isMeant(record)) return [];
+      const { effectiveFromUs: from, effectiveToUs } = value as Dates;
+      const effectiveFromUs = mayReachBack(record) || agreedUs < from ? from : agreedUs;
+      return [{ value, version, effectiveFromUs, effectiveToUs }];
+    });
+    return inForceAt(dated, us)?.value;
+  }
+}
+
+interface Dates {
+  readonly effectiveFromUs: InstantUs;
+  readonly effectiveToUs?: InstantUs | undefined;
+}
+
+/**
+ * What is signed after its start begins when it is signed: until then something else was in force. Only where nothing was,
+ * and what was used has waited for it, it begins as it says: of the first prices, rules and tables there are.
+ */
+function mayReachBack({ kind, version }: TermsRecord): boolean {
+  return kind !== "contract" && version === 1n;
+}
+
+export function misfitText({ path, message }: Misfit): string {
+  return path.length === 0 ? message : `${pathText(path)}: ${message}`;
+}
