@@ -98,6 +98,27 @@ export function end(hold: Hold, state: "void" | "expired", atUs: InstantUs): Hol
   return { hold: { ...hold, left: 0n, state }, entries: amount > 0n ? [entry] : [] };
 }
 
+/**
+ * Gives back what will not be used, when `used` is all that ever was or will be. To say it again changes nothing: the amount of
+ * the hold falls with what is given back.
+ */
+export function shrink(hold: Hold, used: bigint, atUs: InstantUs): HoldChange {
+  assert(used >= 0n, "use is not below 0");
+  const drawn = hold.amount - hold.left;
+  const amount = hold.amount - (used > drawn ? used : drawn);
+  if (hold.state !== "open" || amount <= 0n) return { hold, entries: [] };
+  if (amount === hold.amount) return end(hold, "void", atUs);
+  const txn = `return:${hold.id}:${hold.amount}`;
+  const { unit, debit, credit } = hold;
+  const entry: LedgerEntry = {
+    ...{ id: txn, txn, kind: "void", phase: "released", cause: hold.id, atUs, corrects: "" },
+    ...{ unit, debit, credit, amount },
+  };
+  const left = hold.left - amount;
+  const state = left === 0n ? "posted" : "open";
+  return { hold: { ...hold, amount: hold.amount - amount, left, state }, entries: [entry] };
+}
+
 /** Id of a slice: a hold for one gateway. `key` is the gateway's own and makes asking again harmless. */
 export function sliceId(gateway: GatewayId, key: string): string {
   return `slice:${gateway}:${key}`;

@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import type { InstantUs, ModelId, PackageId, TenantId } from "../units.ts";
+import type { InstantUs, ModelId, PackageId, RegionId, TenantId } from "../units.ts";
 import {
   prepaidAccount,
   receivableAccount,
@@ -24,6 +24,21 @@ export function usedAccount(tenant: TenantId, usedBy: string, packageId: Package
 /** Units of a package in the wallet of a path. */
 export function pathWallet(tenant: TenantId, path: string, packageId: PackageId): AccountId {
   return walletAccount(tenant, inAccount(path), packageId);
+}
+
+/** Where units of a slice stand: of a region, for whose use. */
+export function sliceAccount(
+  region: RegionId,
+  tenant: TenantId,
+  { usedBy, package: id }: { readonly usedBy: string; readonly package: PackageId },
+): AccountId {
+  return `slice:${region}:${tenant}:${inAccount(usedBy)}:${id}`;
+}
+
+/** Whose use a slice's account is for; undefined: it is none. */
+export function usedByOf(account: AccountId): string | undefined {
+  const [kind, , , usedBy] = account.split(":");
+  return kind === "slice" && usedBy !== undefined ? decodeURIComponent(usedBy) : undefined;
 }
 
 /** Departments are named by people; what separates an account's parts, and all but ASCII, is escaped. */

@@ -8,6 +8,7 @@ import type {
   TenantId,
 } from "../units.ts";
 import type { AccountId, Unit } from "./ledger.ts";
+import { cover } from "./coverage.ts";
 import type { Charge } from "./posting.ts";
 import { one, roundedQuotient, type Ratio } from "./ratio.ts";
 import {
@@ -173,20 +174,16 @@ function drawAll({ packages, model, tokens }: SaleInput): {
   readonly draws: readonly Draw[];
   readonly uncovered: Ratio;
 } {
-  const draws: Draw[] = [];
-  let uncovered = one;
-  if (Object.values(tokens).every((each) => each === 0n)) return { draws, uncovered };
-  for (const state of packages.toSorted(drawOrder)) {
-    if (uncovered.num === 0n) break;
+  if (Object.values(tokens).every((each) => each === 0n)) return { draws: [], uncovered: one };
+  const offers = packages.toSorted(drawOrder).flatMap((state) => {
     const need = needOf(state.burn, model, tokens);
     const available = state.wallets.reduce((sum, wallet) => sum + wallet.available, 0n);
-    if (need === undefined || available === 0n) continue;
-    const wanted = roundedQuotient(need * uncovered.num, uncovered.den);
-    const taken = wanted < available ? wanted : available;
-    draws.push(...drawFrom(state, need, taken));
-    uncovered =
-      taken === wanted ? { num: 0n, den: 1n } : less(uncovered, { num: taken, den: need });
-  }
+    return need === undefined || available === 0n ? [] : [{ state, need, available }];
+  });
+  const { units, uncovered, used } = cover(offers);
+  const draws = offers
+    .slice(0, used)
+    .flatMap(({ state, need }, index) => drawFrom(state, need, units[index] ?? 0n));
   return { draws, uncovered };
 }
 
@@ -218,8 +215,4 @@ function fromHeld(held: readonly HeldPart[], units: bigint): Draw["held"] {
     return { hold, credit, amount };
   });
   return taken.filter(({ amount }) => amount > 0n);
-}
-
-function less(a: Ratio, b: Ratio): Ratio {
-  return { num: a.num * b.den - b.num * a.den, den: a.den * b.den };
 }

@@ -12,7 +12,7 @@ import {
   type LedgerEntry,
   type Unit,
 } from "./ledger.ts";
-import { pathWallet, usedAccount } from "./sale-entries.ts";
+import { pathWallet, usedAccount, usedByOf } from "./sale-entries.ts";
 import type { PackageState, Sale, WalletState } from "./sale.ts";
 import type { TokenPackage } from "./token-package.ts";
 
@@ -109,7 +109,7 @@ export class Wallets {
     let limit: bigint | undefined;
     for (const allotment of allotments) {
       if (allotment.mode !== "cap") wallets.push(this.#wallet(each, allotment.path, usedBy, key));
-      else limit = lower(limit, this.#capLeft(each, allotment));
+      else limit = lower(limit, this.#capLeft(each, allotment, key));
       if (allotment.mode === "hard") return within(wallets, limit);
     }
     return within([...wallets, this.#wallet(each, shared, usedBy, key)], limit);
@@ -129,13 +129,20 @@ export class Wallets {
     return { department: path, usedBy, available, held };
   }
 
-  /** Of a cap, what is not used by it or below it. */
-  #capLeft({ id, tenant, unit, paths }: TokenPackage, { path, units }: Allotment): bigint {
+  /** Of a cap, what is not used by it or below it, nor held for its use by others than the key's gateway. */
+  #capLeft(each: TokenPackage, { path, units }: Allotment, key: DrawKey): bigint {
+    const { id, tenant, unit, paths } = each;
     const used = paths
-      .filter((each) => isBelow(each, path))
-      .map((each) => unitsIn(this.#balance(unit, usedAccount(tenant, each, id))))
-      .reduce((sum, each) => sum + each, 0n);
-    return units > used ? units - used : 0n;
+      .filter((other) => isBelow(other, path))
+      .map((other) => unitsIn(this.#balance(unit, usedAccount(tenant, other, id))))
+      .reduce((sum, other) => sum + other, 0n);
+    const held = paths
+      .flatMap((other) => this.#holds.on(pathWallet(tenant, other, id)))
+      .filter((hold) => key.gateway === undefined || gatewayOf(hold) !== key.gateway)
+      .filter(({ credit }) => isBelow(usedByOf(credit) ?? shared, path))
+      .reduce((sum, { left }) => sum + left, 0n);
+    const left = units - used - held;
+    return left > 0n ? left : 0n;
   }
 
   #balance(unit: Unit, account: string): Balance {
