@@ -14,6 +14,8 @@ export interface Answer {
   readonly hasBegun: boolean;
   /** Bytes of the answer's body that its socket has taken. */
   readonly deliveredBytes: number;
+  /** Bytes of it that were written, taken or not. */
+  readonly sentBytes: number;
   /** Told when the client leaves before it has all. */
   onGone: (why: "client" | "slow-reader") => void;
   /** Told when the client has taken what it was sent. */
@@ -78,6 +80,10 @@ export class AnswerSocket implements Ticker {
 
   get deliveredBytes(): number {
     return Math.max(0, this.#writtenBytes - this.response.writableLength);
+  }
+
+  get sentBytes(): number {
+    return this.#writtenBytes;
   }
 
   settled(): Promise<void> {

@@ -5,12 +5,14 @@ import {
   type AttemptEnd,
   type AttemptRole,
   type CancelCause,
+  type UsageRecord,
 } from "../core/settlement/usage.ts";
 import type { Instant, InstantUs } from "../core/units.ts";
 import type { AnswerMeter } from "./meter.ts";
 import type { PoolEntry, PoolModel } from "./pools.ts";
 import type { UnnumberedRecord } from "./spool.ts";
 import type { Watermark } from "./spooled.ts";
+import type { TokenizerDigests } from "./tokenizer-files.ts";
 
 /** What is known before an attempt is sent. */
 export interface AttemptPlan {
@@ -20,7 +22,13 @@ export interface AttemptPlan {
   readonly poolModel: PoolModel;
   readonly role: AttemptRole;
   readonly openedAt: Instant;
+  readonly use: UseDimensions;
+  /** What the gateway could count with. */
+  readonly digests: TokenizerDigests | undefined;
 }
+
+/** Whose use it is within the tenant. Empty: nobody's in particular. */
+export type UseDimensions = Pick<UsageRecord, "department" | "project" | "scenario" | "keyPrefix">;
 
 /** When things happened, on the gateway's clock. */
 export interface AttemptTimes {
@@ -41,7 +49,7 @@ const emptyDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
  * tokens.
  */
 export function draftOf(plan: AttemptPlan, promptBytes: number | undefined): UnnumberedRecord {
-  const { request, placement, pool, poolModel, role } = plan;
+  const { request, placement, pool, poolModel, role, use, digests } = plan;
   const openedUs = toUs(plan.openedAt);
   return {
     ...unsaid,
@@ -49,6 +57,9 @@ export function draftOf(plan: AttemptPlan, promptBytes: number | undefined): Unn
     attempt: request.attempt,
     request: request.request,
     tenant: request.tenant,
+    ...use,
+    tokenizerDigest: digests?.tokenizer,
+    chatTemplateDigest: digests?.chatTemplate,
     vendor: placement.vendor,
     pool: placement.pool,
     region: pool.region,
@@ -112,9 +123,12 @@ export function closedRecord(
     readonly closedAt: Instant;
     readonly meter: AnswerMeter;
     readonly deliveredBytes: number;
+    readonly sentBytes: number;
+    readonly bytesAtCancel: number | undefined;
+    readonly watermark: Watermark | undefined;
   },
 ): UnnumberedRecord {
-  const { meter, times, end, cancelCause, httpStatus, isWinner, closedAt } = outcome;
+  const { meter, times, end, cancelCause, httpStatus, isWinner, closedAt, watermark } = outcome;
   return {
     ...draft,
     dispatchedUs: optionalUs(times.dispatchedAt),
@@ -128,8 +142,17 @@ export function closedRecord(
     closedUs: toUs(closedAt),
     finishReason: meter.finishReason,
     engineCounts: meter.usage.counts,
+    engineVersion: meter.engineVersion,
+    idsInput: meter.ids?.input,
+    idsOutput: meter.ids?.output,
+    idsDigest: meter.ids?.digest(),
+    variants: meter.usage.variants,
     gatewayCounts: { ...draft.gatewayCounts, output: BigInt(meter.deltas) },
     evidence: meter.evidence(outcome.deliveredBytes),
+    sentBytes: BigInt(outcome.sentBytes),
+    bytesAtCancel: outcome.bytesAtCancel === undefined ? undefined : BigInt(outcome.bytesAtCancel),
+    watermarkOutput: watermark?.output === undefined ? undefined : BigInt(watermark.output),
+    watermarkUs: watermark === undefined ? undefined : BigInt(watermark.atUs),
     flags: meter.usage.flags,
   };
 }
@@ -141,10 +164,11 @@ export function watermarkOf(
     readonly at: Instant;
     readonly times: Readonly<AttemptTimes>;
     readonly deliveredBytes: number;
+    readonly sentBytes: number;
   },
 ): Watermark {
   const { input, cacheRead, output, reasoning } = meter.usage.counts;
-  const { times, at, deliveredBytes } = options;
+  const { times, at, deliveredBytes, sentBytes } = options;
   return {
     attempt: draft.attempt,
     atUs: String(toUs(at)),
@@ -157,6 +181,7 @@ export function watermarkOf(
     deltas: meter.deltas,
     outBytes: meter.textBytes,
     deliveredBytes,
+    sentBytes,
     chunks: meter.chunks,
   };
 }

@@ -1,80 +1,31 @@
-import type { AttemptEnd } from "../core/settlement/usage.ts";
-import type { Clock } from "../io/clock.ts";
-import type { Log } from "../io/log.ts";
-import type { Answer } from "./answer.ts";
 import { AnswerTooLargeError } from "./assemble.ts";
-import {
-  closedRecord,
-  watermarkOf,
-  type AttemptPlan,
-  type AttemptTimes,
-} from "./attempt-record.ts";
+import type { AttemptEnding, AttemptOrder, AttemptParts } from "./attempt-order.ts";
+import { closedRecord, type AttemptTimes } from "./attempt-record.ts";
 import { ChunkReader, type ChunkSink } from "./chunk-reader.ts";
+import { Drain } from "./drain.ts";
 import { asciiJson } from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
 import { LeaseHolder } from "./lease-holder.ts";
 import { AnswerMeter, type TextKind } from "./meter.ts";
-import type { GatewayMetrics, RetryReason, StreamEnd } from "./metrics.ts";
-import type { PlacementClient } from "./placement-client.ts";
-import { Refusal } from "./errors.ts";
+import type { StreamEnd } from "./metrics.ts";
 import { RejectedAnswer } from "./rejected-answer.ts";
-import type { Spool, UnnumberedRecord } from "./spool.ts";
-import type { Sweeper, Ticker } from "./sweeper.ts";
+import type { Ticker } from "./sweeper.ts";
+import { withoutIds } from "./token-ids.ts";
 import { isMalformedUsage } from "./usage-shape.ts";
-import { clientGone, complete, drained, late, lost, unreachable, type Verdict } from "./verdict.ts";
-import type { UpstreamCall, UpstreamError, UpstreamHandler, Upstreams } from "./upstream.ts";
+import {
+  atDrainLimit,
+  clientGone,
+  complete,
+  drained,
+  late,
+  lost,
+  unreachable,
+  type GoneWhy,
+  type Verdict,
+} from "./verdict.ts";
+import type { UpstreamCall, UpstreamError, UpstreamHandler } from "./upstream.ts";
+import { Watermarks } from "./watermarks.ts";
 
-/** What an attempt works with; made once. */
-export interface AttemptParts {
-  readonly upstreams: Upstreams;
-  readonly placement: PlacementClient;
-  readonly spool: Spool;
-  readonly sweeper: Sweeper;
-  readonly metrics: GatewayMetrics;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-export interface AttemptLimits {
-  /** From the dispatch to the first token. */
-  readonly firstTokenMs: number;
-  /** Longest silence between two packets of an answer. */
-  readonly interTokenMs: number;
-  /** Of the whole request; monotonic, in ms. */
-  readonly deadlineAt: number;
-}
-
-/** What is sent to the pool, and with whom the answer goes. */
-export interface AttemptOrder {
-  readonly plan: AttemptPlan;
-  /** What the spool has of it already. */
-  readonly draft: UnnumberedRecord;
-  readonly limits: AttemptLimits;
-  readonly body: Buffer;
-  readonly headers: Readonly<Record<string, string>>;
-  /** With the first event, for clients that may know. */
-  readonly debugHeaders: Readonly<Record<string, string>>;
-  readonly answer: Answer;
-}
-
-export interface AttemptEnding {
-  readonly end: AttemptEnd;
-  readonly record: UnnumberedRecord;
-  /** Nothing of its answer was promised to the client. */
-  readonly isUncommitted: boolean;
-  /** Why the client must be told of a failure; undefined if it has what it wanted, or is gone. */
-  readonly refusal: Refusal | undefined;
-  /** Set where another pool may be tried. */
-  readonly retry: RetryReason | undefined;
-  readonly streamEnd: StreamEnd;
-  /** Monotonic, in ms. */
-  readonly firstTokenAt: number | undefined;
-  readonly ttftMs: number | undefined;
-  readonly tpotMs: number | undefined;
-}
-
-const watermarkMs = 2_000;
-const watermarkTokens = 256;
 /** For counts that come behind the end. */
 const afterDoneMs = 1_000;
 
@@ -86,6 +37,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   readonly #reader: ChunkReader;
   readonly #lease: LeaseHolder;
   readonly #onEnded: (ending: AttemptEnding) => void;
+  readonly #watermarks: Watermarks;
   readonly #times: AttemptTimes = {
     dispatchedAt: undefined,
     firstByteAt: undefined,
@@ -106,15 +58,18 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   #doneAt: number | undefined;
   #lastUsage: unknown;
   #verdict: Verdict | undefined;
+  /** Nobody is there to take it, and the contract pays for the rest. */
+  #drain: Drain | undefined;
+  #bytesAtCancel: number | undefined;
   #isOver = false;
-  #mark = { at: 0, deltas: 0 };
 
   constructor(parts: AttemptParts, order: AttemptOrder, onEnded: (ending: AttemptEnding) => void) {
     this.#parts = parts;
     this.#order = order;
     this.#onEnded = onEnded;
-    const { plan, answer } = order;
-    this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities);
+    const { plan, answer, draft, text } = order;
+    this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities, text);
+    this.#watermarks = new Watermarks(parts, { draft, meter: this.#meter });
     this.#reader = new ChunkReader(this, answer.rewrite);
     this.#lease = new LeaseHolder(parts.placement, plan.placement, parts.log);
   }
@@ -124,10 +79,9 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     const { plan, body, headers, answer } = this.#order;
     this.#dispatchedAt = performance.now();
     this.#lastPacketAt = this.#dispatchedAt;
-    this.#mark = { at: this.#dispatchedAt, deltas: 0 };
     this.#times.dispatchedAt = this.#parts.clock.now();
     answer.onDrain = () => this.#resume();
-    answer.onGone = (why) => this.#stop(clientGone[why]);
+    answer.onGone = (why) => this.#leave(why);
     this.#parts.sweeper.add(this);
     this.#call = this.#parts.upstreams.dispatch(
       plan.pool.endpoint,
@@ -138,7 +92,8 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
 
   /** Ends it from outside: a gateway that stops. */
   cut(message: string): void {
-    this.#stop(drained(message));
+    if (this.#drain === undefined) this.#stop(drained(message));
+    else this.#stopDrain();
   }
 
   sent(): void {
@@ -176,6 +131,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#times.firstByteAt ??= this.#times.lastByteAt;
     const shown = this.#shownOf(bytes);
     this.#meter.settle();
+    if (this.#drain !== undefined) return this.#readDrained(now);
     if (this.#doneAt !== undefined || this.#verdict !== undefined) return;
     if (this.#meter.deltas > 0) this.#firstTokenAt ??= now;
     this.#commit();
@@ -225,18 +181,20 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
 
   text(choice: number, kind: TextKind, bytes: string): void {
     this.#meter.observeText(choice, kind, bytes);
-    this.#order.answer.text(choice, kind, bytes);
+    if (this.#drain === undefined) this.#order.answer.text(choice, kind, bytes);
   }
 
   chunk(chunk: JsonObject): void {
     this.#meter.observeChunk(chunk);
-    if (this.#doneAt === undefined) this.#order.answer.chunk(chunk);
+    const { answer } = this.#order;
+    const isTaken = this.#doneAt === undefined && this.#drain === undefined;
+    if (isTaken) answer.chunk(answer.rewrite.showsIds === true ? chunk : withoutIds(chunk));
     this.#lastUsage = chunk["usage"] ?? this.#lastUsage;
   }
 
   usage(usage: JsonObject): void {
     this.#meter.observeUsage(usage, false);
-    this.#order.answer.usage(usage);
+    if (this.#drain === undefined) this.#order.answer.usage(usage);
     this.#lastUsage = usage;
   }
 
@@ -248,9 +206,10 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#lease.tick(now);
     if (this.#lease.isCut(this.#order.plan.pool)) this.cut("the pool was drained");
     this.#stopRejected(now);
+    this.#watermarks.tick(now, this.#order.answer, this.#times);
+    if (this.#drain !== undefined) return this.#tickDrain(this.#drain, now);
     const reason = this.#reasonToStop(now);
     if (reason !== undefined) this.#stop(late(reason));
-    this.#watermark(now);
   }
 
   #reasonToStop(now: number): string | undefined {
@@ -310,7 +269,47 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     if (this.#verdict !== undefined || this.#isOver) return;
     this.#verdict = verdict;
     const isCancel = verdict.end === "client-cancel" || verdict.end === "gateway-cancel";
-    if (isCancel) this.#times.cancelledAt = this.#parts.clock.now();
+    if (isCancel) this.#noteCancel();
+    this.#call?.abort();
+  }
+
+  #noteCancel(): void {
+    this.#times.cancelledAt = this.#parts.clock.now();
+    this.#bytesAtCancel = this.#meter.textBytes;
+  }
+
+  /** The client is gone. Where the vendor is paid for the whole answer we read on, so that its counts are known. */
+  #leave(why: GoneWhy): void {
+    if (this.#verdict !== undefined || this.#isOver) return;
+    const { id, vendor } = this.#order.plan.pool;
+    const { cancelPolicy, drainLimit } = this.#parts.vendorTerms.of(vendor);
+    if (cancelPolicy !== "bill-full" || this.#rejection !== undefined || this.#doneAt !== undefined)
+      return this.#stop(clientGone[why]);
+    const place = this.#parts.drains.take(id, drainLimit);
+    if (place === undefined) return this.#stop(atDrainLimit);
+    const start = { at: performance.now(), tokens: this.#tokens };
+    this.#drain = new Drain(drainLimit, place, start);
+    this.#verdict = clientGone[why];
+    this.#noteCancel();
+    this.#resume();
+  }
+
+  get #tokens(): number {
+    return this.#meter.tokens.outputTokens ?? this.#meter.deltas;
+  }
+
+  #readDrained(now: number): void {
+    if (this.#reader.problem !== undefined) this.#call?.abort();
+    else if (this.#reader.isDone) this.#doneAt ??= now;
+  }
+
+  #tickDrain(drain: Drain, now: number): void {
+    if (drain.isOver(now, this.#tokens)) this.#stopDrain();
+  }
+
+  /** What is counted so far stands. */
+  #stopDrain(): void {
+    this.#verdict = atDrainLimit;
     this.#call?.abort();
   }
 
@@ -326,29 +325,15 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#call?.resume();
   }
 
-  #watermark(now: number): void {
-    const { deltas } = this.#meter;
-    const isDue =
-      now - this.#mark.at >= watermarkMs || deltas - this.#mark.deltas >= watermarkTokens;
-    if (!isDue || deltas === this.#mark.deltas) return;
-    this.#mark = { at: now, deltas };
-    const { deliveredBytes } = this.#order.answer;
-    this.#parts.spool.watermark(
-      watermarkOf(this.#order.draft, this.#meter, {
-        at: this.#parts.clock.now(),
-        times: this.#times,
-        deliveredBytes,
-      }),
-    );
-  }
-
   /** The pool's stream is over: the lease is free now, the record waits for what the client still takes. */
   #finish(given: Verdict): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#parts.sweeper.remove(this);
+    this.#drain?.end();
     // Whatever the socket did, an answer whose last count arrived is complete.
-    const isWhole = this.#meter.isFinished && this.#meter.usage.counts.source === "final";
+    const isCounted = this.#meter.isFinished && this.#meter.usage.counts.source === "final";
+    const isWhole = isCounted && this.#drain === undefined;
     const verdict = given.end === "client-cancel" && isWhole ? complete : given;
     const tpotMs = this.#tpotMs();
     this.#lease.release({
@@ -370,7 +355,11 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
         closedAt: this.#parts.clock.now(),
         meter: this.#meter,
         deliveredBytes: this.#order.answer.deliveredBytes,
+        sentBytes: this.#order.answer.sentBytes,
+        bytesAtCancel: this.#bytesAtCancel,
+        watermark: this.#watermarks.last,
       }),
+      text: this.#order.text,
       isUncommitted: !this.#isCommitted,
       refusal: this.#order.answer.isGone ? undefined : verdict.refusal,
       retry: this.#isCommitted ? undefined : verdict.retry,

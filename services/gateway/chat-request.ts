@@ -25,6 +25,8 @@ export interface ChatRequest {
   readonly outputTokensMax: number | undefined;
   /** The gateway's own estimate of the prompt. */
   readonly inputTokens: number;
+  /** The client wants the token ids that a pool may send. */
+  readonly isAskingForIds: boolean;
   /** It is text alone, so that the bytes of its body bound the tokens of its prompt. */
   readonly isPlain: boolean;
   readonly criticality: Criticality;
@@ -40,6 +42,7 @@ export interface ChatRequest {
 export interface UpstreamBody {
   readonly engineModelName: string;
   readonly hasContinuousUsage: boolean;
+  readonly hasTokenIds: boolean;
 }
 
 export const jsonLimits: JsonLimits = { depthMax: 64, keysMax: 10_000 };
@@ -91,6 +94,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     usage: usageWanted(streamOptions, isStream),
     outputTokensMax: outputTokens === undefined ? undefined : outputTokens * choices,
     inputTokens: estimate.tokens,
+    isAskingForIds: isAskingForIds(reader),
     isPlain: prompt.isPlain((member) => reader.raw(member)),
     criticality: criticalityOf(serviceTier),
     serviceTier,
@@ -109,16 +113,18 @@ function upstreamBody(
   text: string,
   members: ReadonlyMap<string, Member>,
   streamOptions: JsonObject | undefined,
-  { engineModelName, hasContinuousUsage }: UpstreamBody,
+  { engineModelName, hasContinuousUsage, hasTokenIds }: UpstreamBody,
 ): Buffer {
   const asked = { ...streamOptions, include_usage: true };
   const options = hasContinuousUsage ? { ...asked, continuous_usage_stats: true } : asked;
-  const changes = new Map([
+  const changes = new Map<string, string | undefined>([
     ["model", asciiJson(engineModelName)],
     ["stream", "true"],
     ["stream_options", asciiJson(options)],
     ["tokengrid", undefined],
   ]);
+  // Only where it is declared: some engines refuse what they do not know.
+  if (hasTokenIds) changes.set("return_token_ids", "true");
   return Buffer.from(edited(text, members, changes), "latin1");
 }
 
@@ -135,6 +141,12 @@ function outputTokensIn(reader: MemberReader): number | undefined {
     reader.integer(key, 1, outputTokensMax),
   );
   return all.find((value) => value !== undefined);
+}
+
+/** Whatever else stands there is for the pool to refuse. */
+function isAskingForIds(reader: MemberReader): boolean {
+  const raw = reader.raw("return_token_ids");
+  return raw !== undefined && raw !== "false" && raw !== "null";
 }
 
 function criticalityOf(tier = "auto"): Criticality {

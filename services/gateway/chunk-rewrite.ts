@@ -1,5 +1,6 @@
 import { asciiJson, edited, scanObject } from "./json-text.ts";
 import { isObject, type JsonObject } from "./json-value.ts";
+import { hasIds, withoutIds } from "./token-ids.ts";
 import { isMalformedUsage } from "./usage-shape.ts";
 
 /** How a pool's chunks differ from what the client shall see. */
@@ -13,6 +14,8 @@ export interface ChunkRewrite {
   readonly usage: "none" | "final" | "continuous";
   /** False where the client gets the whole answer at its end: then no event is made for it. */
   readonly isShown: boolean;
+  /** True where the client asked for the ids of tokens. Absent: they are kept from it. */
+  readonly showsIds?: boolean;
 }
 
 const limits = { depthMax: 64, keysMax: 10_000 };
@@ -24,7 +27,7 @@ const limits = { depthMax: 64, keysMax: 10_000 };
 export function rewritten(
   json: string,
   chunk: JsonObject,
-  { alias, usage, isShown }: ChunkRewrite,
+  { alias, usage, isShown, showsIds = false }: ChunkRewrite,
 ): string | undefined {
   if (!isShown) return "";
   const hasChoices = Array.isArray(chunk["choices"]) && chunk["choices"].length > 0;
@@ -37,6 +40,10 @@ export function rewritten(
   if ("usage" in chunk && usage === "none") changes.set("usage", undefined);
   else if (isMalformed) changes.set("usage", "null");
   if (hasChoices && isObject(chunk["usage"]) && usage === "final") changes.set("usage", "null");
+  if (!showsIds && hasIds(chunk)) {
+    changes.set("prompt_token_ids", undefined);
+    changes.set("choices", asciiJson(withoutIds(chunk)["choices"] ?? []));
+  }
   if (changes.size === 0) return json;
   const scan = scanObject(json, limits);
   return scan.kind === "object" ? edited(json, scan.members, changes) : json;

@@ -14,12 +14,20 @@ import { systemDisk, type SegmentDisk } from "../io/segment-disk.ts";
 import { PoolService } from "../wire/gen/tokengrid/v1/pool_pb.js";
 import { openClassTable } from "./class-table.ts";
 import { openTenancy } from "./auth.ts";
+import { openVendorTerms } from "./cancel-terms.ts";
+import { DrainPlaces } from "./drain.ts";
 import { Refusal } from "./errors.ts";
 import { IdempotencyKeys } from "./idempotency.ts";
 import { openGatewayMetrics, startPool } from "./metrics.ts";
 import { defaultRequestLimits, type OpenAiParts, type RequestLimits } from "./openai.ts";
 import { openPlacementClient } from "./placement-client.ts";
 import { PoolDirectory } from "./pools.ts";
+import {
+  defaultRecountLimits,
+  openRecounter,
+  type Recounter,
+  type RecountLimits,
+} from "./recount.ts";
 import { RetryBudget } from "./retry-budget.ts";
 import { defaultRoundTripTimings, RoundTrips, type RoundTripTimings } from "./round-trips.ts";
 import { GatewayServer } from "./server.ts";
@@ -52,6 +60,11 @@ export interface GatewayOptions {
   readonly spoolLimits?: SpoolLimits;
   readonly spoolDisk?: SegmentDisk;
   readonly roundTrips?: RoundTripTimings;
+  /** With a folder for each model, see `TokenizerFiles`. Undefined or empty: nothing is counted again. */
+  readonly tokenizersPath?: string;
+  /** Of a million answers that were counted well, so many are counted again. */
+  readonly auditPpm?: number;
+  readonly recountLimits?: RecountLimits;
   /** How long streams may go on when the gateway is closed. */
   readonly drainMs?: number;
 }
@@ -79,6 +92,10 @@ export const configSchema = z.strictObject({
   spoolFolder: z.string().min(1).default(".tokengrid/spool"),
   metricsHost: z.string().default("127.0.0.1"),
   metricsPort: z.int().min(0).max(65_535).default(9464),
+  /** Folder with tokenizers, by model. Empty: what engines do not count is estimated. */
+  tokenizersPath: z.string().default(""),
+  /** Of a million answers that engines counted, so many are counted again. */
+  auditPpm: z.int().min(0).max(1_000_000).default(0),
   /** File with an operator's key, where control or settlement is not on loopback. Empty: none. */
   credentialPath: z.string().default(""),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
@@ -123,6 +140,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await Promise.all(tasks);
     await shipLast(shipping);
     parts.sweeper.stop();
+    await parts.recounter?.close();
     await parts.upstreams.close();
     await spool.closeFiles();
   };
@@ -150,6 +168,7 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
   });
   const tenancy = await openTenancy({ registry, log, signal });
   const classTables = await openClassTable({ registry, log, signal });
+  const vendorTerms = await openVendorTerms({ registry, log, signal });
   const spool = await openSpool({
     folder: options.spoolFolder,
     gatewayId: options.gatewayId,
@@ -172,6 +191,9 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     placement: await openPlacementClient({ rpcUrl, credential, log, signal }),
     spool,
     sweeper: new Sweeper(),
+    vendorTerms,
+    drains: new DrainPlaces(),
+    recounter: await recounterOf(options),
     metrics,
     clock,
     log,
@@ -184,8 +206,15 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     origin: options.origin,
     limits: { ...defaultRequestLimits, ...options.limits },
   };
-  const watching = Promise.all([tenancy.watching, classTables.watching]);
+  const watching = Promise.all([tenancy.watching, classTables.watching, vendorTerms.watching]);
   return { parts, pools, watching };
+}
+
+async function recounterOf(options: GatewayOptions): Promise<Recounter | undefined> {
+  const { tokenizersPath: folder = "", auditPpm = 0, log } = options;
+  if (folder === "") return undefined;
+  const limits = options.recountLimits ?? defaultRecountLimits;
+  return openRecounter({ folder, auditPpm, limits, log });
 }
 
 /** Streams may end by themselves for a while; then they are told that they are cut. */

@@ -3,7 +3,9 @@ import type { EngineCapability, EngineKind } from "../core/pool.ts";
 import type { AnswerEvidence } from "../core/settlement/usage.ts";
 import { isObject, objectIn, objectsIn, textIn, type JsonObject } from "./json-value.ts";
 import { isMalformedUsage } from "./usage-shape.ts";
-import { UsageTail } from "./usage-tail.ts";
+import type { AnswerText } from "./answer-text.ts";
+import { TokenIds } from "./token-ids.ts";
+import { UsageTail, type UsagePlace } from "./usage-tail.ts";
 
 export type TextKind = "content" | "reasoning" | "tool";
 
@@ -21,9 +23,26 @@ export class AnswerMeter {
   #deltas = 0;
   #open = 0;
   readonly #finishReasons = new Map<number, string | undefined>();
+  /** Whose text is not hashed yet. */
+  #unhashedOf = { choice: 0, kind: "content" as TextKind };
+  readonly #ids: TokenIds | undefined;
+  readonly #text: AnswerText | undefined;
+  #engineVersion: string | undefined;
 
-  constructor(engine: EngineKind, capabilities: ReadonlySet<EngineCapability>) {
+  /** The text is kept where `text` is given. */
+  constructor(engine: EngineKind, capabilities: ReadonlySet<EngineCapability>, text?: AnswerText) {
     this.usage = new UsageTail(engine, capabilities);
+    this.#ids = capabilities.has("token-ids") ? new TokenIds() : undefined;
+    this.#text = text;
+  }
+
+  /** What the engine says of its build. */
+  get engineVersion(): string | undefined {
+    return this.#engineVersion;
+  }
+
+  get ids(): TokenIds | undefined {
+    return this.#ids;
   }
 
   /** Chunks with text in them: nearly the number of tokens, and a weaker witness than the engine. */
@@ -66,7 +85,8 @@ export class AnswerMeter {
     this.#chunks += 1;
     if (!this.#finishReasons.has(choice)) this.#begin(choice);
     if (bytes !== "") this.#deltas += 1;
-    this.#addText(kind, bytes);
+    this.#ids?.missing();
+    this.#addText(choice, kind, bytes);
   }
 
   observeChunk(chunk: JsonObject): void {
@@ -74,23 +94,29 @@ export class AnswerMeter {
     const choices = objectsIn(chunk, "choices");
     const before = this.textBytes;
     for (const choice of choices) this.#observeChoice(choice);
-    if (this.textBytes > before) this.#deltas += 1;
-    const { usage } = chunk;
+    const hasText = this.textBytes > before;
+    if (hasText) this.#deltas += 1;
+    this.#ids?.observe(chunk, hasText);
+    this.#engineVersion ??= plainVersion(textIn(chunk, "system_fingerprint"));
+    const { usage, timings } = chunk;
     if (isObject(usage)) this.observeUsage(usage, choices.length === 0);
     else if (isMalformedUsage(usage)) this.usage.malformed();
+    else if (isObject(timings)) this.usage.observeTimings(timings, this.#place);
   }
 
   observeUsage(usage: JsonObject, isOwnChunk: boolean): void {
-    this.usage.observe(
-      usage,
-      isOwnChunk ? "own-chunk" : this.isFinished ? "with-finish" : "running",
-    );
+    this.usage.observe(usage, isOwnChunk ? "own-chunk" : this.#place);
+  }
+
+  get #place(): UsagePlace {
+    return this.isFinished ? "with-finish" : "running";
   }
 
   /** To be called once per packet, so that the hash costs one call for many events. */
   settle(): void {
     if (this.#unhashed === "") return;
     this.#hash.update(this.#unhashed, "latin1");
+    this.#text?.add(this.#unhashedOf.choice, this.#unhashedOf.kind, this.#unhashed);
     this.#unhashed = "";
   }
 
@@ -111,7 +137,7 @@ export class AnswerMeter {
     const index = typeof choice["index"] === "number" ? choice["index"] : 0;
     if (!this.#finishReasons.has(index)) this.#begin(index);
     const delta = objectIn(choice, "delta");
-    for (const [kind, text] of textsIn(delta)) this.#addText(kind, bytesOf(text));
+    for (const [kind, text] of textsIn(delta)) this.#addText(index, kind, bytesOf(text));
     const reason = plainReason(textIn(choice, "finish_reason"));
     if (reason !== undefined && this.#finishReasons.get(index) === undefined) {
       this.#open -= 1;
@@ -124,7 +150,12 @@ export class AnswerMeter {
     this.#finishReasons.set(choice, undefined);
   }
 
-  #addText(kind: TextKind, bytes: string): void {
+  #addText(choice: number, kind: TextKind, bytes: string): void {
+    if (bytes === "") return;
+    const of = this.#unhashedOf;
+    if (this.#text !== undefined && (of.choice !== choice || of.kind !== kind)) this.settle();
+    of.choice = choice;
+    of.kind = kind;
     this.#bytes[kind] += bytes.length;
     this.#unhashed += bytes;
   }
@@ -134,6 +165,11 @@ export class AnswerMeter {
 function plainReason(reason: string | undefined): string | undefined {
   if (reason === undefined || reason === "") return undefined;
   return /^[\w-]{1,32}$/.test(reason) ? reason : "other";
+}
+
+/** A name and numbers; an engine that says more may be saying what it should not. */
+function plainVersion(version: string | undefined): string | undefined {
+  return version !== undefined && /^[\w.+:-]{1,64}$/.test(version) ? version : undefined;
 }
 
 /** Some engines say the same reasoning under both of its names. */

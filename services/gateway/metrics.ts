@@ -44,6 +44,7 @@ const rejectedReasons = [
 const phases = ["auth", "parse", "place", "connect", "first_byte_forward"] as const;
 const retryReasons = ["connect", "unavailable", "pre_first_byte"] as const;
 const retryResults = ["won", "lost", "suppressed_budget"] as const;
+const recountResults = ["counted", "too-long", "queue-full", "late", "failed"] as const;
 const completenesses = ["final", "continuous", "estimated", "none"] as const;
 const sides: readonly Side[] = ["east", "west"];
 
@@ -168,6 +169,12 @@ function openMeteringMetrics(registers: Registry[]) {
       labelNames: ["completeness"] as const,
       registers,
     }),
+    recounts: new Counter({
+      name: "tokengrid_metering_recounts_total",
+      help: "Answers that were to be counted again by the gateway, by what became of it",
+      labelNames: ["result"] as const,
+      registers,
+    }),
     fsync: new Histogram({
       name: "tokengrid_metering_spool_fsync_duration_seconds",
       help: "One fsync of the usage spool",
@@ -245,6 +252,7 @@ function startAtZero(
   for (const reason of rejectedReasons) metrics.rejected.inc({ reason }, 0);
   for (const phase of phases) metrics.overhead.zero({ phase });
   for (const completeness of completenesses) metrics.metered.inc({ completeness }, 0);
+  for (const result of recountResults) metrics.recounts.inc({ result }, 0);
   for (const reason of retryReasons) {
     for (const result of retryResults) metrics.retries.inc({ reason, result }, 0);
   }

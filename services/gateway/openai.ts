@@ -1,8 +1,10 @@
 import { criticalities, type Criticality, type ServiceClass } from "../core/placement/request.ts";
 import type { OriginId, RegionId, TenantId } from "../core/units.ts";
+import { dimensionSchema } from "../io/keys.ts";
 import { outcomes } from "../wire/errors.ts";
 import { AnswerSocket, type Answer, type AnswerTimings } from "./answer.ts";
-import type { AttemptLimits } from "./attempt.ts";
+import type { AttemptLimits } from "./attempt-order.ts";
+import type { UseDimensions } from "./attempt-record.ts";
 import type { Tenancy } from "./auth.ts";
 import { parseChatRequest, type ChatRequest } from "./chat-request.ts";
 import type { ClassTables } from "./class-table.ts";
@@ -65,12 +67,13 @@ export async function chatCompletions(
     parts.idempotency.check(key.subject as TenantId, id, body);
   }
   const placing = placementOf(parts, exchange, chat);
+  const use = useOf(exchange);
   const limits = attemptLimits(parts.limits, exchange, { serviceClass: placing.class, chat });
   parts.metrics.overhead.observe({ phase: "parse" }, (performance.now() - parsedAt) / 1_000);
   const stream = String(chat.isStream);
   parts.metrics.inFlight.inc({ api, stream });
   try {
-    return await serveChat(parts, exchange, { chat, placing, limits });
+    return await serveChat(parts, exchange, { chat, placing, use, limits });
   } finally {
     parts.metrics.inFlight.dec({ api, stream });
   }
@@ -79,26 +82,28 @@ export async function chatCompletions(
 interface ChatJob {
   readonly chat: ChatRequest;
   readonly placing: RouteJob["request"];
+  readonly use: UseDimensions;
   readonly limits: AttemptLimits;
 }
 
 async function serveChat(
   parts: OpenAiParts,
   exchange: Exchange,
-  { chat, placing, limits }: ChatJob,
+  { chat, placing, use, limits }: ChatJob,
 ): Promise<ExchangeEnd> {
   const { response, id, key } = exchange;
   const socket = new AnswerSocket(response, parts.sweeper, parts.limits.answer);
   const headers = { "x-request-id": id };
-  const { model: alias, usage } = chat;
+  const { model: alias, usage, isAskingForIds: showsIds } = chat;
   const answer = chat.isStream
-    ? new StreamAnswer(socket, { alias, usage, isShown: true }, headers)
-    : new WholeAnswer(socket, alias, headers);
+    ? new StreamAnswer(socket, { alias, usage, isShown: true, showsIds }, headers)
+    : new WholeAnswer(socket, { alias, showsIds }, headers);
   const gone = new AbortController();
   answer.onGone = () => gone.abort();
   const result = await route(parts, {
     request: placing,
     chat,
+    use,
     answer,
     startedAt: exchange.startedAt,
     limits,
@@ -187,6 +192,18 @@ function mayUse(tenancy: Tenancy, name: string, key: Exchange["key"]): boolean {
 
 function modelObject(id: string) {
   return { id, object: "model", created: 0, owned_by: "tokengrid" };
+}
+
+/** Whose use it is within the tenant: by its key, and for which scenario, by the caller. Throws `Refusal`. */
+function useOf({ request, key }: Exchange): UseDimensions {
+  const name = "x-tokengrid-scenario";
+  const scenario = textHeader(request, name) ?? key.scenario ?? "";
+  if (scenario !== "" && !dimensionSchema.safeParse(scenario).success) {
+    const message = `${name}: expected 1 to 64 letters, digits, dots, dashes, underscores`;
+    throw new Refusal("BAD_REQUEST", message, { param: name });
+  }
+  const { department = "", project = "", prefix: keyPrefix } = key;
+  return { department, project, scenario, keyPrefix };
 }
 
 /** Only keys for debugging may say that demand arises elsewhere. */

@@ -4,20 +4,16 @@ import type { PlacementRequest } from "../core/placement/request.ts";
 import type { AttemptId, PoolId } from "../core/units.ts";
 import { reasonOfUnplaceable } from "../wire/errors.ts";
 import type { Answer } from "./answer.ts";
-import {
-  Attempt,
-  type AttemptEnding,
-  type AttemptLimits,
-  type AttemptOrder,
-  type AttemptParts,
-} from "./attempt.ts";
-import { draftOf, type AttemptPlan } from "./attempt-record.ts";
+import { Attempt } from "./attempt.ts";
+import type { AttemptEnding, AttemptLimits, AttemptOrder, AttemptParts } from "./attempt-order.ts";
+import { draftOf, type AttemptPlan, type UseDimensions } from "./attempt-record.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import { Refusal } from "./errors.ts";
 import { uuidV7 } from "./ids.ts";
 import { countTokens, type RetryReason } from "./metrics.ts";
 import { UnavailableError } from "./placement-client.ts";
 import type { PoolDirectory, PoolEntry } from "./pools.ts";
+import { recounted, type Recounter } from "./recount.ts";
 import type { RetryBudget } from "./retry-budget.ts";
 import { MeteringError, type UnnumberedRecord } from "./spool.ts";
 
@@ -25,6 +21,8 @@ import { MeteringError, type UnnumberedRecord } from "./spool.ts";
 export interface RouteParts extends AttemptParts {
   readonly directory: PoolDirectory;
   readonly budget: RetryBudget;
+  /** Undefined: there are no tokenizers. */
+  readonly recounter: Recounter | undefined;
   /** Attempts that are under way. */
   readonly live: Set<Attempt>;
 }
@@ -34,6 +32,7 @@ export interface RouteJob {
   /** All but the attempt and the pools that were tried. */
   readonly request: Omit<PlacementRequest, "attempt" | "excluded">;
   readonly chat: ChatRequest;
+  readonly use: UseDimensions;
   readonly answer: Answer;
   /** When the caller asked, by the monotonic clock. */
   readonly startedAt: number;
@@ -155,7 +154,9 @@ class Router {
       return undefined;
     }
     const role = this.#attempts === 0 ? "primary" : "retry";
-    return { request: chosen, placement, pool, poolModel: model, role, openedAt };
+    const { use } = this.#job;
+    const digests = this.#parts.recounter?.digestsOf(chosen.model);
+    return { request: chosen, placement, pool, poolModel: model, role, openedAt, use, digests };
   }
 
   async #ask(
@@ -229,7 +230,7 @@ class Router {
     if (ending.retry !== undefined) budget.failed();
     countTokens(metrics, pool.id, ending.record);
     metrics.metered.inc({ completeness: completenessOf(ending.record) });
-    this.#recordWhenTaken(ending);
+    this.#recordWhenTaken(ending, order.body);
     return ending;
   }
 
@@ -237,6 +238,7 @@ class Router {
     return this.#job.chat.upstreamBody({
       engineModelName: placement.engineModelName,
       hasContinuousUsage: poolModel.capabilities.has("continuous-usage"),
+      hasTokenIds: poolModel.capabilities.has("token-ids"),
     });
   }
 
@@ -256,6 +258,7 @@ class Router {
       limits,
       answer,
       body,
+      text: this.#parts.recounter?.textOf(plan.request.model),
       headers: {
         "content-type": "application/json",
         accept: "text/event-stream",
@@ -279,19 +282,34 @@ class Router {
   }
 
   /** What the client's socket took is known when it took all, or left. */
-  #recordWhenTaken(ending: AttemptEnding): void {
+  #recordWhenTaken(ending: AttemptEnding, body: Buffer): void {
     const { answer } = this.#job;
-    if (ending.retry !== undefined) return this.#record(ending.record);
+    if (ending.retry !== undefined) {
+      ending.text?.free();
+      return this.#record(ending.record);
+    }
     if (ending.refusal !== undefined) answer.fail(ending.refusal);
     const taken = async (): Promise<void> => {
-      await answer.settled();
-      const evidence = {
-        ...ending.record.evidence,
-        deliveredBytes: BigInt(answer.deliveredBytes),
-      };
-      await this.#parts.spool.close({ ...ending.record, evidence });
+      const [record] = await Promise.all([this.#recounted(ending, body), answer.settled()]);
+      const evidence = { ...record.evidence, deliveredBytes: BigInt(answer.deliveredBytes) };
+      const sentBytes = BigInt(answer.sentBytes);
+      await this.#parts.spool.close({ ...record, evidence, sentBytes });
     };
     this.#keep(taken(), ending.record);
+  }
+
+  async #recounted({ record, text }: AttemptEnding, body: Buffer): Promise<UnnumberedRecord> {
+    const { recounter, metrics } = this.#parts;
+    if (recounter === undefined || text === undefined) return record;
+    try {
+      if (!recounter.isDue(record)) return record;
+      const prompt = this.#job.chat.isPlain ? body : undefined;
+      const outcome = await recounter.count(record.model, text, prompt);
+      metrics.recounts.inc({ result: outcome.kind === "counted" ? "counted" : outcome.why });
+      return recounted(record, outcome);
+    } finally {
+      text.free();
+    }
   }
 
   #record(record: UnnumberedRecord): void {

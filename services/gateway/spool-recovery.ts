@@ -40,6 +40,7 @@ const watermarkSchema = z.object({
   deltas: z.number(),
   outBytes: z.number(),
   deliveredBytes: z.number(),
+  sentBytes: z.number().optional(),
   chunks: z.number(),
 });
 
@@ -108,6 +109,9 @@ export function crashed(
       reasoning: big(mark.reasoning),
     },
     gatewayCounts: { ...draft.gatewayCounts, output: BigInt(mark.deltas) },
+    sentBytes: mark.sentBytes === undefined ? undefined : BigInt(mark.sentBytes),
+    watermarkOutput: output,
+    watermarkUs: BigInt(mark.atUs),
     evidence: {
       ...draft.evidence,
       outBytes: BigInt(mark.outBytes),

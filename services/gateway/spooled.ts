@@ -22,6 +22,7 @@ export interface Watermark {
   readonly deltas: number;
   readonly outBytes: number;
   readonly deliveredBytes: number;
+  readonly sentBytes?: number | undefined;
   readonly chunks: number;
 }
 

@@ -43,6 +43,10 @@ export class StreamAnswer implements Answer {
     return this.#socket.deliveredBytes;
   }
 
+  get sentBytes(): number {
+    return this.#socket.sentBytes;
+  }
+
   set onGone(gone: (why: "client" | "slow-reader") => void) {
     this.#socket.onGone = gone;
   }

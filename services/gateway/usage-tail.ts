@@ -1,7 +1,7 @@
 import type { EngineCapability, EngineKind } from "../core/pool.ts";
-import type { EngineCounts, UsageFlag } from "../core/settlement/usage.ts";
-import { countIn, objectIn, type JsonObject } from "./json-value.ts";
-import { isMalformedUsage } from "./usage-shape.ts";
+import type { Endpoint, EngineCounts, TokenVariant, UsageFlag } from "../core/settlement/usage.ts";
+import type { JsonObject } from "./json-value.ts";
+import { isMalformedUsage, saidUsage, timingsUsage, type SaidUsage } from "./usage-shape.ts";
 
 const nothingSaid: EngineCounts = {
   source: "none",
@@ -12,24 +12,38 @@ const nothingSaid: EngineCounts = {
   reasoning: undefined,
 };
 
+/** Beside text that is still coming; beside the last text; after it, in a chunk of its own, of which there is one. */
+export type UsagePlace = "running" | "with-finish" | "own-chunk";
+
 /**
  * What the engine says of its own counts while a stream goes by. The last statement stands, whatever it is; that
  * it fell, came twice, does not add up or is no count is kept as a flag. Nothing is normalised here.
  */
 export class UsageTail {
   readonly #engine: EngineKind;
+  readonly #endpoint: Endpoint;
   readonly #capabilities: ReadonlySet<EngineCapability>;
   readonly #flags = new Set<UsageFlag>();
   #counts = nothingSaid;
+  #variants: readonly TokenVariant[] = [];
   #hasOwnChunk = false;
 
-  constructor(engine: EngineKind, capabilities: ReadonlySet<EngineCapability>) {
+  constructor(
+    engine: EngineKind,
+    capabilities: ReadonlySet<EngineCapability>,
+    endpoint: Endpoint = "chat",
+  ) {
     this.#engine = engine;
     this.#capabilities = capabilities;
+    this.#endpoint = endpoint;
   }
 
   get counts(): EngineCounts {
     return this.#counts;
+  }
+
+  get variants(): readonly TokenVariant[] {
+    return this.#variants;
   }
 
   /** Sorted. */
@@ -52,52 +66,44 @@ export class UsageTail {
     this.#flags.add("usage-malformed");
   }
 
-  /**
-   * `running`: beside text that is still coming. `with-finish`: beside the last text. `own-chunk`: after it, in a
-   * chunk of its own, of which there is one.
-   */
-  observe(usage: JsonObject, place: "running" | "with-finish" | "own-chunk"): void {
-    const counts = countsIn(usage, this.#engine, place === "running" ? "continuous" : "final");
+  observe(usage: JsonObject, place: UsagePlace): void {
     if (place === "own-chunk") {
       if (this.#hasOwnChunk) this.#flags.add("double-final");
       this.#hasOwnChunk = true;
     }
     if (isMalformedUsage(usage)) this.#flags.add("usage-malformed");
-    if (isBelow(counts, this.#counts)) this.#flags.add("usage-decreased");
-    const total = countIn(usage, "total_tokens");
-    if (total !== undefined && total !== (counts.input ?? 0n) + (counts.output ?? 0n)) {
-      this.#flags.add("total-mismatch");
-    }
-    this.#counts = counts;
+    this.#keep(saidUsage(usage, this.#engine, this.#endpoint), place);
+  }
+
+  /** Counts beside the times of llama.cpp. What it says as usage is said better. */
+  observeTimings(timings: JsonObject, place: UsagePlace): void {
+    const said = this.#engine === "llamacpp" ? timingsUsage(timings) : undefined;
+    if (said !== undefined && this.#counts.source !== "final") this.#keep(said, place);
+  }
+
+  #keep({ counts, variants, isPartial, isMismatched }: SaidUsage, place: UsagePlace): void {
+    const source = place === "running" ? "continuous" : "final";
+    const now = isPartial ? { ...counts, ...stillSaid(counts, this.#counts) } : counts;
+    if (isBelow(now, this.#counts)) this.#flags.add("usage-decreased");
+    if (isMismatched) this.#flags.add("total-mismatch");
+    this.#counts = { source, ...now };
+    if (!isPartial || variants.length > 0) this.#variants = variants;
   }
 }
 
-/** The shapes differ by engine: reference/settlement.md 4. */
-function countsIn(
-  usage: JsonObject,
-  engine: EngineKind,
-  source: "final" | "continuous",
-): EngineCounts {
-  const prompt = objectIn(usage, "prompt_tokens_details");
-  // What SGLang keeps under this name is speculative decoding, which nobody is billed for.
-  const completion = engine === "sglang" ? usage : objectIn(usage, "completion_tokens_details");
-  return {
-    source,
-    input: countIn(usage, "prompt_tokens"),
-    cacheRead: countIn(prompt, "cached_tokens") ?? countIn(usage, "prompt_cache_hit_tokens"),
-    cacheWrite: countIn(prompt, "cache_write_tokens"),
-    output: countIn(usage, "completion_tokens"),
-    reasoning: countIn(completion, "reasoning_tokens"),
-  };
+type Counts = Omit<EngineCounts, "source">;
+
+/** What a statement leaves out, and one before it said. */
+function stillSaid(now: Counts, before: Counts): Partial<Counts> {
+  return Object.fromEntries(
+    countNames.flatMap((name) => (now[name] === undefined ? [[name, before[name]]] : [])),
+  );
 }
 
-function isBelow(counts: EngineCounts, before: EngineCounts): boolean {
-  return (
-    isLess(counts.input, before.input) ||
-    isLess(counts.output, before.output) ||
-    isLess(counts.cacheRead, before.cacheRead) ||
-    isLess(counts.reasoning, before.reasoning)
-  );
+const countNames = ["input", "cacheRead", "cacheWrite", "output", "reasoning"] as const;
+
+function isBelow(now: Counts, before: Counts): boolean {
+  return countNames.some((name) => isLess(now[name], before[name]));
 }
 
 function isLess(now: bigint | undefined, before: bigint | undefined): boolean {

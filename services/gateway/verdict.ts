@@ -65,7 +65,18 @@ export function drained(message: string): Verdict {
   };
 }
 
-export const clientGone: Readonly<Record<"client" | "slow-reader", Verdict>> = {
+/** Why nobody takes an answer any more. */
+export type GoneWhy = "client" | "slow-reader";
+
+/** The client is gone, and no more is read of what the contract would pay for. */
+export const atDrainLimit: Verdict = {
+  end: "client-cancel",
+  cause: "drain-limit",
+  result: "cancelled",
+  streamEnd: "client_disconnect",
+};
+
+export const clientGone: Readonly<Record<GoneWhy, Verdict>> = {
   client: { end: "client-cancel", result: "cancelled", streamEnd: "client_disconnect" },
   "slow-reader": {
     end: "gateway-cancel",

@@ -14,9 +14,13 @@ export class WholeAnswer implements Answer {
   #poolHeaders: Readonly<Record<string, string>> = {};
   #isEnded = false;
 
-  constructor(socket: AnswerSocket, alias: string, headers: Readonly<Record<string, string>>) {
+  constructor(
+    socket: AnswerSocket,
+    rewrite: Pick<ChunkRewrite, "alias" | "showsIds">,
+    headers: Readonly<Record<string, string>>,
+  ) {
     this.#socket = socket;
-    this.rewrite = { alias, usage: "none", isShown: false };
+    this.rewrite = { ...rewrite, usage: "none", isShown: false };
     this.#headers = headers;
   }
 
@@ -30,6 +34,10 @@ export class WholeAnswer implements Answer {
 
   get deliveredBytes(): number {
     return this.#socket.deliveredBytes;
+  }
+
+  get sentBytes(): number {
+    return this.#socket.sentBytes;
   }
 
   set onGone(gone: (why: "client" | "slow-reader") => void) {

@@ -5,6 +5,14 @@ import { serviceClasses, type ServiceClass } from "../core/placement/request.ts"
 /** Whose credential it is: a tenant's API key, a vendor's agent, an operator. */
 export type KeyKind = "tenant" | "vendor" | "operator";
 
+/** Name of a department, project or scenario: an id, so that it fits a header, a path and a column. */
+export const dimensionSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][\w.-]{0,63}$/,
+    "expected 1 to 64 letters, digits, dots, dashes, underscores",
+  );
+
 /** What the registry keeps of a key: nothing in it opens a door. */
 export const keyRecordSchema = z.strictObject({
   prefix: z.string(),
@@ -16,6 +24,11 @@ export const keyRecordSchema = z.strictObject({
   models: z.array(z.string()),
   /** Class of requests that state none. Absent: the policy's table says. */
   class: z.enum(serviceClasses).exactOptional(),
+  /** Whose use it is within the tenant. Absent: nobody's in particular. */
+  department: dimensionSchema.exactOptional(),
+  project: dimensionSchema.exactOptional(),
+  /** Of requests that name none. */
+  scenario: dimensionSchema.exactOptional(),
   /** May ask for debug headers and name the origin of a request. */
   isDebug: z.boolean(),
   createdAtUs: z.string(),
@@ -37,9 +50,13 @@ export function createKey(options: {
   readonly models?: readonly string[];
   readonly isDebug?: boolean;
   readonly serviceClass?: ServiceClass | undefined;
+  readonly department?: string | undefined;
+  readonly project?: string | undefined;
+  readonly scenario?: string | undefined;
   readonly nowUs: bigint;
 }): { readonly secret: string; readonly record: KeyRecord } {
   const { kind, subject, models = [], isDebug = false, serviceClass, nowUs } = options;
+  const { department, project, scenario } = options;
   const prefix = `${marks[kind]}-${randomBytes(6).toString("hex")}`;
   const secret = `${prefix}-${randomBytes(32).toString("hex")}`;
   const record: KeyRecord = {
@@ -49,6 +66,9 @@ export function createKey(options: {
     subject,
     models: [...models],
     ...(serviceClass && { class: serviceClass }),
+    ...(department !== undefined && { department }),
+    ...(project !== undefined && { project }),
+    ...(scenario !== undefined && { scenario }),
     isDebug,
     createdAtUs: nowUs.toString(),
     isRevoked: false,

@@ -5,6 +5,8 @@ export type EntryKind =
   /** What operators want of a pool, kept apart from what its vendor registers. */
   | "pool-status"
   | "price-book"
+  /** What gateways must know of the contract with a vendor, by vendor. */
+  | "contract-terms"
   | "policy"
   | "tenant"
   | "key"

@@ -20,6 +20,8 @@ export function plan(attempt: AttemptId): AttemptPlan {
   const vendor = "vendor-1" as VendorId;
   const region = "zhongwei" as RegionId;
   return {
+    use: { department: "", project: "", scenario: "", keyPrefix: "" },
+    digests: undefined,
     request: {
       request: `request-of-${attempt}` as RequestId,
       attempt,

@@ -1,8 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { serviceClasses, type ServiceClass } from "../../core/placement/request.ts";
-import { createKey, type KeyKind, type KeyRecord, keyRecordSchema } from "../../io/keys.ts";
+import {
+  createKey,
+  dimensionSchema,
+  type KeyKind,
+  type KeyRecord,
+  keyRecordSchema,
+} from "../../io/keys.ts";
 import { checked, fromEnvironment } from "../../io/config.ts";
 import type { Registry } from "../../io/registry.ts";
 import { openSqliteRegistry } from "../../io/registry-sqlite.ts";
@@ -21,6 +27,9 @@ interface CreateOptions extends Options {
   readonly subject: string;
   readonly model?: readonly string[];
   readonly class?: ServiceClass;
+  readonly department?: string;
+  readonly project?: string;
+  readonly scenario?: string;
   readonly debug?: boolean;
   readonly file?: string;
 }
@@ -62,8 +71,17 @@ function createCommand(): Command {
         serviceClasses,
       ),
     )
+    .option("--department <id>", "whose use it is within the tenant", dimension)
+    .option("--project <id>", "for which project", dimension)
+    .option("--scenario <id>", "of requests that name none in x-tokengrid-scenario", dimension)
     .option("--debug", "may ask for debug headers and name the origin of a request")
     .action(exits(createOne));
+}
+
+function dimension(text: string): string {
+  const { success } = dimensionSchema.safeParse(text);
+  if (success) return text;
+  throw new InvalidArgumentError("Expected 1 to 64 letters, digits, dots, dashes, underscores.");
 }
 
 function onData(command: Command): Command {
@@ -75,13 +93,20 @@ function onData(command: Command): Command {
 }
 
 async function createOne(options: CreateOptions): Promise<ExitCode> {
-  const { kind, subject, model = [], debug = false } = options;
+  const { kind, subject, model = [], debug = false, department, project, scenario } = options;
+  const isDivided = [department, project, scenario].some((each) => each !== undefined);
+  if (isDivided && kind !== "tenant") {
+    throw new Refusal(`departments, projects and scenarios are a tenant's, found a ${kind}'s key`);
+  }
   const { secret, record } = createKey({
     kind,
     subject,
     models: model,
     isDebug: debug,
     serviceClass: options.class,
+    department,
+    project,
+    scenario,
     nowUs: BigInt(Date.now()) * 1_000n,
   });
   await withRegistry(options, async (registry) => {
@@ -105,6 +130,7 @@ async function createOne(options: CreateOptions): Promise<ExitCode> {
         ["key", secret],
         ["kind", record.kind],
         ["subject", record.subject],
+        ...dimensionsOf(record),
       ]),
   });
   return 0;
@@ -171,12 +197,17 @@ function recordOf(prefix: string, value: string): KeyRecord {
   return checked(`registry key ${prefix}`, JSON.parse(value), keyRecordSchema);
 }
 
+function dimensionsOf({ department, project, scenario }: KeyRecord): [string, string][] {
+  const named = Object.entries({ department, project, scenario });
+  return named.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+}
+
 /** The hash opens nothing, and still has no business on a screen. */
 function publicPart({ hash: _hash, ...rest }: KeyRecord): Omit<KeyRecord, "hash"> {
   return rest;
 }
 
-const columns = ["PREFIX", "KIND", "SUBJECT", "MODELS", "DEBUG", "CREATED", "STATE"].map(
+const columns = ["PREFIX", "KIND", "SUBJECT", "FOR", "MODELS", "DEBUG", "CREATED", "STATE"].map(
   (name) => ({
     name,
   }),
@@ -187,6 +218,9 @@ function row(record: KeyRecord): string[] {
     record.prefix,
     record.kind,
     record.subject,
+    dimensionsOf(record)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(" "),
     record.models.length === 0 ? "all" : record.models.join(","),
     record.isDebug ? "yes" : "no",
     localTime(BigInt(record.createdAtUs)),
