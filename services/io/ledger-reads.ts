@@ -50,7 +50,7 @@ type RecordReads = Pick<
 >;
 type LogReads = Pick<
   LedgerReads,
-  "logs" | "leaves" | "leafHashes" | "leafOf" | "tile" | "document" | "documents"
+  "logs" | "leaves" | "leafHashes" | "leafOf" | "leavesOf" | "tile" | "document" | "documents"
 >;
 type BookReads = Omit<LedgerReads, keyof RecordReads | keyof LogReads>;
 

@@ -1,205 +1,220 @@
-import { hash } from "node:crypto";
-import type { RatingKey } from "../core/settlement/charge.ts";
-import { movements, type AccountId, type Balance } from "../core/settlement/ledger.ts";
-import { ratingText, type PostedRecord } from "../core/settlement/posting.ts";
-import { toNano } from "../core/settlement/rate.ts";
+import {
+  addBalances,
+  balanceText,
+  movements,
+  noBalance,
+  payableAccount,
+  receivableAccount,
+  type Balance,
+  type LedgerEntry,
+} from "../core/settlement/ledger.ts";
+import type { PairId, TenantId } from "../core/units.ts";
+import { Findings, named, pageRows, type OnProgress } from "./ledger-findings.ts";
 import type { LedgerStore } from "./ledger-store.ts";
+import { verifyLogs, type LogHead } from "./ledger-verify-logs.ts";
+import { RecordSums } from "./ledger-verify-records.ts";
+import { sha256 } from "./signing.ts";
 
 /** What a check of the whole ledger found. */
 export interface Verification {
   readonly records: number;
   readonly entries: number;
+  /** Size and root of every log, made of the texts of its leaves. */
+  readonly heads: ReadonlyMap<string, LogHead>;
   /** Empty: every sum could be made again from the records and entries. */
   readonly mistakes: readonly string[];
 }
 
-interface Sums {
-  tokens: bigint;
-  pico: bigint;
-  amountNano: bigint;
-}
-
-const pageRecords = 1_000;
-
 /**
- * Makes every sum of a ledger again: the trial balance, the balances from the entries, the rated totals and the
- * hours from the records in force, and each record's hash from its bytes.
+ * Makes every sum of a ledger again: balances and the trial balance from the entries, what is held from the open
+ * holds, rated totals, hours and consumption from the records and sales in force, tiles from the leaves, and each
+ * hash from its bytes. Reads page by page: what is kept in memory are sums.
  */
-export async function verifyLedger(store: LedgerStore): Promise<Verification> {
-  const found = await recordsOf(store);
-  const moved = await movementsOf(store);
+export async function verifyLedger(
+  store: LedgerStore,
+  onProgress: OnProgress = () => undefined,
+): Promise<Verification> {
+  const counts = await store.counts();
+  const sizes = await store.logs();
+  const leaves = [...sizes.values()].reduce((sum, size) => sum + size, 0n);
+  const { records, entries, documents } = counts;
+  const total = Number(records.rows + entries.rows + documents.rows + leaves);
+  const findings = new Findings(total, onProgress);
+  for (const [name, { rows, last }] of Object.entries(counts)) {
+    if (rows !== last) findings.tell(`${name}: numbers up to ${last}, found ${rows} rows`);
+  }
+  const sums = new RecordSums(findings);
+  await sums.readRecords(store);
+  const moved = await movementsOf(store, findings);
+  trialBalance(moved.balances, findings);
+  sameBalances(await store.balances(), moved.balances, findings);
+  await sameHolds(store, moved.balances, findings);
+  sameOwed(moved.owed, sums.owed, findings);
+  await sums.compare(store);
+  const heads = await verifyLogs(store, findings);
+  await documentsOf(store, findings);
+  await claimsOf(store, findings);
+  await waitingOf(store, findings);
   return {
-    records: found.records,
+    records: sums.records,
     entries: moved.entries,
-    mistakes: [
-      ...found.mistakes,
-      ...trialBalance(moved.balances),
-      ...sameBalances(await store.balances(), moved.balances),
-      ...(await sameTotals(store, found.sumsByKey)),
-      ...(await sameHours(store, found.sumsByLine)),
-      ...samePayables(moved.balances, found.nanoByVendor),
-    ],
+    heads,
+    mistakes: findings.mistakes,
   };
 }
 
-async function recordsOf(store: LedgerStore) {
-  const mistakes: string[] = [];
-  const sumsByKey = new Map<string, Sums>();
-  const sumsByLine = new Map<string, Sums>();
-  const nanoByVendor = new Map<string, bigint>();
-  let records = 0;
-  for await (const record of inForce(store, (each) => {
-    records += 1;
-    if (hash("sha256", each.text, "hex") !== each.hash) {
-      mistakes.push(`record ${each.record}: its bytes do not have the hash ${each.hash}`);
-    }
-  })) {
-    const { vendor, period, pool, region, charges, amountNano } = record;
-    let sum = 0n;
-    for (const { line, ...charge } of charges) {
-      addTo(sumsByKey, ratingText({ vendor, period, line, pool }), charge);
-      addTo(sumsByLine, [vendor, line, pool, region].join("\n"), charge);
-      sum += charge.amountNano;
-    }
-    if (sum !== amountNano) {
-      mistakes.push(`record ${record.record}: charges add up to ${sum}, not ${amountNano}`);
-    }
-    nanoByVendor.set(vendor, (nanoByVendor.get(vendor) ?? 0n) + amountNano);
-  }
-  return { records, mistakes, sumsByKey, sumsByLine, nanoByVendor };
-}
+/** What entries of these kinds move on an account is owed for the records in force. */
+const owedKinds: ReadonlySet<LedgerEntry["kind"]> = new Set([
+  "usage",
+  "reverse",
+  "model-fee",
+  "model-fee-reverse",
+  "sale",
+  "sale-reverse",
+]);
 
-/** The highest revision of each attempt; all of them are shown to `look`. */
-async function* inForce(
-  store: LedgerStore,
-  look: (record: PostedRecord) => void,
-): AsyncGenerator<PostedRecord> {
-  let last: PostedRecord | undefined;
-  for (;;) {
-    const page = await store.recordsAfter(last, pageRecords);
-    for (const record of page) {
-      look(record);
-      if (last !== undefined && last.attempt !== record.attempt) yield last;
-      last = record;
-    }
-    if (page.length === 0) break;
-  }
-  if (last !== undefined) yield last;
-}
-
-async function movementsOf(store: LedgerStore) {
-  const balances = new Map<AccountId, Balance>();
+async function movementsOf(store: LedgerStore, findings: Findings) {
+  const balances = new Map<string, Balance>();
+  const owed = new Map<string, Balance>();
   let entries = 0;
   for (;;) {
-    const page = await store.entriesAfter(BigInt(entries), pageRecords);
-    if (page.length === 0) return { entries, balances };
+    const page = await store.entriesAfter(BigInt(entries), pageRows);
+    if (page.length === 0) return { entries, balances, owed };
     entries += page.length;
-    for (const [account, { debitNano, creditNano }] of movements(page)) {
-      const before = balances.get(account) ?? { debitNano: 0n, creditNano: 0n };
-      balances.set(account, {
-        debitNano: before.debitNano + debitNano,
-        creditNano: before.creditNano + creditNano,
-      });
-    }
+    addAll(balances, movements(page));
+    addAll(owed, movements(page.filter(({ kind }) => owedKinds.has(kind))));
+    findings.looked(page.length);
   }
 }
 
-function trialBalance(balances: ReadonlyMap<AccountId, Balance>): string[] {
-  let [debits, credits] = [0n, 0n];
-  for (const { debitNano, creditNano } of balances.values()) {
-    debits += debitNano;
-    credits += creditNano;
+function addAll(balances: Map<string, Balance>, moved: ReadonlyMap<string, Balance>): void {
+  for (const [account, by] of moved) {
+    balances.set(account, addBalances(balances.get(account) ?? noBalance, by));
   }
-  return debits === credits ? [] : [`trial balance: ${debits} debited, ${credits} credited`];
+}
+
+function trialBalance(balances: ReadonlyMap<string, Balance>, findings: Findings): void {
+  const byUnit = new Map<string, Balance>();
+  for (const [key, balance] of balances) {
+    const [unit = ""] = key.split("\n");
+    byUnit.set(unit, addBalances(byUnit.get(unit) ?? noBalance, balance));
+  }
+  for (const [unit, { debit, credit, heldDebit, heldCredit }] of byUnit) {
+    if (debit === credit && heldDebit === heldCredit) continue;
+    const held = `${heldDebit} and ${heldCredit} held`;
+    findings.tell(`trial balance of ${unit}: ${debit} debited, ${credit} credited, ${held}`);
+  }
 }
 
 function sameBalances(
-  kept: ReadonlyMap<AccountId, Balance>,
-  made: ReadonlyMap<AccountId, Balance>,
-): string[] {
-  const accounts = new Set([...kept.keys(), ...made.keys()]);
-  return [...accounts].flatMap((account) => {
-    const [is, should] = [netOf(kept.get(account)), netOf(made.get(account))];
-    return is === should ? [] : [`balance of ${account}: kept ${is}, entries give ${should}`];
-  });
-}
-
-function netOf(balance: Balance | undefined): string {
-  return `${balance?.debitNano ?? 0n} debited, ${balance?.creditNano ?? 0n} credited`;
-}
-
-async function sameTotals(store: LedgerStore, made: ReadonlyMap<string, Sums>): Promise<string[]> {
-  const kept = await store.cumulatives();
-  const mistakes = kept.flatMap(({ key, total }) => {
-    const { tokens, pico, amountNano } = made.get(ratingText(key)) ?? nothing;
-    const isSame =
-      tokens === total.tokens && pico === total.pico && amountNano === toNano(total.pico);
-    return isSame
-      ? []
-      : [
-          `total of ${nameOf(key)}: kept ${written(total)}, records give ${written({ tokens, pico })}`,
-        ];
-  });
-  return [...mistakes, ...missing(made, new Set(kept.map(({ key }) => ratingText(key))))];
-}
-
-async function sameHours(store: LedgerStore, made: ReadonlyMap<string, Sums>): Promise<string[]> {
-  const kept = new Map<string, Sums>();
-  for (const { key, total } of await store.hours()) {
-    addTo(kept, [key.vendor, key.line, key.pool, key.region].join("\n"), total);
+  kept: ReadonlyMap<string, Balance>,
+  made: ReadonlyMap<string, Balance>,
+  findings: Findings,
+): void {
+  for (const key of new Set([...kept.keys(), ...made.keys()])) {
+    const [is, should] = [written(kept.get(key)), written(made.get(key))];
+    if (is !== should)
+      findings.tell(`balance of ${named(key)}: kept ${is}, entries give ${should}`);
   }
-  const mistakes = [...kept].flatMap(([line, sums]) => {
-    const should = made.get(line) ?? nothing;
-    const isSame =
-      sums.tokens === should.tokens &&
-      sums.pico === should.pico &&
-      sums.amountNano === should.amountNano;
-    return isSame
-      ? []
-      : [`hours of ${spaced(line)}: kept ${written(sums)}, records give ${written(should)}`];
-  });
-  return [...mistakes, ...missing(made, new Set(kept.keys()))];
 }
 
-function samePayables(
-  balances: ReadonlyMap<AccountId, Balance>,
-  nanoByVendor: ReadonlyMap<string, bigint>,
-): string[] {
-  return [...nanoByVendor].flatMap(([vendor, should]) => {
-    const balance = balances.get(`liab:payable:vendor:${vendor}:accrued`);
-    const is = (balance?.creditNano ?? 0n) - (balance?.debitNano ?? 0n);
-    return is === should ? [] : [`payable of ${vendor}: kept ${is}, records give ${should}`];
-  });
+function written({ debit, credit, heldDebit, heldCredit }: Balance = noBalance): string {
+  const posted = `${debit} debited, ${credit} credited`;
+  const isHeld = heldDebit !== 0n || heldCredit !== 0n;
+  return isHeld ? `${posted}, ${heldDebit} and ${heldCredit} held` : posted;
 }
 
-function missing(made: ReadonlyMap<string, Sums>, kept: ReadonlySet<string>): string[] {
-  const lost = [...made.keys()].filter((key) => !kept.has(key));
-  return lost.map((key) => `no total of ${spaced(key)}`);
+/** What open holds have left is what their accounts have set aside. */
+async function sameHolds(
+  store: LedgerStore,
+  balances: ReadonlyMap<string, Balance>,
+  findings: Findings,
+): Promise<void> {
+  const made = new Map<string, Balance>();
+  let after: string | undefined;
+  for (;;) {
+    const page = await store.holdsOpen(after, pageRows);
+    if (page.length === 0) break;
+    after = page.at(-1)?.id;
+    for (const { unit, debit, credit, left } of page) {
+      const on = (account: string) => balanceText({ unit, account });
+      addAll(made, new Map([[on(debit), { ...noBalance, heldDebit: left }]]));
+      addAll(made, new Map([[on(credit), { ...noBalance, heldCredit: left }]]));
+    }
+  }
+  for (const key of new Set([...balances.keys(), ...made.keys()])) {
+    const { heldDebit, heldCredit } = balances.get(key) ?? noBalance;
+    const should = made.get(key) ?? noBalance;
+    if (heldDebit === should.heldDebit && heldCredit === should.heldCredit) continue;
+    const left = `${should.heldDebit} and ${should.heldCredit}`;
+    findings.tell(
+      `holds on ${named(key)}: ${heldDebit} and ${heldCredit} held, open ones have ${left} left`,
+    );
+  }
 }
 
-const nothing: Sums = { tokens: 0n, pico: 0n, amountNano: 0n };
-
-function addTo(sums: Map<string, Sums>, key: string, by: Sums): void {
-  const before = sums.get(key) ?? nothing;
-  sums.set(key, {
-    tokens: before.tokens + by.tokens,
-    pico: before.pico + by.pico,
-    amountNano: before.amountNano + by.amountNano,
-  });
+/** By pair: what a vendor or an owner is owed, and what a tenant owes, for the records in force. */
+function sameOwed(
+  moved: ReadonlyMap<string, Balance>,
+  owed: ReadonlyMap<string, bigint>,
+  findings: Findings,
+): void {
+  for (const [pair, should] of owed) {
+    const [kind, ...id] = pair.split(":");
+    const isTenant = kind === "tenant";
+    const account = isTenant
+      ? receivableAccount(id.join(":") as TenantId)
+      : payableAccount(pair as PairId, "accrued");
+    const { debit, credit } = moved.get(balanceText({ unit: "CNY:nano", account })) ?? noBalance;
+    const is = isTenant ? debit - credit : credit - debit;
+    const what = isTenant ? "receivable" : "payable";
+    if (is !== should)
+      findings.tell(`${what} of ${pair}: entries give ${is}, records give ${should}`);
+  }
 }
 
-/** All that is compared, so that what differs can be seen. */
-function written(sums: Pick<Sums, "tokens" | "pico"> & { readonly amountNano?: bigint }): string {
-  const { tokens, pico, amountNano } = sums;
-  const exact = `${tokens} tokens, ${pico} pico`;
-  return amountNano === undefined ? exact : `${exact}, ${amountNano} nano`;
+async function documentsOf(store: LedgerStore, findings: Findings): Promise<void> {
+  let afterSeq = 0n;
+  for (;;) {
+    const page = await store.documents({}, { afterSeq, limit: pageRows });
+    if (page.length === 0) return;
+    afterSeq = page.at(-1)?.seq ?? afterSeq;
+    for (const { kind, id, body, hash } of page) {
+      if (sha256(body) !== hash)
+        findings.tell(`document ${kind} ${id}: its bytes do not have the hash ${hash}`);
+    }
+    findings.looked(page.length);
+  }
 }
 
-/** Keys have their parts on lines of their own. */
-function spaced(key: string): string {
-  return key.replaceAll("\n", " ");
+async function waitingOf(store: LedgerStore, findings: Findings): Promise<void> {
+  let after: Parameters<LedgerStore["waiting"]>[0];
+  for (;;) {
+    const page = await store.waiting(after, pageRows);
+    if (page.length === 0) return;
+    after = page.at(-1);
+    for (const { record, text, hash } of page) {
+      if (sha256(text) !== hash)
+        findings.tell(`record ${record}, which waits: its bytes do not have the hash ${hash}`);
+    }
+  }
 }
 
-function nameOf({ vendor, period, line, pool }: RatingKey): string {
-  return [vendor, period, line, pool].join(" ");
+async function claimsOf(store: LedgerStore, findings: Findings): Promise<void> {
+  const ever = { fromUs: -(2n ** 62n), toUs: 2n ** 62n };
+  for (const vendor of await store.vendors()) {
+    const pair = `vendor:${vendor}` as PairId;
+    let after: Parameters<LedgerStore["claims"]>[2];
+    for (;;) {
+      const page = await store.claims(pair, ever, after, pageRows);
+      if (page.length === 0) break;
+      after = page.at(-1);
+      for (const { attempt, rev, text, hash } of page) {
+        if (sha256(text) !== hash)
+          findings.tell(
+            `claim ${attempt}:${rev} of ${pair}: its bytes do not have the hash ${hash}`,
+          );
+      }
+    }
+  }
 }
