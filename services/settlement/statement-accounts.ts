@@ -4,15 +4,15 @@ import { balanceText, payableAccount, type LedgerEntry } from "../core/settlemen
 import { nameOfPeriod, periodNamed, usPerHour, type Period } from "../core/settlement/period.ts";
 import { isBill } from "../core/settlement/statement-entries.ts";
 import { fromStatementText } from "../core/settlement/statement-text.ts";
-import {
-  addedLines,
-  type Account,
-  type Frozen,
-  type Statement,
-  type StatementFee,
-  type StatementKind,
-  type StatementLine,
-  type StatementProducer,
+import { addedLines } from "../core/settlement/statement-lines.ts";
+import type {
+  Account,
+  Frozen,
+  Statement,
+  StatementFee,
+  StatementKind,
+  StatementLine,
+  StatementProducer,
 } from "../core/settlement/statement.ts";
 import type { InstantUs, PairId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";

@@ -1,12 +1,8 @@
 import { balanceText, noBalance, payableAccount } from "../core/settlement/ledger.ts";
 import { bookingOf, dayAfter, type Period } from "../core/settlement/period.ts";
 import { bookedByLeaf, BookingSum } from "../core/settlement/statement-leaves.ts";
-import {
-  linesOfHours,
-  type Account,
-  type StatementFee,
-  type StatementLine,
-} from "../core/settlement/statement.ts";
+import { linesOfHours } from "../core/settlement/statement-lines.ts";
+import type { Account, StatementFee, StatementLine } from "../core/settlement/statement.ts";
 import type { InstantUs, Nano, PairId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 
@@ -102,7 +98,7 @@ export async function sumRecords(
       const share = undefined;
       sum.add({
         ...{ booking: record.booking, openedUs, pool, region, charges, takenBack, share },
-        coveredNano: 0n,
+        ...{ coveredNano: 0n, department: "", draws: [] },
       });
       if (counts || earlier === undefined) before = record;
     }

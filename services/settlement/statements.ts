@@ -1,5 +1,5 @@
 import type { Frozen, ReconCounts, Statement, TrueUp } from "../core/settlement/statement.ts";
-import { makeStatement, statementId } from "../core/settlement/statement.ts";
+import { makeStatement, statementId } from "../core/settlement/make-statement.ts";
 import { closingOf, closingText, type Closing } from "../core/settlement/closing.ts";
 import {
   addBalances,

@@ -1,180 +1,386 @@
-import type { Nano } from "../units.ts";
-import type { Statement, StatementLine } from "./statement.ts";
-import { nanoPerMinorUnit } from "./statement.ts";
-import { tokenClassNames } from "./usage.ts";
+import type { InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
+import { canonicalJson } from "./canonical.ts";
+import { monthOf, usPerHour, type Period } from "./period.ts";
+import type { HourTotal } from "./posting.ts";
+import { usagePeriodOf } from "./statement-lines.ts";
+import { classWord } from "./statement-text.ts";
+import { statementId } from "./make-statement.ts";
+import type { Statement } from "./statement.ts";
 
 /** Of the FinOps Open Cost and Usage Specification; each row names it. */
-export const focusVersion = "1.4";
+export const focusVersions = ["1.4", "1.3"] as const;
+export type FocusVersion = (typeof focusVersions)[number];
+export const focusVersionDefault: FocusVersion = "1.4";
 
 /** Names that the operator chooses. */
 export interface FocusParties {
-  /** Who is billed. */
-  readonly billingAccount: { readonly id: string; readonly name: string };
-  /** How the vendor is called on invoices. */
-  readonly vendorName: string;
+  readonly operator: { readonly id: string; readonly name: string };
+  /** How the counterparty is called on invoices. */
+  readonly counterparty: { readonly id: string; readonly name: string };
 }
 
-/** One row as the columns have it. Empty is null. */
-type Row = Readonly<Record<FocusColumn, string>>;
+/** What was booked of a line in an hour of use. */
+export interface FocusHour extends Omit<HourTotal, "model"> {
+  readonly hourUs: InstantUs;
+  /** `<book>:<version>:<line>`. */
+  readonly line: string;
+  readonly model: string;
+  readonly pool: PoolId;
+  readonly region: RegionId;
+  /** Of a tenant; empty if none. */
+  readonly department: string;
+  /** Paid by packages. */
+  readonly coveredNano: Nano;
+  /** What packages let go of for it. */
+  readonly releasedNano: Nano;
+  readonly draws: readonly FocusDraw[];
+}
 
-interface Charged {
+export interface FocusDraw {
+  readonly package: string;
+  readonly unit: string;
+  readonly amount: bigint;
+  readonly releasedNano: Nano;
+}
+
+/** A cell as its column has it. A decimal is `value` × 10^-`digits`. */
+export type FocusCell =
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "decimal"; readonly value: bigint; readonly digits: number }
+  | { readonly kind: "instant"; readonly us: InstantUs }
+  | { readonly kind: "null" };
+
+export type FocusRow = Readonly<Record<FocusColumn, FocusCell>>;
+
+interface Invoiced {
   readonly statement: Statement;
   readonly parties: FocusParties;
-  readonly line: StatementLine;
+  readonly version: FocusVersion;
 }
 
-const tokenUnit = "Tokens";
-const pricingTokens = 1_000_000n;
-const pricingUnit = "1000000 Tokens";
+interface Charged extends Invoiced {
+  readonly hour: FocusHour;
+}
+
+/** A row without a unit price: rounding, a share, a true-up. */
+interface Other extends Invoiced {
+  readonly detail: string;
+  readonly description: string;
+  readonly category: "Adjustment" | "Credit";
+  readonly amountNano: Nano;
+}
+
+const nullCell: FocusCell = { kind: "null" };
+const tokenUnits = { consumed: "Tokens", pricing: "1000000 Tokens" } as const;
+const requestUnits = { consumed: "Requests", pricing: "Requests" } as const;
 const nanoDigits = 9;
 const picoDigits = 12;
+const pricingTokensDigits = 6;
 
-/** Column by column, in the order of the file. Ours start with `x_`. */
-const columns = {
-  BilledCost: ({ line }) => decimal(line.amountNano, nanoDigits),
-  BillingAccountId: ({ parties }) => parties.billingAccount.id,
-  BillingAccountName: ({ parties }) => parties.billingAccount.name,
-  BillingCurrency: ({ statement }) => statement.currency,
-  BillingPeriodEnd: ({ statement }) => instant(statement.period.toUs),
-  BillingPeriodStart: ({ statement }) => instant(statement.period.fromUs),
-  ChargeCategory: () => "Usage",
-  ChargeClass: () => "",
-  ChargeDescription: ({ line }) => `${line.model} ${tokenClassNames[line.tokenClass]} tokens`,
-  ChargeFrequency: () => "Usage-Based",
+/** What every row has. */
+const common = {
+  BillingAccountId: ({ statement, parties }) => text(billed(statement, parties).id),
+  BillingAccountName: ({ statement, parties }) => text(billed(statement, parties).name),
+  BillingAccountType: ({ statement }) => text(isSell(statement.pair) ? "Tenant" : "Operator"),
+  BillingCurrency: ({ statement }) => text(statement.currency),
+  BillingPeriodEnd: ({ statement }) => instant(invoiceOf(statement).period.toUs),
+  BillingPeriodStart: ({ statement }) => instant(invoiceOf(statement).period.fromUs),
+  HostProviderName: ({ statement, parties }) => text(provider(statement, parties)),
+  InvoiceId: ({ statement }) => invoiceCell(statement),
+  InvoiceIssuerName: ({ statement, parties }) => text(provider(statement, parties)),
+  PricingCurrency: ({ statement }) => text(statement.currency),
+  ProviderName: ({ statement, parties }) => text(provider(statement, parties)),
+  PublisherName: ({ statement, parties }) => text(provider(statement, parties)),
+  ServiceCategory: () => text("AI and Machine Learning"),
+  ServiceName: () => text("LLM inference"),
+  ServiceProviderName: ({ statement, parties }) => text(provider(statement, parties)),
+  ServiceSubcategory: () => text("Generative AI"),
+  x_FirstIndex: ({ statement }) => whole(statement.log.firstIndex),
+  x_FocusVersion: ({ version }) => text(version),
+  x_LastIndex: ({ statement }) => lastIndex(statement),
+  x_LogOrigin: ({ statement }) => text(statement.log.origin),
+  x_Root: ({ statement }) => text(statement.log.root),
+  x_StatementDigest: ({ statement }) => text(statement.digest),
+  x_StatementId: ({ statement }) => text(statement.id),
+  x_TimeZone: ({ statement }) => text(statement.period.timeZone),
+} as const satisfies Record<string, (row: Invoiced) => FocusCell>;
+
+/** What a row of usage has besides. */
+const usage = {
+  BilledCost: ({ hour }) => money(hour.amountNano - hour.coveredNano),
+  ChargeCategory: () => text("Usage"),
+  ChargeClass: (row) => (isCorrection(row) ? text("Correction") : nullCell),
+  ChargeDescription: ({ hour }) => text(`${hour.model} ${classWord(hour.tokenClass)}`),
+  ChargeFrequency: () => text("Usage-Based"),
+  ChargePeriodEnd: ({ hour }) => instant(hour.hourUs + usPerHour),
+  ChargePeriodStart: ({ hour }) => instant(hour.hourUs),
+  ConsumedQuantity: ({ hour }) => whole(hour.tokens),
+  ConsumedUnit: ({ hour }) => text(unitsOf(hour).consumed),
+  ContractApplied: ({ hour }) => contractApplied(hour.draws),
+  ContractedCost: ({ hour }) => exact(hour.pico),
+  ContractedUnitPrice: ({ hour }) => unitPrice(hour),
+  EffectiveCost: ({ hour }) => money(hour.amountNano - hour.coveredNano + hour.releasedNano),
+  InvoiceDetailId: ({ hour }) =>
+    text([hour.line, hour.pool, hour.region, hour.department, hour.hourUs].join(":")),
+  ListCost: ({ hour }) => exact(hour.pico),
+  ListUnitPrice: ({ hour }) => unitPrice(hour),
+  PricingCategory: () => text("Standard"),
+  PricingQuantity: ({ hour }) => pricingQuantity(hour),
+  PricingUnit: ({ hour }) => text(unitsOf(hour).pricing),
+  RegionId: ({ hour }) => shown(hour.region),
+  RegionName: ({ hour }) => shown(hour.region),
+  ResourceId: ({ hour }) => shown(hour.pool),
+  ResourceName: ({ hour }) => shown(hour.pool),
+  ResourceType: ({ hour }) => (shown(hour.pool) === nullCell ? nullCell : text("Inference Pool")),
+  SkuId: ({ hour }) => text(`${hour.model}/${classWord(hour.tokenClass)}`),
+  SkuMeter: ({ hour }) => text(classWord(hour.tokenClass)),
+  SkuPriceId: ({ hour }) => text(hour.line),
+  SubAccountId: ({ hour }) => maybe(hour.department),
+  SubAccountName: ({ hour }) => maybe(hour.department),
+  SubAccountType: ({ hour }) => (hour.department === "" ? nullCell : text("Department")),
+  x_AmountNano: ({ hour }) => whole(hour.amountNano),
+  x_AmountPico: ({ hour }) => whole(hour.pico),
+  x_Attempts: ({ hour }) => whole(hour.attempts),
+  // Evidence of single records is not added up by hour: the log range has it.
+  x_CountBasis: () => nullCell,
+  x_OutputBytes: () => nullCell,
+  x_PriceSlot: ({ hour }) => maybe(hour.slot),
+  x_TokenClass: ({ hour }) => text(classWord(hour.tokenClass)),
+  x_TokenizerDigest: () => nullCell,
+} as const satisfies Record<string, (row: Charged) => FocusCell>;
+
+export type FocusColumn = keyof typeof common | keyof typeof usage;
+
+/** What a row without a unit price has; the rest is null. */
+const other: Readonly<Partial<Record<keyof typeof usage, (row: Other) => FocusCell>>> = {
+  BilledCost: ({ amountNano }) => money(amountNano),
+  ChargeCategory: ({ category }) => text(category),
+  ChargeDescription: ({ description }) => text(description),
+  ChargeFrequency: () => text("One-Time"),
   ChargePeriodEnd: ({ statement }) => instant(statement.period.toUs),
   ChargePeriodStart: ({ statement }) => instant(statement.period.fromUs),
-  ConsumedQuantity: ({ line }) => decimal(line.tokens, 0),
-  ConsumedUnit: () => tokenUnit,
-  ContractedCost: ({ line }) => decimal(line.amountNano, nanoDigits),
-  ContractedUnitPrice: ({ line }) => unitPrice(line),
-  EffectiveCost: ({ line }) => decimal(line.amountNano, nanoDigits),
-  HostProviderName: ({ parties }) => parties.vendorName,
-  InvoiceDetailId: ({ line }) => `${skuPrice(line)}:${line.pool}`,
-  InvoiceId: ({ statement }) => statement.id,
-  InvoiceIssuerName: ({ parties }) => parties.vendorName,
-  ListCost: ({ line }) => decimal(line.amountNano, nanoDigits),
-  ListUnitPrice: ({ line }) => unitPrice(line),
-  PricingCategory: () => "Standard",
-  PricingCurrency: ({ statement }) => statement.currency,
-  PricingQuantity: ({ line }) => decimal(line.tokens, 6),
-  PricingUnit: () => pricingUnit,
-  RegionId: ({ line }) => line.region,
-  ResourceId: ({ line }) => line.pool,
-  ServiceCategory: () => "AI and Machine Learning",
-  ServiceName: () => "LLM inference",
-  ServiceProviderName: ({ parties }) => parties.vendorName,
-  ServiceSubcategory: () => "Generative AI",
-  SkuId: ({ line }) => `${line.model}/${tokenClassNames[line.tokenClass]}`,
-  SkuMeter: ({ line }) => tokenClassNames[line.tokenClass],
-  SkuPriceId: ({ line }) => skuPrice(line),
-  x_AmountNano: ({ line }) => String(line.amountNano),
-  x_AmountPico: ({ line }) => String(line.pico),
-  x_Attempts: ({ line }) => String(line.attempts),
-  x_FocusVersion: () => focusVersion,
-  x_PriceSlot: ({ line }) => line.slot,
-  x_StatementDigest: ({ statement }) => statement.digest,
-  x_TimeZone: ({ statement }) => statement.period.timeZone,
-  x_TokenClass: ({ line }) => tokenClassNames[line.tokenClass],
-} as const satisfies Record<string, (charged: Charged) => string>;
-
-export type FocusColumn = keyof typeof columns;
-
-export const focusColumns = Object.keys(columns) as FocusColumn[];
-
-/**
- * One row per line of a statement, and one for the rounding to whole fen: the billed costs add up to what is
- * paid. Depends on the statement alone, so that an issued file can be made again to the byte.
- */
-export function focusRows(statement: Statement, parties: FocusParties): Row[] {
-  const rows = statement.lines.map((line) => usageRow({ statement, parties, line }));
-  const { roundingNano } = statement.totals;
-  return roundingNano === 0n ? rows : [...rows, roundingRow(statement, parties)];
-}
-
-/** The rows as CSV (RFC 4180) with a header; null is an empty field. */
-export function focusCsv(statement: Statement, parties: FocusParties): string {
-  const rows = focusRows(statement, parties).map((row) => focusColumns.map((name) => row[name]));
-  return [focusColumns, ...rows].map((cells) => `${cells.map(cell).join(",")}\r\n`).join("");
-}
-
-function usageRow(charged: Charged): Row {
-  return rowOf((name) => columns[name](charged));
-}
-
-/** What an adjustment has in common with a usage row. */
-const adjusted: Readonly<Partial<Record<FocusColumn, true>>> = {
-  BillingAccountId: true,
-  BillingAccountName: true,
-  BillingCurrency: true,
-  BillingPeriodEnd: true,
-  BillingPeriodStart: true,
-  ChargePeriodEnd: true,
-  ChargePeriodStart: true,
-  HostProviderName: true,
-  InvoiceId: true,
-  InvoiceIssuerName: true,
-  PricingCurrency: true,
-  ServiceCategory: true,
-  ServiceName: true,
-  ServiceProviderName: true,
-  ServiceSubcategory: true,
-  x_FocusVersion: true,
-  x_StatementDigest: true,
-  x_TimeZone: true,
+  ContractedCost: ({ amountNano }) => money(amountNano),
+  EffectiveCost: ({ amountNano }) => money(amountNano),
+  InvoiceDetailId: ({ detail }) => text(detail),
+  ListCost: ({ amountNano }) => money(amountNano),
+  x_AmountNano: ({ amountNano }) => whole(amountNano),
 };
 
-function roundingRow(statement: Statement, parties: FocusParties): Row {
-  const cost = decimal(statement.totals.roundingNano, nanoDigits);
-  const own: Readonly<Partial<Record<FocusColumn, string>>> = {
-    BilledCost: cost,
-    ChargeCategory: "Adjustment",
-    ChargeDescription: "Rounding to whole fen",
-    ChargeFrequency: "One-Time",
-    ContractedCost: cost,
-    EffectiveCost: cost,
-    InvoiceDetailId: "rounding",
-    ListCost: cost,
-    x_AmountNano: String(statement.totals.roundingNano),
+/** Columns that only some versions have. */
+const onlyIn: Readonly<Partial<Record<FocusColumn, FocusVersion>>> = {
+  InvoiceDetailId: "1.4",
+  // Deprecated by 1.3, which still asks for them.
+  ProviderName: "1.3",
+  PublisherName: "1.3",
+};
+
+/** In the order of the file: those of FOCUS by name, then ours, which start with `x_`. */
+export function focusColumns(version: FocusVersion): FocusColumn[] {
+  const names = [...Object.keys(common), ...Object.keys(usage)] as FocusColumn[];
+  const known = names.filter((name) => onlyIn[name] === undefined || onlyIn[name] === version);
+  const isOurs = (name: string): boolean => name.startsWith("x_");
+  return [...known.filter((name) => !isOurs(name)).toSorted(), ...known.filter(isOurs).toSorted()];
+}
+
+/** One row of what was booked of a line in an hour. */
+export function focusUsageRow(row: Charged): FocusRow {
+  const { hour } = row;
+  // Money that a correction left on a line, without tokens that could have a price.
+  if (hour.tokens === 0n) {
+    const detail = `rest:${hour.line}:${hour.pool}:${hour.region}:${hour.hourUs}`;
+    const description = "Rest of a correction";
+    const amountNano = hour.amountNano - hour.coveredNano;
+    return otherRow({ ...row, detail, description, category: "Adjustment", amountNano });
+  }
+  return rowOf(
+    (name) => common[name](row),
+    (name) => usage[name](row),
+  );
+}
+
+/**
+ * What a statement asks for beside its lines: shares, true-ups, and the rounding to whole fen. With them the billed
+ * costs of an invoice add up to what is paid.
+ */
+export function focusOtherRows(invoiced: Invoiced): FocusRow[] {
+  const { statement } = invoiced;
+  const { roundingNano } = statement.totals;
+  const category = "Adjustment" as const;
+  const rounding = {
+    detail: "rounding",
+    description: "Rounding to whole fen",
+    amountNano: roundingNano,
   };
-  const [line] = statement.lines;
-  return rowOf((name) => {
-    if (line === undefined || adjusted[name] === undefined) return own[name] ?? "";
-    return columns[name]({ statement, parties, line });
-  });
+  return [
+    ...statement.fees.map(({ part, amountNano }) => ({
+      detail: `share:${part}`,
+      description: `Share of what was sold: ${part}`,
+      amountNano,
+    })),
+    ...statement.trueUps.map(({ line, scope, amountNano }) => ({
+      detail: `true-up:${line}:${scope}`,
+      description: `True-up of ${line}`,
+      amountNano,
+    })),
+    ...(statement.isPayable ? [rounding] : []),
+  ]
+    .filter(({ amountNano }) => amountNano !== 0n)
+    .map((row) => otherRow({ ...invoiced, ...row, category }));
 }
 
-function rowOf(cellOf: (name: FocusColumn) => string): Row {
-  return Object.fromEntries(focusColumns.map((name) => [name, cellOf(name)])) as Row;
+function otherRow(row: Other): FocusRow {
+  return rowOf(
+    (name) => common[name](row),
+    (name) => other[name]?.(row) ?? nullCell,
+  );
 }
 
-function skuPrice({ book, version, line }: StatementLine): string {
-  return `${book}:${version}:${line}`;
+function rowOf(
+  ofCommon: (name: keyof typeof common) => FocusCell,
+  ofUsage: (name: keyof typeof usage) => FocusCell,
+): FocusRow {
+  const cells: Partial<Record<FocusColumn, FocusCell>> = {};
+  for (const name of commonNames) cells[name] = ofCommon(name);
+  for (const name of usageNames) cells[name] = ofUsage(name);
+  return cells as FocusRow;
 }
 
-/** Per million tokens. Exact as long as the line has one price; over tiers, the mean. */
-function unitPrice({ pico, tokens }: StatementLine): string {
-  if (tokens === 0n) return "";
-  return decimal((pico * pricingTokens) / tokens, picoDigits);
+const commonNames = Object.keys(common) as (keyof typeof common)[];
+const usageNames = Object.keys(usage) as (keyof typeof usage)[];
+
+/** The statement by which a charge is paid: its own, or that of its month. */
+function invoiceOf(statement: Statement): { readonly id: string; readonly period: Period } {
+  const { id, pair, period, isPayable } = statement;
+  if (isPayable || statement.kind === "monthly") return { id, period };
+  const month = monthOf(period.fromUs, period.timeZone);
+  return { id: statementId(pair, "monthly", month), period: month };
+}
+
+/** What is not closed is on no invoice yet. */
+function invoiceCell(statement: Statement): FocusCell {
+  return statement.kind === "interim" ? nullCell : text(invoiceOf(statement).id);
+}
+
+function isCorrection({ hour, statement }: Charged): boolean {
+  return usagePeriodOf(hour.hourUs, statement.period) !== undefined;
+}
+
+function isSell(pair: PairId): boolean {
+  return pair.startsWith("tenant:");
+}
+
+/** Who is billed. */
+function billed({ pair }: Statement, { operator, counterparty }: FocusParties) {
+  return isSell(pair) ? counterparty : operator;
+}
+
+/** Who bills. */
+function provider({ pair }: Statement, { operator, counterparty }: FocusParties): string {
+  return isSell(pair) ? operator.name : counterparty.name;
+}
+
+function unitsOf({ tokenClass }: FocusHour) {
+  return tokenClass === "request" ? requestUnits : tokenUnits;
+}
+
+function pricingQuantity({ tokenClass, tokens }: FocusHour): FocusCell {
+  return decimal(tokens, tokenClass === "request" ? 0 : pricingTokensDigits);
+}
+
+/**
+ * Per pricing unit. Exact where the hour has one price, so that price times quantity is the cost; where tiers meet,
+ * the mean.
+ */
+function unitPrice({ tokenClass, pico, tokens }: FocusHour): FocusCell {
+  const units = tokenClass === "request" ? 1n : 10n ** BigInt(pricingTokensDigits);
+  const price = (pico * units) / tokens;
+  return decimal(price < 0n ? 0n : price, picoDigits);
+}
+
+function contractApplied(draws: readonly FocusDraw[]): FocusCell {
+  if (draws.length === 0) return nullCell;
+  const elements = draws.map((draw) => ({
+    ContractCommitmentId: draw.package,
+    ContractCommitmentAppliedCost: decimalText(draw.releasedNano, nanoDigits),
+    ContractCommitmentAppliedQuantity: decimalText(
+      draw.amount,
+      draw.unit === "POINT:milli" ? 3 : 0,
+    ),
+    ContractCommitmentAppliedUnit: draw.unit === "POINT:milli" ? "Points" : tokenUnits.consumed,
+  }));
+  return text(canonicalJson({ Elements: elements }));
+}
+
+function lastIndex({ log }: Statement): FocusCell {
+  return log.endIndex === log.firstIndex ? nullCell : whole(log.endIndex - 1n);
+}
+
+/** `*` stands for what the counterparty is not shown. */
+function shown(id: string): FocusCell {
+  return id === "*" ? nullCell : text(id);
+}
+
+function maybe(value: string): FocusCell {
+  return value === "" ? nullCell : text(value);
+}
+
+function text(value: string): FocusCell {
+  return { kind: "text", text: value };
+}
+
+function decimal(value: bigint, digits: number): FocusCell {
+  return { kind: "decimal", value, digits };
+}
+
+function money(nano: Nano): FocusCell {
+  return decimal(nano, nanoDigits);
+}
+
+function exact(pico: bigint): FocusCell {
+  return decimal(pico, picoDigits);
+}
+
+function whole(value: bigint): FocusCell {
+  return decimal(value, 0);
+}
+
+function instant(us: InstantUs): FocusCell {
+  return { kind: "instant", us };
 }
 
 /** An integer as fixed point, always with a point: `8400000` and 6 digits give `8.4`. */
-export function decimal(value: bigint, digits: number): string {
+export function decimalText(value: bigint, digits: number): string {
   const sign = value < 0n ? "-" : "";
-  const text = String(value < 0n ? -value : value).padStart(digits + 1, "0");
-  const whole = text.slice(0, text.length - digits);
-  const part = text.slice(text.length - digits).replace(/0+$/, "");
-  return `${sign}${whole}.${part === "" ? "0" : part}`;
+  const digitsText = String(value < 0n ? -value : value).padStart(digits + 1, "0");
+  const wholePart = digitsText.slice(0, digitsText.length - digits);
+  const part = digitsText.slice(digitsText.length - digits).replace(/0+$/, "");
+  return `${sign}${wholePart}.${part === "" ? "0" : part}`;
 }
 
-/** What is paid, in the currency: whole fen. */
-export function payable({ totals }: Statement): Nano {
-  return totals.minorUnits * nanoPerMinorUnit;
-}
-
-function instant(us: bigint): string {
+/** `2026-11-21T00:00:00Z`. */
+export function instantText(us: InstantUs): string {
   return new Date(Number(us / 1_000n)).toISOString().replace(".000Z", "Z");
 }
 
-function cell(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+/** A cell as files of text have it; null is empty. */
+export function cellText(cell: FocusCell): string {
+  switch (cell.kind) {
+    case "text":
+      return cell.text;
+    case "decimal":
+      return decimalText(cell.value, cell.digits);
+    case "instant":
+      return instantText(cell.us);
+    case "null":
+      return "";
+  }
+}
+
+/** A line of CSV (RFC 4180). */
+export function focusCsvLine(cells: readonly string[]): string {
+  return `${cells.map(quoted).join(",")}\r\n`;
+}
+
+function quoted(value: string): string {
+  return /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
 }

@@ -2,13 +2,8 @@ import type { InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
 import { canonicalJson } from "./canonical.ts";
 import type { Period } from "./period.ts";
 import type { SplitPartName } from "./split.ts";
-import {
-  placeText,
-  shownTo,
-  usagePeriodOf,
-  type Statement,
-  type StatementFee,
-} from "./statement.ts";
+import { placeText, shownTo, usagePeriodOf } from "./statement-lines.ts";
+import type { Statement, StatementFee } from "./statement.ts";
 
 /** What a line comes to. */
 export interface LineSum {
@@ -28,7 +23,18 @@ export interface Booked {
   readonly takenBack: readonly BookedCharge[];
   /** Paid by packages; below 0 if more is taken back. */
   readonly coveredNano: Nano;
+  /** Of the tenant; empty if none. */
+  readonly department: string;
+  readonly draws: readonly BookedDraw[];
   readonly share: { readonly part: SplitPartName; readonly amountNano: Nano } | undefined;
+}
+
+/** What a package gave for a record. */
+export interface BookedDraw {
+  readonly package: string;
+  readonly unit: string;
+  readonly amount: bigint;
+  readonly releasedNano: Nano;
 }
 
 export interface BookedCharge {
@@ -179,8 +185,11 @@ type LeafMembers =
       readonly witness: Words<"opened_us" | "pool_id" | "region_id">;
     }
   | ({ readonly type: "fee" } & Words<"opened_us"> & Charged)
-  | ({ readonly type: "sale" } & Words<"opened_us" | "region_id" | "covered_nano"> &
-      Charged & { readonly taken_back_covered_nano?: string })
+  | ({ readonly type: "sale" } & Words<"opened_us" | "region_id" | "covered_nano" | "department"> &
+      Charged & {
+        readonly draws: readonly Words<"package_id" | "unit" | "amount" | "released_nano">[];
+        readonly taken_back_covered_nano?: string;
+      })
   | ({ readonly type: "share" } & Words<
       "opened_us" | "booking" | "part" | "amount_nano" | "taken_back_nano"
     >)
@@ -200,6 +209,13 @@ export function bookedByLeaf(text: string): Booked | undefined {
         ...plain(leaf, leaf.opened_us),
         ...placeOf({ pool_id: "*", region_id: leaf.region_id }),
         coveredNano: BigInt(leaf.covered_nano) - takenBackNano,
+        department: leaf.department,
+        draws: leaf.draws.map((draw) => ({
+          package: draw.package_id,
+          unit: draw.unit,
+          amount: BigInt(draw.amount),
+          releasedNano: BigInt(draw.released_nano),
+        })),
       };
     }
     case "share":
@@ -210,6 +226,7 @@ export function bookedByLeaf(text: string): Booked | undefined {
           amountNano: BigInt(leaf.amount_nano) - BigInt(leaf.taken_back_nano),
         },
       };
+    case "other":
     default:
       return undefined;
   }
@@ -223,6 +240,8 @@ function plain({ booking, charges, taken_back }: Charged, openedUs: string): Boo
     charges: charges.map(toCharge),
     takenBack: taken_back.map(toCharge),
     coveredNano: 0n,
+    department: "",
+    draws: [],
     share: undefined,
   };
 }
