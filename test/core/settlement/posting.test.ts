@@ -90,7 +90,7 @@ test("the nano of a key are its rounded pico, whatever was corrected, and the ho
       const inKeys = [...books.cumulatives.values()].map(({ total }) => toNano(total.pico));
       const inHours = [...books.hours.values()].map(({ total }) => total.amountNano);
       expect(sum(inHours)).toBe(sum(inKeys));
-      const owed = books.totals.payable.get("liab:payable:vendor:northgrid:accrued") ?? 0n;
+      const owed = books.netOf("liab:payable:vendor:northgrid:accrued");
       expect(owed).toBe(sum(inKeys));
     }),
   );
@@ -102,7 +102,7 @@ test("every unit that is debited is credited", () => {
       const books = new MemoryBooks([tiered]);
       books.post(records);
       expect(sum(books.balances.map(([, nano]) => nano))).toBe(0n);
-      expect(books.entries.every(({ amountNano }) => amountNano > 0n)).toBe(true);
+      expect(books.entries.every(({ amount }) => amount > 0n)).toBe(true);
     }),
   );
 });
@@ -153,10 +153,11 @@ describe("a correction", () => {
       id: "reverse:a1:1",
       debit: first?.credit,
       credit: first?.debit,
-      amountNano: first?.amountNano,
+      amount: first?.amount,
+      corrects: "usage:a1:0",
     });
     // 60 × 1,999,500 + 40 × 200,250 + 30 × 8,000,000 pico
-    expect(again).toMatchObject({ id: "usage:a1:1", amountNano: 119_970n + 8_010n + 240_000n });
+    expect(again).toMatchObject({ id: "usage:a1:1", amount: 119_970n + 8_010n + 240_000n });
     expect(books.entries.length).toBe(3);
   });
 
@@ -212,7 +213,7 @@ describe("the cost of an attempt goes", () => {
       const books = new MemoryBooks([priceBook()]);
       books.post([usageRecord(changes)]);
       expect(books.entries).toMatchObject([
-        { debit, credit: "liab:payable:vendor:northgrid:accrued", amountNano: 527_980n },
+        { debit, credit: "liab:payable:vendor:northgrid:accrued", amount: 527_980n },
       ]);
     });
   }
