@@ -1,4 +1,4 @@
-import type { Contract } from "./contract.ts";
+import { rateMaxOf, type Contract } from "./contract.ts";
 import { textBytesOf } from "./sold.ts";
 import { noTokens, tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
 
@@ -76,13 +76,14 @@ export const bounds = {
       ? undefined
       : `expected ${recount - near} to ${recount + above} prompt tokens, found ${input}`;
   },
-  "output-over-rate": (record, { output }, { rateTokensPerSecondMax, boundSlackTokens }) => {
+  "output-over-rate": (record, { output }, contract) => {
     const { firstByteUs, lastByteUs } = record;
+    const rateMax = rateMaxOf(contract, record.model);
     const isStreamed = record.evidence.chunks > 1n;
-    if (rateTokensPerSecondMax === undefined || !isStreamed) return undefined;
+    if (rateMax === undefined || !isStreamed) return undefined;
     if (firstByteUs === undefined || lastByteUs === undefined) return undefined;
-    const most = (rateTokensPerSecondMax * (lastByteUs - firstByteUs)) / usPerSecond;
-    return excess("output tokens", output, most + boundSlackTokens, "in its time");
+    const most = (rateMax * (lastByteUs - firstByteUs)) / usPerSecond;
+    return excess("output tokens", output, most + contract.boundSlackTokens, "in its time");
   },
   /** The prompt is counted at the lower of the engine's and our count, by ours it was set aside. */
   "settled-over-reserved": (record, { input, output, grace }, { boundSlackTokens }) => {

@@ -15,6 +15,7 @@ import {
   type TokenVariant,
   type UsageRecord,
 } from "../../../services/core/settlement/usage.ts";
+import type { ModelId } from "../../../services/core/units.ts";
 import { contract, engineCounts, evidence, usageRecord } from "./fixtures.ts";
 
 const noCounts: EngineCounts = {
@@ -383,6 +384,17 @@ test("a prompt of two letters is not paid as 5,000 tokens, and one with a pictur
   });
   const seen = { ...inflated, promptBytes: undefined };
   expect(settleCounts(usageRecord(seen), contract())).toMatchObject({ kind: "settled" });
+});
+
+test("a model's own rate bounds its streams, whatever the contract says for all", () => {
+  const slow = new Map([["qwen3-32b" as ModelId, 9n]]);
+  const terms = { rateTokensPerSecondMax: 1_000n, rateTokensPerSecondMaxByModel: slow };
+  expect(settleCounts(usageRecord(), contract(terms))).toMatchObject({
+    reason: "output-over-rate",
+  });
+  const other = new Map([["glm-5" as ModelId, 9n]]);
+  const elsewhere = { ...terms, rateTokensPerSecondMaxByModel: other };
+  expect(settleCounts(usageRecord(), contract(elsewhere))).toMatchObject({ kind: "settled" });
 });
 
 test("more than reserved is paid where the rest was charged beyond the reservation", () => {
