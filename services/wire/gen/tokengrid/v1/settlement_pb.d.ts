@@ -2,8 +2,9 @@
 // @generated from file tokengrid/v1/settlement.proto (package tokengrid.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { SettledUsage } from "./usage_pb.js";
 
 /**
  * Describes the file tokengrid/v1/settlement.proto.
@@ -15,6 +16,8 @@ export declare const file_tokengrid_v1_settlement: GenFile;
  */
 export declare type CloseStatementRequest = Message<"tokengrid.v1.CloseStatementRequest"> & {
   /**
+   * Short for the pair `vendor:<id>`.
+   *
    * @generated from field: string vendor_id = 1;
    */
   vendorId: string;
@@ -23,6 +26,20 @@ export declare type CloseStatementRequest = Message<"tokengrid.v1.CloseStatement
    * @generated from field: tokengrid.v1.Period period = 2;
    */
   period?: Period | undefined;
+
+  /**
+   * `vendor:<id>`, `tenant:<id>`, `model:<owner>` or `channel:<id>`; one of it and vendor_id.
+   *
+   * @generated from field: string pair_id = 3;
+   */
+  pairId: string;
+
+  /**
+   * Closes the days before that are still open, one after the other, and of a month its days.
+   *
+   * @generated from field: bool catch_up = 4;
+   */
+  catchUp: boolean;
 };
 
 /**
@@ -71,6 +88,11 @@ export declare type GetStatementResponse = Message<"tokengrid.v1.GetStatementRes
    * @generated from field: tokengrid.v1.Statement statement = 1;
    */
   statement?: Statement | undefined;
+
+  /**
+   * @generated from field: tokengrid.v1.StatementProgress progress = 2;
+   */
+  progress?: StatementProgress | undefined;
 };
 
 /**
@@ -84,7 +106,7 @@ export declare const GetStatementResponseSchema: GenMessage<GetStatementResponse
  */
 export declare type SettlementServiceListRequest = Message<"tokengrid.v1.SettlementServiceListRequest"> & {
   /**
-   * Empty means all.
+   * Short for the pair `vendor:<id>`. Empty means all.
    *
    * @generated from field: string vendor_id = 1;
    */
@@ -96,6 +118,20 @@ export declare type SettlementServiceListRequest = Message<"tokengrid.v1.Settlem
    * @generated from field: uint32 limit = 2;
    */
   limit: number;
+
+  /**
+   * Empty means all.
+   *
+   * @generated from field: string pair_id = 3;
+   */
+  pairId: string;
+
+  /**
+   * `2026-11-21` or `2026-11`; empty means all.
+   *
+   * @generated from field: string period_name = 4;
+   */
+  periodName: string;
 };
 
 /**
@@ -103,6 +139,714 @@ export declare type SettlementServiceListRequest = Message<"tokengrid.v1.Settlem
  * Use `create(SettlementServiceListRequestSchema)` to create a new message.
  */
 export declare const SettlementServiceListRequestSchema: GenMessage<SettlementServiceListRequest>;
+
+/**
+ * What became of a statement after it was closed.
+ *
+ * @generated from message tokengrid.v1.StatementProgress
+ */
+export declare type StatementProgress = Message<"tokengrid.v1.StatementProgress"> & {
+  /**
+   * @generated from field: repeated tokengrid.v1.StatementSignature signatures = 1;
+   */
+  signatures: StatementSignature[];
+
+  /**
+   * @generated from field: int64 approved_nano = 2;
+   */
+  approvedNano: bigint;
+
+  /**
+   * @generated from field: int64 paid_nano = 3;
+   */
+  paidNano: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.StatementProgress.
+ * Use `create(StatementProgressSchema)` to create a new message.
+ */
+export declare const StatementProgressSchema: GenMessage<StatementProgress>;
+
+/**
+ * @generated from message tokengrid.v1.StatementSignature
+ */
+export declare type StatementSignature = Message<"tokengrid.v1.StatementSignature"> & {
+  /**
+   * `operator` or `counterparty`.
+   *
+   * @generated from field: string party = 1;
+   */
+  party: string;
+
+  /**
+   * Names the key.
+   *
+   * @generated from field: string kid = 2;
+   */
+  kid: string;
+
+  /**
+   * RFC 7515, compact and detached: `header..signature`.
+   *
+   * @generated from field: string jws = 3;
+   */
+  jws: string;
+
+  /**
+   * When it was kept, microseconds since the Unix epoch.
+   *
+   * @generated from field: int64 at_us = 4;
+   */
+  atUs: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.StatementSignature.
+ * Use `create(StatementSignatureSchema)` to create a new message.
+ */
+export declare const StatementSignatureSchema: GenMessage<StatementSignature>;
+
+/**
+ * @generated from message tokengrid.v1.SignStatementRequest
+ */
+export declare type SignStatementRequest = Message<"tokengrid.v1.SignStatementRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+
+  /**
+   * @generated from field: string jws = 2;
+   */
+  jws: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.SignStatementRequest.
+ * Use `create(SignStatementRequestSchema)` to create a new message.
+ */
+export declare const SignStatementRequestSchema: GenMessage<SignStatementRequest>;
+
+/**
+ * @generated from message tokengrid.v1.SignStatementResponse
+ */
+export declare type SignStatementResponse = Message<"tokengrid.v1.SignStatementResponse"> & {
+  /**
+   * @generated from field: tokengrid.v1.StatementSignature signature = 1;
+   */
+  signature?: StatementSignature | undefined;
+};
+
+/**
+ * Describes the message tokengrid.v1.SignStatementResponse.
+ * Use `create(SignStatementResponseSchema)` to create a new message.
+ */
+export declare const SignStatementResponseSchema: GenMessage<SignStatementResponse>;
+
+/**
+ * @generated from message tokengrid.v1.ListStatementSignaturesRequest
+ */
+export declare type ListStatementSignaturesRequest = Message<"tokengrid.v1.ListStatementSignaturesRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementSignaturesRequest.
+ * Use `create(ListStatementSignaturesRequestSchema)` to create a new message.
+ */
+export declare const ListStatementSignaturesRequestSchema: GenMessage<ListStatementSignaturesRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ListStatementSignaturesResponse
+ */
+export declare type ListStatementSignaturesResponse = Message<"tokengrid.v1.ListStatementSignaturesResponse"> & {
+  /**
+   * @generated from field: repeated tokengrid.v1.StatementSignature signatures = 1;
+   */
+  signatures: StatementSignature[];
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementSignaturesResponse.
+ * Use `create(ListStatementSignaturesResponseSchema)` to create a new message.
+ */
+export declare const ListStatementSignaturesResponseSchema: GenMessage<ListStatementSignaturesResponse>;
+
+/**
+ * @generated from message tokengrid.v1.ApproveStatementRequest
+ */
+export declare type ApproveStatementRequest = Message<"tokengrid.v1.ApproveStatementRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.ApproveStatementRequest.
+ * Use `create(ApproveStatementRequestSchema)` to create a new message.
+ */
+export declare const ApproveStatementRequestSchema: GenMessage<ApproveStatementRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ApproveStatementResponse
+ */
+export declare type ApproveStatementResponse = Message<"tokengrid.v1.ApproveStatementResponse"> & {
+  /**
+   * @generated from field: tokengrid.v1.StatementProgress progress = 1;
+   */
+  progress?: StatementProgress | undefined;
+};
+
+/**
+ * Describes the message tokengrid.v1.ApproveStatementResponse.
+ * Use `create(ApproveStatementResponseSchema)` to create a new message.
+ */
+export declare const ApproveStatementResponseSchema: GenMessage<ApproveStatementResponse>;
+
+/**
+ * @generated from message tokengrid.v1.RecordPaymentRequest
+ */
+export declare type RecordPaymentRequest = Message<"tokengrid.v1.RecordPaymentRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+
+  /**
+   * 0 means all that is approved and not paid.
+   *
+   * @generated from field: int64 amount_nano = 2;
+   */
+  amountNano: bigint;
+
+  /**
+   * Of the transfer; unique within the statement.
+   *
+   * @generated from field: string reference = 3;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.RecordPaymentRequest.
+ * Use `create(RecordPaymentRequestSchema)` to create a new message.
+ */
+export declare const RecordPaymentRequestSchema: GenMessage<RecordPaymentRequest>;
+
+/**
+ * @generated from message tokengrid.v1.RecordPaymentResponse
+ */
+export declare type RecordPaymentResponse = Message<"tokengrid.v1.RecordPaymentResponse"> & {
+  /**
+   * @generated from field: tokengrid.v1.StatementProgress progress = 1;
+   */
+  progress?: StatementProgress | undefined;
+};
+
+/**
+ * Describes the message tokengrid.v1.RecordPaymentResponse.
+ * Use `create(RecordPaymentResponseSchema)` to create a new message.
+ */
+export declare const RecordPaymentResponseSchema: GenMessage<RecordPaymentResponse>;
+
+/**
+ * @generated from message tokengrid.v1.RecomputeStatementRequest
+ */
+export declare type RecomputeStatementRequest = Message<"tokengrid.v1.RecomputeStatementRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+
+  /**
+   * @generated from field: tokengrid.v1.RecomputeSource source = 2;
+   */
+  source: RecomputeSource;
+};
+
+/**
+ * Describes the message tokengrid.v1.RecomputeStatementRequest.
+ * Use `create(RecomputeStatementRequestSchema)` to create a new message.
+ */
+export declare const RecomputeStatementRequestSchema: GenMessage<RecomputeStatementRequest>;
+
+/**
+ * @generated from message tokengrid.v1.RecomputeStatementResponse
+ */
+export declare type RecomputeStatementResponse = Message<"tokengrid.v1.RecomputeStatementResponse"> & {
+  /**
+   * Records or leaves that were read so far.
+   *
+   * @generated from field: uint64 items = 1;
+   */
+  items: bigint;
+
+  /**
+   * Of those that are to be read; 0 is unknown.
+   *
+   * @generated from field: uint64 items_total = 2;
+   */
+  itemsTotal: bigint;
+
+  /**
+   * In the last message alone.
+   *
+   * @generated from field: bool is_done = 3;
+   */
+  isDone: boolean;
+
+  /**
+   * What is not as stated, in words; none: the bytes are the same.
+   *
+   * @generated from field: repeated string differences = 4;
+   */
+  differences: string[];
+};
+
+/**
+ * Describes the message tokengrid.v1.RecomputeStatementResponse.
+ * Use `create(RecomputeStatementResponseSchema)` to create a new message.
+ */
+export declare const RecomputeStatementResponseSchema: GenMessage<RecomputeStatementResponse>;
+
+/**
+ * A closed statement by its id, or what stands in a period of a counterparty now.
+ *
+ * @generated from message tokengrid.v1.ListStatementHoursRequest
+ */
+export declare type ListStatementHoursRequest = Message<"tokengrid.v1.ListStatementHoursRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+
+  /**
+   * @generated from field: string pair_id = 2;
+   */
+  pairId: string;
+
+  /**
+   * @generated from field: tokengrid.v1.Period period = 3;
+   */
+  period?: Period | undefined;
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementHoursRequest.
+ * Use `create(ListStatementHoursRequestSchema)` to create a new message.
+ */
+export declare const ListStatementHoursRequestSchema: GenMessage<ListStatementHoursRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ListStatementHoursResponse
+ */
+export declare type ListStatementHoursResponse = Message<"tokengrid.v1.ListStatementHoursResponse"> & {
+  /**
+   * @generated from field: repeated tokengrid.v1.StatementHour hours = 1;
+   */
+  hours: StatementHour[];
+
+  /**
+   * In the first message alone.
+   *
+   * @generated from field: tokengrid.v1.Statement statement = 2;
+   */
+  statement?: Statement | undefined;
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementHoursResponse.
+ * Use `create(ListStatementHoursResponseSchema)` to create a new message.
+ */
+export declare const ListStatementHoursResponseSchema: GenMessage<ListStatementHoursResponse>;
+
+/**
+ * What was booked of a line in an hour of use.
+ *
+ * @generated from message tokengrid.v1.StatementHour
+ */
+export declare type StatementHour = Message<"tokengrid.v1.StatementHour"> & {
+  /**
+   * Start of the hour, microseconds since the Unix epoch.
+   *
+   * @generated from field: int64 hour_us = 1;
+   */
+  hourUs: bigint;
+
+  /**
+   * `<book>:<version>:<line>`.
+   *
+   * @generated from field: string line_id = 2;
+   */
+  lineId: string;
+
+  /**
+   * `*` stands for what the counterparty is not shown.
+   *
+   * @generated from field: string pool_id = 3;
+   */
+  poolId: string;
+
+  /**
+   * @generated from field: string region_id = 4;
+   */
+  regionId: string;
+
+  /**
+   * @generated from field: string model_id = 5;
+   */
+  modelId: string;
+
+  /**
+   * @generated from field: string token_class = 6;
+   */
+  tokenClass: string;
+
+  /**
+   * @generated from field: string slot = 7;
+   */
+  slot: string;
+
+  /**
+   * @generated from field: uint64 attempts = 8;
+   */
+  attempts: bigint;
+
+  /**
+   * @generated from field: int64 tokens = 9;
+   */
+  tokens: bigint;
+
+  /**
+   * Exact, in pico-CNY, as decimal text.
+   *
+   * @generated from field: string amount_pico = 10;
+   */
+  amountPico: string;
+
+  /**
+   * @generated from field: int64 amount_nano = 11;
+   */
+  amountNano: bigint;
+
+  /**
+   * Of a tenant; empty if none.
+   *
+   * @generated from field: string department = 12;
+   */
+  department: string;
+
+  /**
+   * Paid by packages.
+   *
+   * @generated from field: int64 covered_nano = 13;
+   */
+  coveredNano: bigint;
+
+  /**
+   * What packages let go of for it.
+   *
+   * @generated from field: int64 released_nano = 14;
+   */
+  releasedNano: bigint;
+
+  /**
+   * @generated from field: repeated tokengrid.v1.PackageDraw draws = 15;
+   */
+  draws: PackageDraw[];
+};
+
+/**
+ * Describes the message tokengrid.v1.StatementHour.
+ * Use `create(StatementHourSchema)` to create a new message.
+ */
+export declare const StatementHourSchema: GenMessage<StatementHour>;
+
+/**
+ * @generated from message tokengrid.v1.PackageDraw
+ */
+export declare type PackageDraw = Message<"tokengrid.v1.PackageDraw"> & {
+  /**
+   * @generated from field: string package_id = 1;
+   */
+  packageId: string;
+
+  /**
+   * `POINT:milli` or `TOK-<sku>:1`.
+   *
+   * @generated from field: string unit = 2;
+   */
+  unit: string;
+
+  /**
+   * In the grain of the unit.
+   *
+   * @generated from field: int64 amount = 3;
+   */
+  amount: bigint;
+
+  /**
+   * @generated from field: int64 released_nano = 4;
+   */
+  releasedNano: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.PackageDraw.
+ * Use `create(PackageDrawSchema)` to create a new message.
+ */
+export declare const PackageDrawSchema: GenMessage<PackageDraw>;
+
+/**
+ * @generated from message tokengrid.v1.ListStatementLeavesRequest
+ */
+export declare type ListStatementLeavesRequest = Message<"tokengrid.v1.ListStatementLeavesRequest"> & {
+  /**
+   * @generated from field: string statement_id = 1;
+   */
+  statementId: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementLeavesRequest.
+ * Use `create(ListStatementLeavesRequestSchema)` to create a new message.
+ */
+export declare const ListStatementLeavesRequestSchema: GenMessage<ListStatementLeavesRequest>;
+
+/**
+ * @generated from message tokengrid.v1.ListStatementLeavesResponse
+ */
+export declare type ListStatementLeavesResponse = Message<"tokengrid.v1.ListStatementLeavesResponse"> & {
+  /**
+   * In the first message alone: roots of the perfect trees before the range, the largest first, lower-case hex.
+   *
+   * @generated from field: repeated string roots = 1;
+   */
+  roots: string[];
+
+  /**
+   * Canonical texts of the leaves, in order.
+   *
+   * @generated from field: repeated string leaves = 2;
+   */
+  leaves: string[];
+
+  /**
+   * Of the first of these leaves.
+   *
+   * @generated from field: int64 first_index = 3;
+   */
+  firstIndex: bigint;
+
+  /**
+   * Leaves of the whole range.
+   *
+   * @generated from field: uint64 leaves_total = 4;
+   */
+  leavesTotal: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.ListStatementLeavesResponse.
+ * Use `create(ListStatementLeavesResponseSchema)` to create a new message.
+ */
+export declare const ListStatementLeavesResponseSchema: GenMessage<ListStatementLeavesResponse>;
+
+/**
+ * @generated from message tokengrid.v1.QueryUsageRequest
+ */
+export declare type QueryUsageRequest = Message<"tokengrid.v1.QueryUsageRequest"> & {
+  /**
+   * @generated from field: tokengrid.v1.Period period = 1;
+   */
+  period?: Period | undefined;
+
+  /**
+   * In the order of the columns. None: one row with all of it.
+   *
+   * @generated from field: repeated tokengrid.v1.UsageDimension group_by = 2;
+   */
+  groupBy: UsageDimension[];
+
+  /**
+   * Empty means all.
+   *
+   * @generated from field: string tenant_id = 3;
+   */
+  tenantId: string;
+
+  /**
+   * @generated from field: string vendor_id = 4;
+   */
+  vendorId: string;
+
+  /**
+   * @generated from field: string model_id = 5;
+   */
+  modelId: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.QueryUsageRequest.
+ * Use `create(QueryUsageRequestSchema)` to create a new message.
+ */
+export declare const QueryUsageRequestSchema: GenMessage<QueryUsageRequest>;
+
+/**
+ * @generated from message tokengrid.v1.QueryUsageResponse
+ */
+export declare type QueryUsageResponse = Message<"tokengrid.v1.QueryUsageResponse"> & {
+  /**
+   * Sorted by their keys.
+   *
+   * @generated from field: repeated tokengrid.v1.UsageSum rows = 1;
+   */
+  rows: UsageSum[];
+
+  /**
+   * Money of the other side is not shown to a tenant or a vendor: these are left out then.
+   *
+   * @generated from field: bool has_sale = 2;
+   */
+  hasSale: boolean;
+
+  /**
+   * @generated from field: bool has_cost = 3;
+   */
+  hasCost: boolean;
+};
+
+/**
+ * Describes the message tokengrid.v1.QueryUsageResponse.
+ * Use `create(QueryUsageResponseSchema)` to create a new message.
+ */
+export declare const QueryUsageResponseSchema: GenMessage<QueryUsageResponse>;
+
+/**
+ * @generated from message tokengrid.v1.UsageSum
+ */
+export declare type UsageSum = Message<"tokengrid.v1.UsageSum"> & {
+  /**
+   * One for each dimension, in their order. Hours, days and months as `2026-11-21T13`, `2026-11-21`, `2026-11`.
+   *
+   * @generated from field: repeated string keys = 1;
+   */
+  keys: string[];
+
+  /**
+   * @generated from field: uint64 requests = 2;
+   */
+  requests: bigint;
+
+  /**
+   * @generated from field: map<string, int64> tokens_by_class = 3;
+   */
+  tokensByClass: { [key: string]: bigint };
+
+  /**
+   * By the sell book, before packages.
+   *
+   * @generated from field: int64 sale_nano = 4;
+   */
+  saleNano: bigint;
+
+  /**
+   * Of it, covered by packages.
+   *
+   * @generated from field: int64 covered_nano = 5;
+   */
+  coveredNano: bigint;
+
+  /**
+   * @generated from field: int64 billed_nano = 6;
+   */
+  billedNano: bigint;
+
+  /**
+   * What packages let go of for it.
+   *
+   * @generated from field: int64 released_nano = 7;
+   */
+  releasedNano: bigint;
+
+  /**
+   * Owed to vendors.
+   *
+   * @generated from field: int64 cost_nano = 8;
+   */
+  costNano: bigint;
+
+  /**
+   * Billed and released, less cost.
+   *
+   * @generated from field: int64 margin_nano = 9;
+   */
+  marginNano: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.UsageSum.
+ * Use `create(UsageSumSchema)` to create a new message.
+ */
+export declare const UsageSumSchema: GenMessage<UsageSum>;
+
+/**
+ * @generated from message tokengrid.v1.TailUsageRequest
+ */
+export declare type TailUsageRequest = Message<"tokengrid.v1.TailUsageRequest"> & {
+  /**
+   * Empty means all.
+   *
+   * @generated from field: string vendor_id = 1;
+   */
+  vendorId: string;
+
+  /**
+   * @generated from field: string tenant_id = 2;
+   */
+  tenantId: string;
+
+  /**
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.TailUsageRequest.
+ * Use `create(TailUsageRequestSchema)` to create a new message.
+ */
+export declare const TailUsageRequestSchema: GenMessage<TailUsageRequest>;
+
+/**
+ * @generated from message tokengrid.v1.TailUsageResponse
+ */
+export declare type TailUsageResponse = Message<"tokengrid.v1.TailUsageResponse"> & {
+  /**
+   * In the order in which they were posted, as far as that is known.
+   *
+   * @generated from field: repeated tokengrid.v1.SettledUsage usages = 1;
+   */
+  usages: SettledUsage[];
+
+  /**
+   * More came at once than is sent: these were left out.
+   *
+   * @generated from field: uint64 left_out = 2;
+   */
+  leftOut: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.TailUsageResponse.
+ * Use `create(TailUsageResponseSchema)` to create a new message.
+ */
+export declare const TailUsageResponseSchema: GenMessage<TailUsageResponse>;
 
 /**
  * @generated from message tokengrid.v1.SettlementServiceListResponse
@@ -189,19 +933,21 @@ export declare const PeriodSchema: GenMessage<Period>;
  */
 export declare type Statement = Message<"tokengrid.v1.Statement"> & {
   /**
-   * `vendor:kind:period:rev`.
+   * `<pair>:<kind>:<period>:<rev>`.
    *
    * @generated from field: string statement_id = 1;
    */
   statementId: string;
 
   /**
+   * Empty unless the pair is a vendor.
+   *
    * @generated from field: string vendor_id = 2;
    */
   vendorId: string;
 
   /**
-   * `daily`, `monthly` or `custom`.
+   * `daily` or `monthly`; `interim` of a period that is not closed: it may change and is not kept.
    *
    * @generated from field: string kind = 3;
    */
@@ -235,7 +981,7 @@ export declare type Statement = Message<"tokengrid.v1.Statement"> & {
   totals?: StatementTotals | undefined;
 
   /**
-   * The statement as RFC 8785 JSON: the bytes that are hashed and, later, signed.
+   * The statement as RFC 8785 JSON: the bytes that are hashed and signed.
    *
    * @generated from field: string canonical_json = 9;
    */
@@ -249,11 +995,37 @@ export declare type Statement = Message<"tokengrid.v1.Statement"> & {
   digest: string;
 
   /**
-   * Digest of the revision before. Empty for the first.
+   * Digest of the statement of the same kind before. Empty for the first.
    *
    * @generated from field: string prev_digest = 11;
    */
   prevDigest: string;
+
+  /**
+   * `vendor:<id>`, `tenant:<id>`, `model:<owner>` or `channel:<id>`.
+   *
+   * @generated from field: string pair_id = 12;
+   */
+  pairId: string;
+
+  /**
+   * It is what is approved and paid; otherwise it is paid with that of the month, or was with those of the days.
+   *
+   * @generated from field: bool is_payable = 13;
+   */
+  isPayable: boolean;
+
+  /**
+   * `2026-11-21` or `2026-11`.
+   *
+   * @generated from field: string period_name = 14;
+   */
+  periodName: string;
+
+  /**
+   * @generated from field: repeated tokengrid.v1.StatementFee fees = 15;
+   */
+  fees: StatementFee[];
 };
 
 /**
@@ -261,6 +1033,36 @@ export declare type Statement = Message<"tokengrid.v1.Statement"> & {
  * Use `create(StatementSchema)` to create a new message.
  */
 export declare const StatementSchema: GenMessage<Statement>;
+
+/**
+ * A share of what was sold.
+ *
+ * @generated from message tokengrid.v1.StatementFee
+ */
+export declare type StatementFee = Message<"tokengrid.v1.StatementFee"> & {
+  /**
+   * `computing`, `model` or `channel`.
+   *
+   * @generated from field: string part = 1;
+   */
+  part: string;
+
+  /**
+   * @generated from field: string party = 2;
+   */
+  party: string;
+
+  /**
+   * @generated from field: int64 amount_nano = 3;
+   */
+  amountNano: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.StatementFee.
+ * Use `create(StatementFeeSchema)` to create a new message.
+ */
+export declare const StatementFeeSchema: GenMessage<StatementFee>;
 
 /**
  * @generated from message tokengrid.v1.StatementLine
@@ -326,11 +1128,18 @@ export declare type StatementLine = Message<"tokengrid.v1.StatementLine"> & {
   amountNano: bigint;
 
   /**
-   * Where the pool is.
+   * Where the pool is. `*` stands for what the counterparty is not shown.
    *
    * @generated from field: string region_id = 12;
    */
   regionId: string;
+
+  /**
+   * The day on which it was used, where that is outside the period; else empty.
+   *
+   * @generated from field: string usage_period = 13;
+   */
+  usagePeriod: string;
 };
 
 /**
@@ -378,6 +1187,39 @@ export declare type StatementTotals = Message<"tokengrid.v1.StatementTotals"> & 
    * @generated from field: uint64 quarantined = 6;
    */
   quarantined: bigint;
+
+  /**
+   * Lines of the period and fees.
+   *
+   * @generated from field: int64 gross_nano = 7;
+   */
+  grossNano: bigint;
+
+  /**
+   * Paid otherwise, such as by packages: 0 or less.
+   *
+   * @generated from field: int64 credits_nano = 8;
+   */
+  creditsNano: bigint;
+
+  /**
+   * Lines of earlier periods.
+   *
+   * @generated from field: int64 adjustments_nano = 9;
+   */
+  adjustmentsNano: bigint;
+
+  /**
+   * @generated from field: int64 true_up_nano = 10;
+   */
+  trueUpNano: bigint;
+
+  /**
+   * Stood in dispute when it was closed; not part of the net.
+   *
+   * @generated from field: int64 disputed_nano = 11;
+   */
+  disputedNano: bigint;
 };
 
 /**
@@ -387,14 +1229,130 @@ export declare type StatementTotals = Message<"tokengrid.v1.StatementTotals"> & 
 export declare const StatementTotalsSchema: GenMessage<StatementTotals>;
 
 /**
- * What is owed to whom, and the books behind it.
+ * From what a statement is made again.
+ *
+ * @generated from enum tokengrid.v1.RecomputeSource
+ */
+export enum RecomputeSource {
+  /**
+   * @generated from enum value: RECOMPUTE_SOURCE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The hour totals: fast, and what it was closed by.
+   *
+   * @generated from enum value: RECOMPUTE_SOURCE_HOURS = 1;
+   */
+  HOURS = 1,
+
+  /**
+   * The typed columns of every record. Vendors only.
+   *
+   * @generated from enum value: RECOMPUTE_SOURCE_RECORDS = 2;
+   */
+  RECORDS = 2,
+
+  /**
+   * The leaves of the log.
+   *
+   * @generated from enum value: RECOMPUTE_SOURCE_LEAVES = 3;
+   */
+  LEAVES = 3,
+}
+
+/**
+ * Describes the enum tokengrid.v1.RecomputeSource.
+ */
+export declare const RecomputeSourceSchema: GenEnum<RecomputeSource>;
+
+/**
+ * What usage is added up by.
+ *
+ * @generated from enum tokengrid.v1.UsageDimension
+ */
+export enum UsageDimension {
+  /**
+   * @generated from enum value: USAGE_DIMENSION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_TENANT = 1;
+   */
+  TENANT = 1,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_DEPARTMENT = 2;
+   */
+  DEPARTMENT = 2,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_PROJECT = 3;
+   */
+  PROJECT = 3,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_SCENARIO = 4;
+   */
+  SCENARIO = 4,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_MODEL = 5;
+   */
+  MODEL = 5,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_POOL = 6;
+   */
+  POOL = 6,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_REGION = 7;
+   */
+  REGION = 7,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_HUB = 8;
+   */
+  HUB = 8,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_VENDOR = 9;
+   */
+  VENDOR = 9,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_HOUR = 10;
+   */
+  HOUR = 10,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_DAY = 11;
+   */
+  DAY = 11,
+
+  /**
+   * @generated from enum value: USAGE_DIMENSION_MONTH = 12;
+   */
+  MONTH = 12,
+}
+
+/**
+ * Describes the enum tokengrid.v1.UsageDimension.
+ */
+export declare const UsageDimensionSchema: GenEnum<UsageDimension>;
+
+/**
+ * What is owed to whom, and the books behind it. A vendor, and a tenant, sees what is its own.
  *
  * @generated from service tokengrid.v1.SettlementService
  */
 export declare const SettlementService: GenService<{
   /**
-   * Makes the statement of a vendor and a period from the ledger. The same period again gives the same bytes
-   * unless records came in since; then a new revision.
+   * Closes a day or a month of a counterparty: its statement is kept for ever, and what comes later goes into the next
+   * open day. The same period again gives the same bytes. Of a period that is not over an interim statement, which is
+   * not kept. FAILED_PRECONDITION with the reason when a period may not be closed yet.
    *
    * @generated from rpc tokengrid.v1.SettlementService.CloseStatement
    */
@@ -404,6 +1362,8 @@ export declare const SettlementService: GenService<{
     output: typeof CloseStatementResponseSchema;
   },
   /**
+   * A closed statement, and what became of it.
+   *
    * @generated from rpc tokengrid.v1.SettlementService.GetStatement
    */
   getStatement: {
@@ -412,7 +1372,7 @@ export declare const SettlementService: GenService<{
     output: typeof GetStatementResponseSchema;
   },
   /**
-   * Newest first.
+   * Closed statements, newest first, without their lines.
    *
    * @generated from rpc tokengrid.v1.SettlementService.List
    */
@@ -420,6 +1380,96 @@ export declare const SettlementService: GenService<{
     methodKind: "unary";
     input: typeof SettlementServiceListRequestSchema;
     output: typeof SettlementServiceListResponseSchema;
+  },
+  /**
+   * Keeps a party's detached JWS over the bytes of a statement. The same again changes nothing, another is refused.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.SignStatement
+   */
+  signStatement: {
+    methodKind: "unary";
+    input: typeof SignStatementRequestSchema;
+    output: typeof SignStatementResponseSchema;
+  },
+  /**
+   * All signatures of a statement.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.ListStatementSignatures
+   */
+  listStatementSignatures: {
+    methodKind: "unary";
+    input: typeof ListStatementSignaturesRequestSchema;
+    output: typeof ListStatementSignaturesResponseSchema;
+  },
+  /**
+   * What is stated and not in dispute is approved. The same again changes nothing.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.ApproveStatement
+   */
+  approveStatement: {
+    methodKind: "unary";
+    input: typeof ApproveStatementRequestSchema;
+    output: typeof ApproveStatementResponseSchema;
+  },
+  /**
+   * What is approved is paid, as a whole or in parts. The same reference again changes nothing.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.RecordPayment
+   */
+  recordPayment: {
+    methodKind: "unary";
+    input: typeof RecordPaymentRequestSchema;
+    output: typeof RecordPaymentResponseSchema;
+  },
+  /**
+   * Makes a closed statement again from the ledger and compares the bytes: first progress, then the result.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.RecomputeStatement
+   */
+  recomputeStatement: {
+    methodKind: "server_streaming";
+    input: typeof RecomputeStatementRequestSchema;
+    output: typeof RecomputeStatementResponseSchema;
+  },
+  /**
+   * What a statement is made of, hour by hour, for exports.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.ListStatementHours
+   */
+  listStatementHours: {
+    methodKind: "server_streaming";
+    input: typeof ListStatementHoursRequestSchema;
+    output: typeof ListStatementHoursResponseSchema;
+  },
+  /**
+   * The leaves of a statement's log range, with what is needed to make the log's root of them.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.ListStatementLeaves
+   */
+  listStatementLeaves: {
+    methodKind: "server_streaming";
+    input: typeof ListStatementLeavesRequestSchema;
+    output: typeof ListStatementLeavesResponseSchema;
+  },
+  /**
+   * Adds up what was used by any of its dimensions.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.QueryUsage
+   */
+  queryUsage: {
+    methodKind: "unary";
+    input: typeof QueryUsageRequestSchema;
+    output: typeof QueryUsageResponseSchema;
+  },
+  /**
+   * Attempts as they reach the ledger, from now on.
+   *
+   * @generated from rpc tokengrid.v1.SettlementService.TailUsage
+   */
+  tailUsage: {
+    methodKind: "server_streaming";
+    input: typeof TailUsageRequestSchema;
+    output: typeof TailUsageResponseSchema;
   },
   /**
    * Everybody who may be owed something: has a pool or a price book, or stands in the ledger.

@@ -2,14 +2,15 @@
 // @generated from file tokengrid/v1/settlement.proto (package tokengrid.v1, syntax proto3)
 /* eslint-disable */
 
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
+import { file_tokengrid_v1_usage } from "./usage_pb.js";
 
 /**
  * Describes the file tokengrid/v1/settlement.proto.
  */
 export const file_tokengrid_v1_settlement = /*@__PURE__*/
-  fileDesc("Ch10b2tlbmdyaWQvdjEvc2V0dGxlbWVudC5wcm90bxIMdG9rZW5ncmlkLnYxImEKFUNsb3NlU3RhdGVtZW50UmVxdWVzdBIaCgl2ZW5kb3JfaWQYASABKAlCB7pIBHICEAESLAoGcGVyaW9kGAIgASgLMhQudG9rZW5ncmlkLnYxLlBlcmlvZEIGukgDyAEBIkQKFkNsb3NlU3RhdGVtZW50UmVzcG9uc2USKgoJc3RhdGVtZW50GAEgASgLMhcudG9rZW5ncmlkLnYxLlN0YXRlbWVudCI0ChNHZXRTdGF0ZW1lbnRSZXF1ZXN0Eh0KDHN0YXRlbWVudF9pZBgBIAEoCUIHukgEcgIQASJCChRHZXRTdGF0ZW1lbnRSZXNwb25zZRIqCglzdGF0ZW1lbnQYASABKAsyFy50b2tlbmdyaWQudjEuU3RhdGVtZW50IkoKHFNldHRsZW1lbnRTZXJ2aWNlTGlzdFJlcXVlc3QSEQoJdmVuZG9yX2lkGAEgASgJEhcKBWxpbWl0GAIgASgNQgi6SAUqAxjoByJMCh1TZXR0bGVtZW50U2VydmljZUxpc3RSZXNwb25zZRIrCgpzdGF0ZW1lbnRzGAEgAygLMhcudG9rZW5ncmlkLnYxLlN0YXRlbWVudCIUChJMaXN0VmVuZG9yc1JlcXVlc3QiKQoTTGlzdFZlbmRvcnNSZXNwb25zZRISCgp2ZW5kb3JfaWRzGAEgAygJIjsKBlBlcmlvZBIPCgdmcm9tX3VzGAEgASgDEg0KBXRvX3VzGAIgASgDEhEKCXRpbWVfem9uZRgDIAEoCSKfAgoJU3RhdGVtZW50EhQKDHN0YXRlbWVudF9pZBgBIAEoCRIRCgl2ZW5kb3JfaWQYAiABKAkSDAoEa2luZBgDIAEoCRIkCgZwZXJpb2QYBCABKAsyFC50b2tlbmdyaWQudjEuUGVyaW9kEgsKA3JldhgFIAEoDRIQCghjdXJyZW5jeRgGIAEoCRIqCgVsaW5lcxgHIAMoCzIbLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRMaW5lEi0KBnRvdGFscxgIIAEoCzIdLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRUb3RhbHMSFgoOY2Fub25pY2FsX2pzb24YCSABKAkSDgoGZGlnZXN0GAogASgJEhMKC3ByZXZfZGlnZXN0GAsgASgJIvMBCg1TdGF0ZW1lbnRMaW5lEg8KB2xpbmVfaWQYASABKAkSDwoHcG9vbF9pZBgCIAEoCRIQCghtb2RlbF9pZBgDIAEoCRITCgt0b2tlbl9jbGFzcxgEIAEoCRIMCgRzbG90GAUgASgJEhUKDXByaWNlX2Jvb2tfaWQYBiABKAkSFQoNcHJpY2VfdmVyc2lvbhgHIAEoBBIQCghhdHRlbXB0cxgIIAEoBBIOCgZ0b2tlbnMYCSABKAMSEwoLYW1vdW50X3BpY28YCiABKAkSEwoLYW1vdW50X25hbm8YCyABKAMSEQoJcmVnaW9uX2lkGAwgASgJIvcBCg9TdGF0ZW1lbnRUb3RhbHMSEAoIYXR0ZW1wdHMYASABKAQSSQoPdG9rZW5zX2J5X2NsYXNzGAIgAygLMjAudG9rZW5ncmlkLnYxLlN0YXRlbWVudFRvdGFscy5Ub2tlbnNCeUNsYXNzRW50cnkSEAoIbmV0X25hbm8YAyABKAMSEwoLbWlub3JfdW5pdHMYBCABKAMSFQoNcm91bmRpbmdfbmFubxgFIAEoAxITCgtxdWFyYW50aW5lZBgGIAEoBBo0ChJUb2tlbnNCeUNsYXNzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ATL8AgoRU2V0dGxlbWVudFNlcnZpY2USWwoOQ2xvc2VTdGF0ZW1lbnQSIy50b2tlbmdyaWQudjEuQ2xvc2VTdGF0ZW1lbnRSZXF1ZXN0GiQudG9rZW5ncmlkLnYxLkNsb3NlU3RhdGVtZW50UmVzcG9uc2USVQoMR2V0U3RhdGVtZW50EiEudG9rZW5ncmlkLnYxLkdldFN0YXRlbWVudFJlcXVlc3QaIi50b2tlbmdyaWQudjEuR2V0U3RhdGVtZW50UmVzcG9uc2USXwoETGlzdBIqLnRva2VuZ3JpZC52MS5TZXR0bGVtZW50U2VydmljZUxpc3RSZXF1ZXN0GisudG9rZW5ncmlkLnYxLlNldHRsZW1lbnRTZXJ2aWNlTGlzdFJlc3BvbnNlElIKC0xpc3RWZW5kb3JzEiAudG9rZW5ncmlkLnYxLkxpc3RWZW5kb3JzUmVxdWVzdBohLnRva2VuZ3JpZC52MS5MaXN0VmVuZG9yc1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate]);
+  fileDesc("Ch10b2tlbmdyaWQvdjEvc2V0dGxlbWVudC5wcm90bxIMdG9rZW5ncmlkLnYxInsKFUNsb3NlU3RhdGVtZW50UmVxdWVzdBIRCgl2ZW5kb3JfaWQYASABKAkSLAoGcGVyaW9kGAIgASgLMhQudG9rZW5ncmlkLnYxLlBlcmlvZEIGukgDyAEBEg8KB3BhaXJfaWQYAyABKAkSEAoIY2F0Y2hfdXAYBCABKAgiRAoWQ2xvc2VTdGF0ZW1lbnRSZXNwb25zZRIqCglzdGF0ZW1lbnQYASABKAsyFy50b2tlbmdyaWQudjEuU3RhdGVtZW50IjQKE0dldFN0YXRlbWVudFJlcXVlc3QSHQoMc3RhdGVtZW50X2lkGAEgASgJQge6SARyAhABInUKFEdldFN0YXRlbWVudFJlc3BvbnNlEioKCXN0YXRlbWVudBgBIAEoCzIXLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnQSMQoIcHJvZ3Jlc3MYAiABKAsyHy50b2tlbmdyaWQudjEuU3RhdGVtZW50UHJvZ3Jlc3MicAocU2V0dGxlbWVudFNlcnZpY2VMaXN0UmVxdWVzdBIRCgl2ZW5kb3JfaWQYASABKAkSFwoFbGltaXQYAiABKA1CCLpIBSoDGOgHEg8KB3BhaXJfaWQYAyABKAkSEwoLcGVyaW9kX25hbWUYBCABKAkicwoRU3RhdGVtZW50UHJvZ3Jlc3MSNAoKc2lnbmF0dXJlcxgBIAMoCzIgLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRTaWduYXR1cmUSFQoNYXBwcm92ZWRfbmFubxgCIAEoAxIRCglwYWlkX25hbm8YAyABKAMiTAoSU3RhdGVtZW50U2lnbmF0dXJlEg0KBXBhcnR5GAEgASgJEgsKA2tpZBgCIAEoCRILCgNqd3MYAyABKAkSDQoFYXRfdXMYBCABKAMiTgoUU2lnblN0YXRlbWVudFJlcXVlc3QSHQoMc3RhdGVtZW50X2lkGAEgASgJQge6SARyAhABEhcKA2p3cxgCIAEoCUIKukgHcgUQARiAICJMChVTaWduU3RhdGVtZW50UmVzcG9uc2USMwoJc2lnbmF0dXJlGAEgASgLMiAudG9rZW5ncmlkLnYxLlN0YXRlbWVudFNpZ25hdHVyZSI/Ch5MaXN0U3RhdGVtZW50U2lnbmF0dXJlc1JlcXVlc3QSHQoMc3RhdGVtZW50X2lkGAEgASgJQge6SARyAhABIlcKH0xpc3RTdGF0ZW1lbnRTaWduYXR1cmVzUmVzcG9uc2USNAoKc2lnbmF0dXJlcxgBIAMoCzIgLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRTaWduYXR1cmUiOAoXQXBwcm92ZVN0YXRlbWVudFJlcXVlc3QSHQoMc3RhdGVtZW50X2lkGAEgASgJQge6SARyAhABIk0KGEFwcHJvdmVTdGF0ZW1lbnRSZXNwb25zZRIxCghwcm9ncmVzcxgBIAEoCzIfLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRQcm9ncmVzcyJpChRSZWNvcmRQYXltZW50UmVxdWVzdBIdCgxzdGF0ZW1lbnRfaWQYASABKAlCB7pIBHICEAESEwoLYW1vdW50X25hbm8YAiABKAMSHQoJcmVmZXJlbmNlGAMgASgJQgq6SAdyBRABGMgBIkoKFVJlY29yZFBheW1lbnRSZXNwb25zZRIxCghwcm9ncmVzcxgBIAEoCzIfLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRQcm9ncmVzcyJ1ChlSZWNvbXB1dGVTdGF0ZW1lbnRSZXF1ZXN0Eh0KDHN0YXRlbWVudF9pZBgBIAEoCUIHukgEcgIQARI5CgZzb3VyY2UYAiABKA4yHS50b2tlbmdyaWQudjEuUmVjb21wdXRlU291cmNlQgq6SAeCAQQQASAAImYKGlJlY29tcHV0ZVN0YXRlbWVudFJlc3BvbnNlEg0KBWl0ZW1zGAEgASgEEhMKC2l0ZW1zX3RvdGFsGAIgASgEEg8KB2lzX2RvbmUYAyABKAgSEwoLZGlmZmVyZW5jZXMYBCADKAkiaAoZTGlzdFN0YXRlbWVudEhvdXJzUmVxdWVzdBIUCgxzdGF0ZW1lbnRfaWQYASABKAkSDwoHcGFpcl9pZBgCIAEoCRIkCgZwZXJpb2QYAyABKAsyFC50b2tlbmdyaWQudjEuUGVyaW9kInQKGkxpc3RTdGF0ZW1lbnRIb3Vyc1Jlc3BvbnNlEioKBWhvdXJzGAEgAygLMhsudG9rZW5ncmlkLnYxLlN0YXRlbWVudEhvdXISKgoJc3RhdGVtZW50GAIgASgLMhcudG9rZW5ncmlkLnYxLlN0YXRlbWVudCLBAgoNU3RhdGVtZW50SG91chIPCgdob3VyX3VzGAEgASgDEg8KB2xpbmVfaWQYAiABKAkSDwoHcG9vbF9pZBgDIAEoCRIRCglyZWdpb25faWQYBCABKAkSEAoIbW9kZWxfaWQYBSABKAkSEwoLdG9rZW5fY2xhc3MYBiABKAkSDAoEc2xvdBgHIAEoCRIQCghhdHRlbXB0cxgIIAEoBBIOCgZ0b2tlbnMYCSABKAMSEwoLYW1vdW50X3BpY28YCiABKAkSEwoLYW1vdW50X25hbm8YCyABKAMSEgoKZGVwYXJ0bWVudBgMIAEoCRIUCgxjb3ZlcmVkX25hbm8YDSABKAMSFQoNcmVsZWFzZWRfbmFubxgOIAEoAxIoCgVkcmF3cxgPIAMoCzIZLnRva2VuZ3JpZC52MS5QYWNrYWdlRHJhdyJWCgtQYWNrYWdlRHJhdxISCgpwYWNrYWdlX2lkGAEgASgJEgwKBHVuaXQYAiABKAkSDgoGYW1vdW50GAMgASgDEhUKDXJlbGVhc2VkX25hbm8YBCABKAMiOwoaTGlzdFN0YXRlbWVudExlYXZlc1JlcXVlc3QSHQoMc3RhdGVtZW50X2lkGAEgASgJQge6SARyAhABImcKG0xpc3RTdGF0ZW1lbnRMZWF2ZXNSZXNwb25zZRINCgVyb290cxgBIAMoCRIOCgZsZWF2ZXMYAiADKAkSEwoLZmlyc3RfaW5kZXgYAyABKAMSFAoMbGVhdmVzX3RvdGFsGAQgASgEIr4BChFRdWVyeVVzYWdlUmVxdWVzdBIsCgZwZXJpb2QYASABKAsyFC50b2tlbmdyaWQudjEuUGVyaW9kQga6SAPIAQESQwoIZ3JvdXBfYnkYAiADKA4yHC50b2tlbmdyaWQudjEuVXNhZ2VEaW1lbnNpb25CE7pIEJIBDRAGGAEiB4IBBBABIAASEQoJdGVuYW50X2lkGAMgASgJEhEKCXZlbmRvcl9pZBgEIAEoCRIQCghtb2RlbF9pZBgFIAEoCSJeChJRdWVyeVVzYWdlUmVzcG9uc2USJAoEcm93cxgBIAMoCzIWLnRva2VuZ3JpZC52MS5Vc2FnZVN1bRIQCghoYXNfc2FsZRgCIAEoCBIQCghoYXNfY29zdBgDIAEoCCKhAgoIVXNhZ2VTdW0SDAoEa2V5cxgBIAMoCRIQCghyZXF1ZXN0cxgCIAEoBBJCCg90b2tlbnNfYnlfY2xhc3MYAyADKAsyKS50b2tlbmdyaWQudjEuVXNhZ2VTdW0uVG9rZW5zQnlDbGFzc0VudHJ5EhEKCXNhbGVfbmFubxgEIAEoAxIUCgxjb3ZlcmVkX25hbm8YBSABKAMSEwoLYmlsbGVkX25hbm8YBiABKAMSFQoNcmVsZWFzZWRfbmFubxgHIAEoAxIRCgljb3N0X25hbm8YCCABKAMSEwoLbWFyZ2luX25hbm8YCSABKAMaNAoSVG9rZW5zQnlDbGFzc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiTAoQVGFpbFVzYWdlUmVxdWVzdBIRCgl2ZW5kb3JfaWQYASABKAkSEQoJdGVuYW50X2lkGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiUQoRVGFpbFVzYWdlUmVzcG9uc2USKgoGdXNhZ2VzGAEgAygLMhoudG9rZW5ncmlkLnYxLlNldHRsZWRVc2FnZRIQCghsZWZ0X291dBgCIAEoBCJMCh1TZXR0bGVtZW50U2VydmljZUxpc3RSZXNwb25zZRIrCgpzdGF0ZW1lbnRzGAEgAygLMhcudG9rZW5ncmlkLnYxLlN0YXRlbWVudCIUChJMaXN0VmVuZG9yc1JlcXVlc3QiKQoTTGlzdFZlbmRvcnNSZXNwb25zZRISCgp2ZW5kb3JfaWRzGAEgAygJIjsKBlBlcmlvZBIPCgdmcm9tX3VzGAEgASgDEg0KBXRvX3VzGAIgASgDEhEKCXRpbWVfem9uZRgDIAEoCSKDAwoJU3RhdGVtZW50EhQKDHN0YXRlbWVudF9pZBgBIAEoCRIRCgl2ZW5kb3JfaWQYAiABKAkSDAoEa2luZBgDIAEoCRIkCgZwZXJpb2QYBCABKAsyFC50b2tlbmdyaWQudjEuUGVyaW9kEgsKA3JldhgFIAEoDRIQCghjdXJyZW5jeRgGIAEoCRIqCgVsaW5lcxgHIAMoCzIbLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRMaW5lEi0KBnRvdGFscxgIIAEoCzIdLnRva2VuZ3JpZC52MS5TdGF0ZW1lbnRUb3RhbHMSFgoOY2Fub25pY2FsX2pzb24YCSABKAkSDgoGZGlnZXN0GAogASgJEhMKC3ByZXZfZGlnZXN0GAsgASgJEg8KB3BhaXJfaWQYDCABKAkSEgoKaXNfcGF5YWJsZRgNIAEoCBITCgtwZXJpb2RfbmFtZRgOIAEoCRIoCgRmZWVzGA8gAygLMhoudG9rZW5ncmlkLnYxLlN0YXRlbWVudEZlZSJACgxTdGF0ZW1lbnRGZWUSDAoEcGFydBgBIAEoCRINCgVwYXJ0eRgCIAEoCRITCgthbW91bnRfbmFubxgDIAEoAyKJAgoNU3RhdGVtZW50TGluZRIPCgdsaW5lX2lkGAEgASgJEg8KB3Bvb2xfaWQYAiABKAkSEAoIbW9kZWxfaWQYAyABKAkSEwoLdG9rZW5fY2xhc3MYBCABKAkSDAoEc2xvdBgFIAEoCRIVCg1wcmljZV9ib29rX2lkGAYgASgJEhUKDXByaWNlX3ZlcnNpb24YByABKAQSEAoIYXR0ZW1wdHMYCCABKAQSDgoGdG9rZW5zGAkgASgDEhMKC2Ftb3VudF9waWNvGAogASgJEhMKC2Ftb3VudF9uYW5vGAsgASgDEhEKCXJlZ2lvbl9pZBgMIAEoCRIUCgx1c2FnZV9wZXJpb2QYDSABKAki6AIKD1N0YXRlbWVudFRvdGFscxIQCghhdHRlbXB0cxgBIAEoBBJJCg90b2tlbnNfYnlfY2xhc3MYAiADKAsyMC50b2tlbmdyaWQudjEuU3RhdGVtZW50VG90YWxzLlRva2Vuc0J5Q2xhc3NFbnRyeRIQCghuZXRfbmFubxgDIAEoAxITCgttaW5vcl91bml0cxgEIAEoAxIVCg1yb3VuZGluZ19uYW5vGAUgASgDEhMKC3F1YXJhbnRpbmVkGAYgASgEEhIKCmdyb3NzX25hbm8YByABKAMSFAoMY3JlZGl0c19uYW5vGAggASgDEhgKEGFkanVzdG1lbnRzX25hbm8YCSABKAMSFAoMdHJ1ZV91cF9uYW5vGAogASgDEhUKDWRpc3B1dGVkX25hbm8YCyABKAMaNAoSVG9rZW5zQnlDbGFzc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEqigEKD1JlY29tcHV0ZVNvdXJjZRIgChxSRUNPTVBVVEVfU09VUkNFX1VOU1BFQ0lGSUVEEAASGgoWUkVDT01QVVRFX1NPVVJDRV9IT1VSUxABEhwKGFJFQ09NUFVURV9TT1VSQ0VfUkVDT1JEUxACEhsKF1JFQ09NUFVURV9TT1VSQ0VfTEVBVkVTEAMq/AIKDlVzYWdlRGltZW5zaW9uEh8KG1VTQUdFX0RJTUVOU0lPTl9VTlNQRUNJRklFRBAAEhoKFlVTQUdFX0RJTUVOU0lPTl9URU5BTlQQARIeChpVU0FHRV9ESU1FTlNJT05fREVQQVJUTUVOVBACEhsKF1VTQUdFX0RJTUVOU0lPTl9QUk9KRUNUEAMSHAoYVVNBR0VfRElNRU5TSU9OX1NDRU5BUklPEAQSGQoVVVNBR0VfRElNRU5TSU9OX01PREVMEAUSGAoUVVNBR0VfRElNRU5TSU9OX1BPT0wQBhIaChZVU0FHRV9ESU1FTlNJT05fUkVHSU9OEAcSFwoTVVNBR0VfRElNRU5TSU9OX0hVQhAIEhoKFlVTQUdFX0RJTUVOU0lPTl9WRU5ET1IQCRIYChRVU0FHRV9ESU1FTlNJT05fSE9VUhAKEhcKE1VTQUdFX0RJTUVOU0lPTl9EQVkQCxIZChVVU0FHRV9ESU1FTlNJT05fTU9OVEgQDDLwCQoRU2V0dGxlbWVudFNlcnZpY2USWwoOQ2xvc2VTdGF0ZW1lbnQSIy50b2tlbmdyaWQudjEuQ2xvc2VTdGF0ZW1lbnRSZXF1ZXN0GiQudG9rZW5ncmlkLnYxLkNsb3NlU3RhdGVtZW50UmVzcG9uc2USVQoMR2V0U3RhdGVtZW50EiEudG9rZW5ncmlkLnYxLkdldFN0YXRlbWVudFJlcXVlc3QaIi50b2tlbmdyaWQudjEuR2V0U3RhdGVtZW50UmVzcG9uc2USXwoETGlzdBIqLnRva2VuZ3JpZC52MS5TZXR0bGVtZW50U2VydmljZUxpc3RSZXF1ZXN0GisudG9rZW5ncmlkLnYxLlNldHRsZW1lbnRTZXJ2aWNlTGlzdFJlc3BvbnNlElgKDVNpZ25TdGF0ZW1lbnQSIi50b2tlbmdyaWQudjEuU2lnblN0YXRlbWVudFJlcXVlc3QaIy50b2tlbmdyaWQudjEuU2lnblN0YXRlbWVudFJlc3BvbnNlEnYKF0xpc3RTdGF0ZW1lbnRTaWduYXR1cmVzEiwudG9rZW5ncmlkLnYxLkxpc3RTdGF0ZW1lbnRTaWduYXR1cmVzUmVxdWVzdBotLnRva2VuZ3JpZC52MS5MaXN0U3RhdGVtZW50U2lnbmF0dXJlc1Jlc3BvbnNlEmEKEEFwcHJvdmVTdGF0ZW1lbnQSJS50b2tlbmdyaWQudjEuQXBwcm92ZVN0YXRlbWVudFJlcXVlc3QaJi50b2tlbmdyaWQudjEuQXBwcm92ZVN0YXRlbWVudFJlc3BvbnNlElgKDVJlY29yZFBheW1lbnQSIi50b2tlbmdyaWQudjEuUmVjb3JkUGF5bWVudFJlcXVlc3QaIy50b2tlbmdyaWQudjEuUmVjb3JkUGF5bWVudFJlc3BvbnNlEmkKElJlY29tcHV0ZVN0YXRlbWVudBInLnRva2VuZ3JpZC52MS5SZWNvbXB1dGVTdGF0ZW1lbnRSZXF1ZXN0GigudG9rZW5ncmlkLnYxLlJlY29tcHV0ZVN0YXRlbWVudFJlc3BvbnNlMAESaQoSTGlzdFN0YXRlbWVudEhvdXJzEicudG9rZW5ncmlkLnYxLkxpc3RTdGF0ZW1lbnRIb3Vyc1JlcXVlc3QaKC50b2tlbmdyaWQudjEuTGlzdFN0YXRlbWVudEhvdXJzUmVzcG9uc2UwARJsChNMaXN0U3RhdGVtZW50TGVhdmVzEigudG9rZW5ncmlkLnYxLkxpc3RTdGF0ZW1lbnRMZWF2ZXNSZXF1ZXN0GikudG9rZW5ncmlkLnYxLkxpc3RTdGF0ZW1lbnRMZWF2ZXNSZXNwb25zZTABEk8KClF1ZXJ5VXNhZ2USHy50b2tlbmdyaWQudjEuUXVlcnlVc2FnZVJlcXVlc3QaIC50b2tlbmdyaWQudjEuUXVlcnlVc2FnZVJlc3BvbnNlEk4KCVRhaWxVc2FnZRIeLnRva2VuZ3JpZC52MS5UYWlsVXNhZ2VSZXF1ZXN0Gh8udG9rZW5ncmlkLnYxLlRhaWxVc2FnZVJlc3BvbnNlMAESUgoLTGlzdFZlbmRvcnMSIC50b2tlbmdyaWQudjEuTGlzdFZlbmRvcnNSZXF1ZXN0GiEudG9rZW5ncmlkLnYxLkxpc3RWZW5kb3JzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_tokengrid_v1_usage]);
 
 /**
  * Describes the message tokengrid.v1.CloseStatementRequest.
@@ -47,56 +48,252 @@ export const SettlementServiceListRequestSchema = /*@__PURE__*/
   messageDesc(file_tokengrid_v1_settlement, 4);
 
 /**
+ * Describes the message tokengrid.v1.StatementProgress.
+ * Use `create(StatementProgressSchema)` to create a new message.
+ */
+export const StatementProgressSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 5);
+
+/**
+ * Describes the message tokengrid.v1.StatementSignature.
+ * Use `create(StatementSignatureSchema)` to create a new message.
+ */
+export const StatementSignatureSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 6);
+
+/**
+ * Describes the message tokengrid.v1.SignStatementRequest.
+ * Use `create(SignStatementRequestSchema)` to create a new message.
+ */
+export const SignStatementRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 7);
+
+/**
+ * Describes the message tokengrid.v1.SignStatementResponse.
+ * Use `create(SignStatementResponseSchema)` to create a new message.
+ */
+export const SignStatementResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 8);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementSignaturesRequest.
+ * Use `create(ListStatementSignaturesRequestSchema)` to create a new message.
+ */
+export const ListStatementSignaturesRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 9);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementSignaturesResponse.
+ * Use `create(ListStatementSignaturesResponseSchema)` to create a new message.
+ */
+export const ListStatementSignaturesResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 10);
+
+/**
+ * Describes the message tokengrid.v1.ApproveStatementRequest.
+ * Use `create(ApproveStatementRequestSchema)` to create a new message.
+ */
+export const ApproveStatementRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 11);
+
+/**
+ * Describes the message tokengrid.v1.ApproveStatementResponse.
+ * Use `create(ApproveStatementResponseSchema)` to create a new message.
+ */
+export const ApproveStatementResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 12);
+
+/**
+ * Describes the message tokengrid.v1.RecordPaymentRequest.
+ * Use `create(RecordPaymentRequestSchema)` to create a new message.
+ */
+export const RecordPaymentRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 13);
+
+/**
+ * Describes the message tokengrid.v1.RecordPaymentResponse.
+ * Use `create(RecordPaymentResponseSchema)` to create a new message.
+ */
+export const RecordPaymentResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 14);
+
+/**
+ * Describes the message tokengrid.v1.RecomputeStatementRequest.
+ * Use `create(RecomputeStatementRequestSchema)` to create a new message.
+ */
+export const RecomputeStatementRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 15);
+
+/**
+ * Describes the message tokengrid.v1.RecomputeStatementResponse.
+ * Use `create(RecomputeStatementResponseSchema)` to create a new message.
+ */
+export const RecomputeStatementResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 16);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementHoursRequest.
+ * Use `create(ListStatementHoursRequestSchema)` to create a new message.
+ */
+export const ListStatementHoursRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 17);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementHoursResponse.
+ * Use `create(ListStatementHoursResponseSchema)` to create a new message.
+ */
+export const ListStatementHoursResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 18);
+
+/**
+ * Describes the message tokengrid.v1.StatementHour.
+ * Use `create(StatementHourSchema)` to create a new message.
+ */
+export const StatementHourSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 19);
+
+/**
+ * Describes the message tokengrid.v1.PackageDraw.
+ * Use `create(PackageDrawSchema)` to create a new message.
+ */
+export const PackageDrawSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 20);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementLeavesRequest.
+ * Use `create(ListStatementLeavesRequestSchema)` to create a new message.
+ */
+export const ListStatementLeavesRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 21);
+
+/**
+ * Describes the message tokengrid.v1.ListStatementLeavesResponse.
+ * Use `create(ListStatementLeavesResponseSchema)` to create a new message.
+ */
+export const ListStatementLeavesResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 22);
+
+/**
+ * Describes the message tokengrid.v1.QueryUsageRequest.
+ * Use `create(QueryUsageRequestSchema)` to create a new message.
+ */
+export const QueryUsageRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 23);
+
+/**
+ * Describes the message tokengrid.v1.QueryUsageResponse.
+ * Use `create(QueryUsageResponseSchema)` to create a new message.
+ */
+export const QueryUsageResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 24);
+
+/**
+ * Describes the message tokengrid.v1.UsageSum.
+ * Use `create(UsageSumSchema)` to create a new message.
+ */
+export const UsageSumSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 25);
+
+/**
+ * Describes the message tokengrid.v1.TailUsageRequest.
+ * Use `create(TailUsageRequestSchema)` to create a new message.
+ */
+export const TailUsageRequestSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 26);
+
+/**
+ * Describes the message tokengrid.v1.TailUsageResponse.
+ * Use `create(TailUsageResponseSchema)` to create a new message.
+ */
+export const TailUsageResponseSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 27);
+
+/**
  * Describes the message tokengrid.v1.SettlementServiceListResponse.
  * Use `create(SettlementServiceListResponseSchema)` to create a new message.
  */
 export const SettlementServiceListResponseSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 5);
+  messageDesc(file_tokengrid_v1_settlement, 28);
 
 /**
  * Describes the message tokengrid.v1.ListVendorsRequest.
  * Use `create(ListVendorsRequestSchema)` to create a new message.
  */
 export const ListVendorsRequestSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 6);
+  messageDesc(file_tokengrid_v1_settlement, 29);
 
 /**
  * Describes the message tokengrid.v1.ListVendorsResponse.
  * Use `create(ListVendorsResponseSchema)` to create a new message.
  */
 export const ListVendorsResponseSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 7);
+  messageDesc(file_tokengrid_v1_settlement, 30);
 
 /**
  * Describes the message tokengrid.v1.Period.
  * Use `create(PeriodSchema)` to create a new message.
  */
 export const PeriodSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 8);
+  messageDesc(file_tokengrid_v1_settlement, 31);
 
 /**
  * Describes the message tokengrid.v1.Statement.
  * Use `create(StatementSchema)` to create a new message.
  */
 export const StatementSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 9);
+  messageDesc(file_tokengrid_v1_settlement, 32);
+
+/**
+ * Describes the message tokengrid.v1.StatementFee.
+ * Use `create(StatementFeeSchema)` to create a new message.
+ */
+export const StatementFeeSchema = /*@__PURE__*/
+  messageDesc(file_tokengrid_v1_settlement, 33);
 
 /**
  * Describes the message tokengrid.v1.StatementLine.
  * Use `create(StatementLineSchema)` to create a new message.
  */
 export const StatementLineSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 10);
+  messageDesc(file_tokengrid_v1_settlement, 34);
 
 /**
  * Describes the message tokengrid.v1.StatementTotals.
  * Use `create(StatementTotalsSchema)` to create a new message.
  */
 export const StatementTotalsSchema = /*@__PURE__*/
-  messageDesc(file_tokengrid_v1_settlement, 11);
+  messageDesc(file_tokengrid_v1_settlement, 35);
 
 /**
- * What is owed to whom, and the books behind it.
+ * Describes the enum tokengrid.v1.RecomputeSource.
+ */
+export const RecomputeSourceSchema = /*@__PURE__*/
+  enumDesc(file_tokengrid_v1_settlement, 0);
+
+/**
+ * From what a statement is made again.
+ *
+ * @generated from enum tokengrid.v1.RecomputeSource
+ */
+export const RecomputeSource = /*@__PURE__*/
+  tsEnum(RecomputeSourceSchema);
+
+/**
+ * Describes the enum tokengrid.v1.UsageDimension.
+ */
+export const UsageDimensionSchema = /*@__PURE__*/
+  enumDesc(file_tokengrid_v1_settlement, 1);
+
+/**
+ * What usage is added up by.
+ *
+ * @generated from enum tokengrid.v1.UsageDimension
+ */
+export const UsageDimension = /*@__PURE__*/
+  tsEnum(UsageDimensionSchema);
+
+/**
+ * What is owed to whom, and the books behind it. A vendor, and a tenant, sees what is its own.
  *
  * @generated from service tokengrid.v1.SettlementService
  */
