@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import canonicalize from "canonicalize";
 import type { PoolStatus } from "../core/pool.ts";
-import type { PriceBook as CheckedPriceBook } from "../core/settlement/price-book.ts";
+import { sideOf, type PriceBook as CheckedPriceBook } from "../core/settlement/price-book.ts";
 import { checkPriceBook } from "../core/settlement/price-check.ts";
 import type { VendorId } from "../core/units.ts";
 import { toConnectError } from "../wire/errors.ts";
@@ -156,6 +156,10 @@ export async function publishPrices(
 ): Promise<{ readonly entry: Entry; readonly hash: string }> {
   const { registry, calendarOf, clock } = replica;
   const book = toPriceBook(message, calendarOf);
+  if (sideOf(book) !== "buy") {
+    const found = `side: expected what a vendor sells to the operator (buy), found ${sideOf(book)}`;
+    throw toConnectError("BAD_REQUEST", `${found}: other sides are agreed by ContractService`);
+  }
   const previous = await versionBefore(replica, message);
   const publishedUs = BigInt(Math.round(clock.now() * 1_000));
   const mistakes = checkPriceBook(book, previous, publishedUs);

@@ -1,10 +1,11 @@
 import { assert } from "./assert.ts";
 import type { Pool, PriceBracket, PriceEstimate, Served } from "./pool.ts";
-import { localTime, slotAt } from "./settlement/calendar.ts";
+import { localTime, offsetAt, slotAt } from "./settlement/calendar.ts";
+import { linesFor } from "./settlement/charge.ts";
 import { minutesPerDay } from "./settlement/day.ts";
 import type { Bracket, PriceBook, PriceLine } from "./settlement/price-book.ts";
 import type { TokenClass } from "./settlement/usage.ts";
-import type { BookId, Instant, ModelId, VendorId } from "./units.ts";
+import type { BookId, Instant, ModelId, RegionId, VendorId } from "./units.ts";
 
 const MINUTE_MS = 60_000;
 /** As an instant or as a count: larger than any. Infinity is lost on its way through JSON. */
@@ -72,19 +73,24 @@ export class PricesInForce {
   withPrices(pool: Pool, now: Instant): Pool {
     const served = new Map<ModelId, Served>();
     for (const [model, each] of pool.served) {
-      served.set(model, { ...each, price: this.estimate(pool.vendor, model, now) });
+      served.set(model, { ...each, price: this.estimate(pool.vendor, model, now, pool.region.id) });
     }
     return { ...pool, served };
   }
 
-  /** Undefined: the vendor has no price in force for the model. */
-  estimate(vendor: VendorId, model: ModelId, now: Instant): PriceEstimate | undefined {
+  /** Undefined: the vendor has no price in force for the model. Lines for another region than this say nothing. */
+  estimate(
+    vendor: VendorId,
+    model: ModelId,
+    now: Instant,
+    region?: RegionId,
+  ): PriceEstimate | undefined {
     const nowUs = toUs(now);
     const inForce = this.#ofVendor(vendor)
       .filter(({ lines }) => lines.some((line) => line.model === model))
       .filter((book) => book.effectiveFromUs <= nowUs && nowUs < this.#endsAtUs(book))
       .toSorted((a, b) => Number(b.effectiveFromUs - a.effectiveFromUs))[0];
-    return inForce && this.#priceOf(inForce, model, now);
+    return inForce && this.#priceOf(inForce, { model, region }, now);
   }
 
   /** When a book begins next, so that a model without a price may get one. */
@@ -118,10 +124,18 @@ export class PricesInForce {
     return ends.reduce((least, end) => (end < least ? end : least), FOREVER_US);
   }
 
-  #priceOf(book: PriceBook, model: ModelId, now: Instant): PriceEstimate | undefined {
+  /** Without variants, fees and floors: what a cache will be, or a picture, no prompt says beforehand. */
+  #priceOf(
+    book: PriceBook,
+    { model, region }: { readonly model: ModelId; readonly region: RegionId | undefined },
+    now: Instant,
+  ): PriceEstimate | undefined {
     const slot = slotAt(book, toUs(now));
-    const lines = book.lines.filter(
-      (line) => line.model === model && (line.slot === slot || line.slot === "any"),
+    const lines = linesFor(book, model, region).filter(
+      (line) =>
+        line.tokenClass !== "request" &&
+        line.variant === undefined &&
+        (line.slot === slot || line.slot === "any"),
     );
     const brackets = bracketsOf(lines);
     const [first] = brackets;
@@ -200,7 +214,7 @@ function toTokens(end: bigint | undefined): number {
 /** The next boundary of any slot or the next midnight, where the kind of day may change. */
 function slotEndsAt(book: PriceBook, now: Instant): Instant {
   if (book.slots.length === 0) return FOREVER;
-  const { minute } = localTime(toUs(now), book.calendar.offsetMinutes);
+  const { minute } = localTime(toUs(now), offsetAt(book.calendar, toUs(now)));
   const bounds = book.slots.flatMap(({ startMin, endMin }) => [startMin, endMin]);
   const next = Math.min(minutesPerDay, ...bounds.filter((bound) => bound > minute));
   return (Math.floor(now / MINUTE_MS) + next - minute) * MINUTE_MS;

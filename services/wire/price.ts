@@ -1,24 +1,36 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type {
-  Bracket,
-  Calendar,
-  DayKind,
-  PriceBook,
-  PriceLine,
-  TimeOfUseSlot,
+import {
+  sideOf,
+  variants,
+  type BookSide,
+  type Bracket,
+  type Calendar,
+  type Currency,
+  type DayKind,
+  type PriceBook,
+  type PriceClass,
+  type PriceLine,
+  type TimeOfUseSlot,
 } from "../core/settlement/price-book.ts";
-import type { TokenClass } from "../core/settlement/usage.ts";
-import type { BookId, ModelId, VendorId } from "../core/units.ts";
+import type { BookId, ModelId, PairId, RegionId, VendorId } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
 import { required, words } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/price_pb.js";
 
-export const tokenClassWords = words<TokenClass, gen.TokenClass>({
+export const priceClassWords = words<PriceClass, gen.TokenClass>({
   uncachedInput: gen.TokenClass.UNCACHED_INPUT,
   cacheRead: gen.TokenClass.CACHE_READ,
   cacheWrite: gen.TokenClass.CACHE_WRITE,
   response: gen.TokenClass.RESPONSE,
   reasoning: gen.TokenClass.REASONING,
+  request: gen.TokenClass.REQUEST,
+});
+
+const sideWords = words<BookSide, gen.BookSide>({
+  buy: gen.BookSide.BUY,
+  sell: gen.BookSide.SELL,
+  quota: gen.BookSide.QUOTA,
+  licence: gen.BookSide.LICENCE,
 });
 
 export const dayKindWords = words<DayKind, gen.DayKind>({
@@ -41,17 +53,22 @@ export function toPriceBook(
       { metadata: { field: "calendar_id" } },
     );
   }
-  if (message.currency !== "CNY") {
-    throw toConnectError("BAD_REQUEST", `currency: expected CNY, found ${message.currency}`);
-  }
+  const { side: number, pairId, announcedUs, baseSlot } = message;
+  const side = number === gen.BookSide.UNSPECIFIED ? "buy" : sideWords.toWord("side", number);
+  const vendor = side === "buy" ? required("vendor_id", message.vendorId) : message.vendorId;
+  const pair = side === "buy" ? pairId : required("pair_id", pairId);
   return {
     id: required("book_id", message.bookId) as BookId,
-    vendor: required("vendor_id", message.vendorId) as VendorId,
+    ...(side === "buy" ? {} : { side }),
+    vendor: vendor as VendorId,
+    ...(pair === "" || pair === `vendor:${vendor}` ? {} : { pair: pair as PairId }),
     version: message.version,
-    currency: message.currency,
+    currency: message.currency as Currency,
     effectiveFromUs: message.effectiveFromUs,
     effectiveToUs: message.effectiveToUs,
+    ...(announcedUs === undefined ? {} : { announcedUs }),
     slots: message.slots.map(toSlot),
+    ...(baseSlot === "" ? {} : { baseSlot }),
     calendar,
     lines: message.lines.map(toLine),
     source: message.source,
@@ -61,7 +78,12 @@ export function toPriceBook(
 export function fromPriceBook(book: PriceBook): gen.PriceBook {
   return create(gen.PriceBookSchema, {
     bookId: book.id,
+    // As before there were other sides: what a vendor published keeps its bytes.
+    side: sideOf(book) === "buy" ? gen.BookSide.UNSPECIFIED : sideWords.fromWord(sideOf(book)),
     vendorId: book.vendor,
+    pairId: book.pair ?? "",
+    ...(book.announcedUs === undefined ? {} : { announcedUs: book.announcedUs }),
+    baseSlot: book.baseSlot ?? "",
     version: book.version,
     currency: book.currency,
     effectiveFromUs: book.effectiveFromUs,
@@ -88,34 +110,55 @@ function toSlot(message: gen.TimeOfUseSlot): TimeOfUseSlot {
 }
 
 function toLine(message: gen.PriceLine): PriceLine {
+  const { variant, regionId, minPicoPerRequest } = message;
+  const tiers = message.tiers.map(({ fromTokens, pricePicoPerToken }) => ({
+    fromTokens,
+    pricePicoPerToken,
+  }));
+  const isVolume = message.tierMode === gen.TierMode.VOLUME;
+  const known = variants.find((each) => each === variant);
+  if (variant !== "" && known === undefined) {
+    const expected = variants.join(", ");
+    throw toConnectError("BAD_REQUEST", `variant: expected one of ${expected}, found ${variant}`, {
+      metadata: { field: "variant" },
+    });
+  }
   return {
     id: required("line_id", message.lineId),
     model: required("model_id", message.modelId) as ModelId,
-    tokenClass: tokenClassWords.toWord("token_class", message.tokenClass),
+    tokenClass: priceClassWords.toWord("token_class", message.tokenClass),
     slot: required("slot", message.slot),
     input: toBracket(message.inputTokensFrom, message.inputTokensTo),
     output: toBracket(message.outputTokensFrom, message.outputTokensTo),
-    tiers: message.tiers.map(({ fromTokens, pricePicoPerToken }) => ({
-      fromTokens,
-      pricePicoPerToken,
-    })),
+    tiers: isVolume ? tiers.slice(0, 1) : tiers,
+    ...(isVolume ? { volumeTiers: tiers } : {}),
+    ...(known === undefined ? {} : { variant: known }),
+    ...(regionId === "" ? {} : { region: regionId as RegionId }),
+    ...(message.isContractScope ? { scope: "contract" as const } : {}),
+    ...(minPicoPerRequest === undefined ? {} : { minPicoPerRequest }),
   };
 }
 
 function fromLine(line: PriceLine): MessageInitShape<typeof gen.PriceLineSchema> {
+  const { volumeTiers, minPicoPerRequest } = line;
   return {
     lineId: line.id,
     modelId: line.model,
-    tokenClass: tokenClassWords.fromWord(line.tokenClass),
+    tokenClass: priceClassWords.fromWord(line.tokenClass),
     slot: line.slot,
     inputTokensFrom: line.input.from,
     inputTokensTo: line.input.to ?? 0n,
     outputTokensFrom: line.output.from,
     outputTokensTo: line.output.to ?? 0n,
-    tiers: line.tiers.map(({ fromTokens, pricePicoPerToken }) => ({
+    tiers: (volumeTiers ?? line.tiers).map(({ fromTokens, pricePicoPerToken }) => ({
       fromTokens,
       pricePicoPerToken,
     })),
+    tierMode: volumeTiers === undefined ? gen.TierMode.UNSPECIFIED : gen.TierMode.VOLUME,
+    variant: line.variant ?? "",
+    regionId: line.region ?? "",
+    isContractScope: line.scope === "contract",
+    ...(minPicoPerRequest === undefined ? {} : { minPicoPerRequest }),
   };
 }
 

@@ -195,9 +195,13 @@ export function partsOfLineId(text: string): { book: BookId; version: bigint; li
 /**
  * Lines of a model in a region: for each class and variant those that name the region, or else those for every region.
  */
-export function linesFor(book: PriceBook, model: ModelId, region: RegionId): readonly PriceLine[] {
+export function linesFor(
+  book: PriceBook,
+  model: ModelId,
+  region: RegionId | undefined,
+): readonly PriceLine[] {
   const ofModel = modelLines(book).get(model) ?? [];
-  const named = ofModel.filter((line) => line.region === region);
+  const named = region === undefined ? [] : ofModel.filter((line) => line.region === region);
   if (named.length === 0) return ofModel.filter((line) => line.region === undefined);
   const own = new Set(named.map(kindOf));
   return ofModel.filter(

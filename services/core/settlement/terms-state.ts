@@ -13,7 +13,7 @@ import { verifyDetached } from "./jws.ts";
 import type { PublicKey, Verify } from "./note.ts";
 import type { AnyContract } from "./other-contracts.ts";
 import type { Reprice } from "./other-shapes.ts";
-import type { Calendar, PriceBook } from "./price-book.ts";
+import { sideOf, type Calendar, type PriceBook } from "./price-book.ts";
 import { pathText, readCanonical, type Misfit } from "./shape.ts";
 import type { SplitRule } from "./split.ts";
 import type { StandardTable } from "./standard-token.ts";
@@ -100,6 +100,8 @@ export class TermsState {
     const record = this.find(kind, id);
     if (record === undefined) return `there is no ${kind} ${id}`;
     if (hash !== record.hash) return `hash: expected ${record.hash}, found ${hash}`;
+    const late = this.#lateness(record, consent);
+    if (late !== undefined) return late;
     if (way === "credential") return this.#objectionToCredential(record, party);
     const keyOf = (kid: string): PublicKey | undefined => this.keyOf(party, kid);
     const signed = { jws, payload: record.text, typ: termsJwsType, keyOf };
@@ -209,6 +211,14 @@ export class TermsState {
     return made;
   }
 
+  #lateness(record: TermsRecord, { party, atUs }: Consent): string | undefined {
+    const missing = this.missing(record);
+    const { effectiveFromUs: from } = datesOf(record.value);
+    const isLast = missing.length === 1 && missing[0] === party;
+    if (!isLast || atUs <= from || mayComeLate(record)) return undefined;
+    return `effective_from_us: retroactive: expected the last signature by ${from}, found it at ${atUs}`;
+  }
+
   #objectionToCredential({ pair }: TermsRecord, party: Party): string | undefined {
     if (party === "internal") return "expected a signature of the operator, found a credential";
     if (this.keysOf(party).length > 0) {
@@ -274,12 +284,15 @@ export class TermsState {
     const dated = this.list(kind).flatMap((record) => {
       const { value, agreedUs, version } = record;
       if (agreedUs === undefined || !isMeant(record)) return [];
-      const { effectiveFromUs: from, effectiveToUs } = value as Dates;
-      const effectiveFromUs = mayReachBack(record) || agreedUs < from ? from : agreedUs;
-      return [{ value, version, effectiveFromUs, effectiveToUs }];
+      return [{ ...datesOf(value), value, version }];
     });
     return inForceAt(dated, us)?.value;
   }
+}
+
+/** A kind without a start is in force when it is agreed. */
+function datesOf(value: TermsByKind[TermsKind]): Dates {
+  return "effectiveFromUs" in value ? value : { effectiveFromUs: 0n };
 }
 
 interface Dates {
@@ -288,11 +301,14 @@ interface Dates {
 }
 
 /**
- * What is signed after its start begins when it is signed: until then something else was in force. Only where nothing was,
- * and what was used has waited for it, it begins as it says: of the first prices, rules and tables there are.
+ * Terms are not signed into the past: from their start on something else was in force, and what was used has been settled
+ * by it. Only where nothing was, so that all of it has waited, may a signature come later: of the first version of prices,
+ * rules and tables, and of prices that records name themselves.
  */
-function mayReachBack({ kind, version }: TermsRecord): boolean {
-  return kind !== "contract" && version === 1n;
+function mayComeLate({ kind, version, value }: TermsRecord): boolean {
+  if (kind === "contract") return false;
+  const isNamed = kind === "price-version" && "currency" in value && sideOf(value) === "buy";
+  return version === 1n || isNamed || kind === "calendar" || kind === "reprice";
 }
 
 export function misfitText({ path, message }: Misfit): string {

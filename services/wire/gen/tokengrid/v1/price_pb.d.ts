@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_tokengrid_v1_price: GenFile;
 
 /**
- * One version of a vendor's prices. Immutable: a change is a new version with a later start.
+ * One version of a book of prices. Immutable: a change is a new version with a later start.
  *
  * @generated from message tokengrid.v1.PriceBook
  */
@@ -22,6 +22,8 @@ export declare type PriceBook = Message<"tokengrid.v1.PriceBook"> & {
   bookId: string;
 
   /**
+   * Of a buy book, whose pools; empty on the other sides.
+   *
    * @generated from field: string vendor_id = 2;
    */
   vendorId: string;
@@ -34,7 +36,7 @@ export declare type PriceBook = Message<"tokengrid.v1.PriceBook"> & {
   version: bigint;
 
   /**
-   * ISO 4217.
+   * ISO 4217, or `POINT` or `TOK-<sku>` in which a quota book is rated.
    *
    * @generated from field: string currency = 4;
    */
@@ -79,6 +81,34 @@ export declare type PriceBook = Message<"tokengrid.v1.PriceBook"> & {
    * @generated from field: string source = 10;
    */
   source: string;
+
+  /**
+   * Unspecified is `buy`.
+   *
+   * @generated from field: tokengrid.v1.BookSide side = 11;
+   */
+  side: BookSide;
+
+  /**
+   * With whom it is agreed. Empty: `vendor:` and the vendor. `tenant:*` is a list for every tenant.
+   *
+   * @generated from field: string pair_id = 12;
+   */
+  pairId: string;
+
+  /**
+   * When the other party was told, in microseconds. Absent: nobody said.
+   *
+   * @generated from field: optional int64 announced_us = 13;
+   */
+  announcedUs?: bigint | undefined;
+
+  /**
+   * Slot where the calendar does not say what day it is. Empty: the day counts by the week.
+   *
+   * @generated from field: string base_slot = 14;
+   */
+  baseSlot: string;
 };
 
 /**
@@ -174,10 +204,46 @@ export declare type PriceLine = Message<"tokengrid.v1.PriceLine"> & {
 
   /**
    * Graduated over the tokens of the period; the first begins at 0.
+   * Of mode `volume` all tokens of the period cost what the tier of their sum costs.
    *
    * @generated from field: repeated tokengrid.v1.PriceTier tiers = 9;
    */
   tiers: PriceTier[];
+
+  /**
+   * Unspecified is `graduated`.
+   *
+   * @generated from field: tokengrid.v1.TierMode tier_mode = 10;
+   */
+  tierMode: TierMode;
+
+  /**
+   * `implicit`, `explicit`, `write_5m`, `write_1h`, `image`, `audio`; of class `request` `minimum`. Empty: all that is left.
+   *
+   * @generated from field: string variant = 11;
+   */
+  variant: string;
+
+  /**
+   * Empty: every region.
+   *
+   * @generated from field: string region_id = 12;
+   */
+  regionId: string;
+
+  /**
+   * Tokens cumulate over the whole contract and not at each pool.
+   *
+   * @generated from field: bool is_contract_scope = 13;
+   */
+  isContractScope: boolean;
+
+  /**
+   * On a line `request`/`minimum` the least that a request costs. What it falls short by is counted on the line in pico.
+   *
+   * @generated from field: optional int64 min_pico_per_request = 14;
+   */
+  minPicoPerRequest?: bigint | undefined;
 };
 
 /**
@@ -196,7 +262,7 @@ export declare type PriceTier = Message<"tokengrid.v1.PriceTier"> & {
   fromTokens: bigint;
 
   /**
-   * 10^-12 CNY. 1 CNY per million tokens is 1,000,000.
+   * 10^-12 CNY, or a thousandth of the grain of the book's unit. 1 CNY per million tokens is 1,000,000.
    *
    * @generated from field: int64 price_pico_per_token = 2;
    */
@@ -208,6 +274,80 @@ export declare type PriceTier = Message<"tokengrid.v1.PriceTier"> & {
  * Use `create(PriceTierSchema)` to create a new message.
  */
 export declare const PriceTierSchema: GenMessage<PriceTier>;
+
+/**
+ * Who owes by a book, and for what.
+ *
+ * @generated from enum tokengrid.v1.BookSide
+ */
+export enum BookSide {
+  /**
+   * @generated from enum value: BOOK_SIDE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The operator owes a vendor.
+   *
+   * @generated from enum value: BOOK_SIDE_BUY = 1;
+   */
+  BUY = 1,
+
+  /**
+   * A tenant owes the operator.
+   *
+   * @generated from enum value: BOOK_SIDE_SELL = 2;
+   */
+  SELL = 2,
+
+  /**
+   * What a package is drawn by.
+   *
+   * @generated from enum value: BOOK_SIDE_QUOTA = 3;
+   */
+  QUOTA = 3,
+
+  /**
+   * The operator owes the owner of a model.
+   *
+   * @generated from enum value: BOOK_SIDE_LICENCE = 4;
+   */
+  LICENCE = 4,
+}
+
+/**
+ * Describes the enum tokengrid.v1.BookSide.
+ */
+export declare const BookSideSchema: GenEnum<BookSide>;
+
+/**
+ * @generated from enum tokengrid.v1.TierMode
+ */
+export enum TierMode {
+  /**
+   * @generated from enum value: TIER_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Each token costs what its place among the tokens of the period costs.
+   *
+   * @generated from enum value: TIER_MODE_GRADUATED = 1;
+   */
+  GRADUATED = 1,
+
+  /**
+   * Rated at the first tier as records come, settled at close.
+   *
+   * @generated from enum value: TIER_MODE_VOLUME = 2;
+   */
+  VOLUME = 2,
+}
+
+/**
+ * Describes the enum tokengrid.v1.TierMode.
+ */
+export declare const TierModeSchema: GenEnum<TierMode>;
 
 /**
  * @generated from enum tokengrid.v1.TokenClass
@@ -242,6 +382,13 @@ export enum TokenClass {
    * @generated from enum value: TOKEN_CLASS_REASONING = 5;
    */
   REASONING = 5,
+
+  /**
+   * Requests and not tokens: a fee for each, or what it falls short of its floor.
+   *
+   * @generated from enum value: TOKEN_CLASS_REQUEST = 6;
+   */
+  REQUEST = 6,
 }
 
 /**
