@@ -215,7 +215,8 @@ export class Ingest {
     });
     noted.keep();
     for (const { book, version } of versions) this.#chargedVersions.add(`${book}@${version}`);
-    metrics.onCommitted(outcomes, changes.entries);
+    const recorded = outcomes.filter((_, index) => asked[index]?.kind !== "sale");
+    metrics.onCommitted(recorded, changes.entries);
     this.#report(outcomes);
     if (changes.waiting.length + changes.released.length > 0) {
       metrics.onWaiting(await writer.store.waitingCount());

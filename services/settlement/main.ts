@@ -1,33 +1,40 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { z } from "zod";
-import { defaultContract, type Contract } from "../core/settlement/contract.ts";
-import type { InstantUs, VendorId } from "../core/units.ts";
+import { defaultContract } from "../core/settlement/contract.ts";
+import type { AnyContract } from "../core/settlement/other-contracts.ts";
+import { contractText } from "../core/settlement/terms-text.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import { openIdentities } from "../io/grpc-identity.ts";
-import { openLedgerThread } from "../io/ledger-thread.ts";
+import { openLedger } from "../io/ledger-open.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics, type Registry as Metrics } from "../io/metrics.ts";
-import { loadCalendar } from "../io/preset.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import type { Registry } from "../io/registry.ts";
 import { serveRpc } from "../io/rpc-server.ts";
-import { Books } from "./books.ts";
-import { Ingest } from "./ingest.ts";
+import { sha256 } from "../io/signing.ts";
+import type { Agreements } from "./agreements.ts";
 import { SettlementMetrics } from "./metrics.ts";
-import { Producers } from "./producers.ts";
+import { openParts } from "./parts.ts";
 import { serveSettlement } from "./rpc.ts";
-import { Statements } from "./statements.ts";
+import { openSalt } from "./salt.ts";
+import { Statements, type StatementSources } from "./statements.ts";
 
 export interface SettlementOptions {
   readonly registry: Registry;
-  /** The SQLite file of the books. */
+  /** The SQLite file of the books; with `ledgerUrl` only where the salt is. */
   readonly ledgerPath: string;
+  /** `postgres://…`, instead of the file. */
+  readonly ledgerUrl?: string;
+  /** The secret that salts leaves; beside the ledger's file if it is not said. */
+  readonly saltPath?: string;
+  /** Of the operator: logs are named after it. */
+  readonly domain?: string;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** By vendor; the others have the house default. */
-  readonly contracts?: ReadonlyMap<VendorId, Contract>;
+  /** Beside those that the ledger has; vendors without one have the house default. */
+  readonly contracts?: readonly AnyContract[];
 }
 
 export interface Settlement {
@@ -43,55 +50,65 @@ export const configSchema = z.strictObject({
   metrics: z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) }),
   registryPath: z.string().min(1),
   ledgerPath: z.string().min(1),
+  ledgerUrl: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//)
+    .optional(),
+  saltPath: z.string().min(1).optional(),
+  domain: z.string().min(1).default("localhost"),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
 export type SettlementConfig = z.output<typeof configSchema>;
 
-/** How often holes in gateways' sequences are looked at. */
-const holeIntervalMs = 5_000;
-
-/** Opens the ledger, learns the price books, and posts what had waited for one of them. */
+/** Opens the ledger, learns what was agreed, and posts what had waited for it. */
 export async function openSettlement(options: SettlementOptions): Promise<Settlement> {
   const { registry, ledgerPath, log, clock, contracts } = options;
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, options.signal]);
   const metrics = new SettlementMetrics(options.metrics);
-  const contractOf = (vendor: VendorId): Contract => contracts?.get(vendor) ?? defaultContract;
-  const store = await openLedgerThread(ledgerPath);
-  const producers = new Producers({
-    states: await store.producers(),
-    clock,
-    onLost: (numbers) => metrics.onLost(numbers),
+  const store = await openLedger(options.ledgerUrl ?? ledgerPath);
+  const saltOf = await openSalt(options.saltPath ?? `${ledgerPath}.salt`);
+  const parts = await openParts({ store, registry, metrics, clock, log, saltOf });
+  for (const contract of contracts ?? []) parts.agreements.addContract(contract);
+  await parts.start(signal);
+  const { ingest, books, agreements } = parts;
+  const statements = new Statements({
+    ...parts,
+    domain: options.domain ?? "localhost",
+    sources: sourcesOf(agreements),
   });
-  const calendar = loadCalendar();
-  const calendarOf = (id: string) => (id === calendar.id ? calendar : undefined);
-  const books = new Books({ registry, calendarOf, log });
-  const ingest = new Ingest({ store, books, contractOf, metrics, log, producers });
-  const statements = new Statements({ store, contractOf, metrics });
-  const release = (): void => {
-    ingest.release().catch((error: unknown) => log.error({ error }, "quarantine was not released"));
-  };
-  await books.follow(release, signal);
-  metrics.onWaiting(await store.waitingCount());
-  release();
-  const timer = setInterval(() => {
-    ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
-  }, holeIntervalMs);
   const vendors = async (): Promise<ReadonlySet<string>> =>
     new Set([...(await registeredVendors(registry)), ...books.vendors, ...(await store.vendors())]);
-  const nowUs = (): InstantUs => BigInt(Math.round(clock.now() * 1_000));
+  const { nowUs } = parts;
   return {
     routes: (router) => serveSettlement(router, { store, ingest, statements, vendors, nowUs }),
     isReady: () => ingest.isReady,
     close: async () => {
       stop.abort();
-      clearInterval(timer);
-      await ingest.drain();
-      await store.close();
+      await parts.close();
     },
   };
 }
+
+/** What statements ask of parts that say nothing yet. */
+function sourcesOf(agreements: Agreements): StatementSources {
+  return {
+    termsOf: (pair) => {
+      const contract = agreements.contractOf(pair, latestUs) ?? defaultContract;
+      return { ...contract, hash: sha256(contractText(contract)) };
+    },
+    sign: () => undefined,
+    trueUps: async () => ({ trueUps: [], entries: [] }),
+    recon: async () => undefined,
+    openAttempts: async () => 0n,
+    unwitnessedSinceUs: () => undefined,
+    calendars: () => [],
+  };
+}
+
+/** After every instant that a version can start at. */
+const latestUs = 2n ** 62n;
 
 const ownerSchema = z.object({ vendorId: z.string().min(1) });
 
@@ -108,9 +125,12 @@ export async function start(config: SettlementConfig, signal: AbortSignal): Prom
   const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
   const log = openLog({ role: "settlement", level: config.logLevel, onMessage: onLogMessage });
   const registry = await openSqliteRegistry(config.registryPath);
-  const { ledgerPath } = config;
-  const clock = systemClock;
-  const settlement = await openSettlement({ registry, ledgerPath, log, metrics, clock, signal });
+  const { ledgerPath, ledgerUrl, saltPath, domain } = config;
+  const settlement = await openSettlement({
+    ...{ registry, ledgerPath, log, metrics, clock: systemClock, signal, domain },
+    ...(ledgerUrl === undefined ? {} : { ledgerUrl }),
+    ...(saltPath === undefined ? {} : { saltPath }),
+  });
   const isReady = (): boolean => settlement.isReady();
   await serveMetrics({ ...config.metrics, registry: metrics, isReady, signal });
   const server = await serveRpc({

@@ -85,9 +85,9 @@ export class SettlementMetrics {
   }
 
   /** A counter cannot fall: what a correction takes back is not taken off. */
-  #onEntry({ debit, amountNano }: LedgerEntry): void {
+  #onEntry({ debit, amount }: LedgerEntry): void {
     const account = debit.startsWith(leakagePrefix) ? debit.slice(leakagePrefix.length) : "";
-    if (isLeakage(account)) this.#leakage.inc({ account }, Number(amountNano) / nanoPerCny);
+    if (isLeakage(account)) this.#leakage.inc({ account }, Number(amount) / nanoPerCny);
   }
 }
 
