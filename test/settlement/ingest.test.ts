@@ -7,23 +7,26 @@ import { systemClock } from "../../services/io/clock.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { openLog } from "../../services/io/log.ts";
 import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
+import { Agreements } from "../../services/settlement/agreements.ts";
 import { Books } from "../../services/settlement/books.ts";
 import { Ingest } from "../../services/settlement/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
 import { Producers } from "../../services/settlement/producers.ts";
-import { contract, usageRecord } from "../core/settlement/fixtures.ts";
+import { usageRecord } from "../core/settlement/fixtures.ts";
 
 async function openIngest(queueRecordsMax: number) {
   const log = openLog({ role: "test", level: "silent" });
   const registry = await openSqliteRegistry(":memory:");
-  const store = openSqliteLedger(":memory:");
+  const store = await openSqliteLedger(":memory:");
+  const buyBooks = new Books({ registry, calendarOf: () => undefined, log });
   const ingest = new Ingest({
-    store,
-    books: new Books({ registry, calendarOf: () => undefined, log }),
-    contractOf: () => contract(),
+    writer: new LedgerWriter({ store, log }),
+    terms: new Agreements({ buyBooks }),
     metrics: new SettlementMetrics(new Metrics()),
     log,
     producers: new Producers({ states: [], clock: systemClock, onLost: () => undefined }),
+    saltOf: (record) => `salt of ${record}`,
     queueRecordsMax,
   });
   const close = async (): Promise<void> => {
