@@ -8,6 +8,7 @@ export interface Counted {
   readonly rev: bigint;
   readonly pool: string;
   readonly model: string;
+  /** Empty if it does not say: nothing was counted. */
   readonly slot: string;
   /** Of the price that was in force to this party; empty if it does not say. */
   readonly priceHash: string;
@@ -40,6 +41,11 @@ export function isWithin(a: bigint, b: bigint, tolerance: Tolerance): boolean {
 
 export function isEqual(a: Tokens, b: Tokens): boolean {
   for (const each of tokenClasses) if (a[each] !== b[each]) return false;
+  return true;
+}
+
+export function isNothing(tokens: Tokens): boolean {
+  for (const each of tokenClasses) if (tokens[each] !== 0n) return false;
   return true;
 }
 

@@ -1,5 +1,13 @@
 import type { InstantUs } from "../units.ts";
-import { inputOf, isEqual, isWithin, outputOf, type Counted, type Tolerance } from "./counted.ts";
+import {
+  inputOf,
+  isEqual,
+  isNothing,
+  isWithin,
+  outputOf,
+  type Counted,
+  type Tolerance,
+} from "./counted.ts";
 import type { DisputeReason } from "./dispute-reason.ts";
 import { tokenClasses } from "./usage.ts";
 
@@ -67,6 +75,8 @@ export function judgeAlone(
   options: { readonly span: Span; readonly orphan: Orphan },
 ): Verdict {
   if (!isInside(item, options.span)) return outside;
+  // Who counted nothing owes and claims nothing: nobody has to answer.
+  if (isNothing(item.tokens)) return matched;
   if (side === "ours") {
     return { bucket: "missing-vendor", severity: "warning", reason: undefined };
   }
@@ -100,9 +110,13 @@ function mayPass(a: Counted, b: Counted, tolerance: Tolerance): boolean {
 
 function priceReason(a: Counted, b: Counted): DisputeReason | undefined {
   if (a.model !== b.model || a.pool !== b.pool) return "MODEL_SUBSTITUTED";
-  if (a.slot !== b.slot) return "TOU";
-  const isSaid = a.priceHash !== "" && b.priceHash !== "";
-  return isSaid && a.priceHash !== b.priceHash ? "PRICE" : undefined;
+  if (differ(a.slot, b.slot)) return "TOU";
+  return differ(a.priceHash, b.priceHash) ? "PRICE" : undefined;
+}
+
+/** Both say something, and not the same. */
+function differ(a: string, b: string): boolean {
+  return a !== b && a !== "" && b !== "";
 }
 
 function quantityReason({ tokens: a }: Counted, { tokens: b }: Counted): DisputeReason {

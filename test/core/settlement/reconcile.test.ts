@@ -9,7 +9,7 @@ import {
   type Discrepancy,
   type Reconciliation,
 } from "../../../services/core/settlement/reconcile.ts";
-import { tokenClasses } from "../../../services/core/settlement/usage.ts";
+import { noTokens, tokenClasses } from "../../../services/core/settlement/usage.ts";
 import { canonicalJson } from "../../../services/core/settlement/canonical.ts";
 import { counted, someSource, span, tokens, tolerance } from "./counted.ts";
 
@@ -91,6 +91,17 @@ const cases: Readonly<Record<string, Row>> = {
     theirs: { tokens: tokens({ response: 0n, reasoning: 50n }) },
     bucket: "quantity",
     says: "severe REASONING_UNSEEN",
+  },
+  "an attempt that was refused, which nobody claims": {
+    ours: { tokens: noTokens, amountNano: 0n },
+    bucket: "matched",
+    says: "",
+  },
+  "a slot that one of them does not name": {
+    ours: { slot: "", tokens: noTokens },
+    theirs: { slot: "peak", tokens: noTokens },
+    bucket: "matched",
+    says: "",
   },
   "ours alone": { ours: {}, bucket: "missing-vendor", says: "warning" },
   "theirs alone": { theirs: {}, bucket: "missing-operator", says: "severe PHANTOM" },
