@@ -1,4 +1,5 @@
 import type { ContextValues } from "@connectrpc/connect";
+import type { PairId } from "../core/units.ts";
 import { identityKey, type Identity } from "../io/grpc-identity.ts";
 import { toConnectError } from "../wire/errors.ts";
 
@@ -14,6 +15,26 @@ export function vendorOf(values: ContextValues): string | undefined {
   if (kind === "operator") return undefined;
   if (kind === "vendor") return subject;
   throw denied(`expected the key of an operator or a vendor, found that of a ${kind}`);
+}
+
+/** The pair that a caller may see; undefined for an operator, who sees all. */
+export function pairOf(values: ContextValues): PairId | undefined {
+  const { kind, subject } = callerOf(values);
+  return kind === "operator" ? undefined : (`${kind}:${subject}` as PairId);
+}
+
+/** Vendors and tenants see what is their own. */
+export function requirePair(values: ContextValues, pair: PairId): void {
+  const own = pairOf(values);
+  if (own !== undefined && own !== pair) {
+    throw denied(`expected the key of ${pair}, found that of ${own}`);
+  }
+}
+
+/** Name of an operator, for what is done in its name. */
+export function operatorName(values: ContextValues): string {
+  requireOperator(values);
+  return callerOf(values).subject;
 }
 
 /** A vendor sees its own statements alone. */
@@ -32,4 +53,12 @@ function callerOf(values: ContextValues): Identity {
 
 function denied(message: string) {
   return toConnectError("NOT_ALLOWED", message);
+}
+
+/** The tenant that a caller may see; undefined for an operator, who sees all. Vendors see none. */
+export function tenantOf(values: ContextValues): string | undefined {
+  const { kind, subject } = callerOf(values);
+  if (kind === "operator") return undefined;
+  if (kind === "tenant") return subject;
+  throw denied(`expected the key of an operator or a tenant, found that of a ${kind}`);
 }

@@ -135,7 +135,7 @@ function readAllocation(body: string): Allocation {
   };
 }
 
-function readRefund(body: string): Refund {
+export function readRefund(body: string): Refund {
   const from = read(body);
   return {
     id: text(from, "refund_id"),
