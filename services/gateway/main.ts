@@ -162,9 +162,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 async function openParts(options: GatewayOptions, signal: AbortSignal) {
   const { log, clock, registry, rpcUrl, credential } = options;
   const budget = new RetryBudget();
+  const drains = new DrainPlaces();
   const metrics = openGatewayMetrics(options.metrics, {
     unacknowledged: () => spool.unacknowledged,
     retryTokens: () => budget.tokens,
+    drainedStreams: () => drains.taken,
   });
   const tenancy = await openTenancy({ registry, log, signal });
   const classTables = await openClassTable({ registry, log, signal });
@@ -192,7 +194,7 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     spool,
     sweeper: new Sweeper(),
     vendorTerms,
-    drains: new DrainPlaces(),
+    drains,
     recounter: await recounterOf(options),
     metrics,
     clock,

@@ -72,6 +72,7 @@ export type GatewayMetrics = ReturnType<typeof openGatewayMetrics>;
 export interface GatewayState {
   unacknowledged(): { readonly records: number; readonly bytes: number; readonly oldestUs: bigint };
   retryTokens(): number;
+  drainedStreams(): number;
 }
 
 /** The metrics of reference/operations.md 2.2. Known series are there from the start, at 0. */
@@ -220,6 +221,11 @@ function openSpoolGauges(registry: Registry, state: GatewayState): void {
       () => Number(state.unacknowledged().oldestUs) / 1_000_000,
     ],
     ["retry_budget_tokens", "None is tried again at half of them", () => state.retryTokens()],
+    [
+      "gateway_drained_streams",
+      "Streams that are read on for clients that have gone, as the contract pays for them",
+      () => state.drainedStreams(),
+    ],
   ];
   for (const [name, help, read] of gauges) {
     new Gauge({

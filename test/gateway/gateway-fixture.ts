@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { GatewayId, OriginId } from "../../services/core/units.ts";
 import { openGateway, type Gateway, type GatewayOptions } from "../../services/gateway/main.ts";
 import { systemClock } from "../../services/io/clock.ts";
+import { cancelTermsText, type CancelTerms } from "../../services/io/contract-terms.ts";
 import { createKey } from "../../services/io/keys.ts";
 import { Registry as Metrics } from "../../services/io/metrics.ts";
 import type { Registry } from "../../services/io/registry.ts";
@@ -41,6 +42,10 @@ export async function openTestGateway(
     readonly models?: readonly string[];
     readonly ttlMs?: number;
     readonly capabilities?: readonly EngineCapability[];
+    /** With vendor-1, who has all pools. */
+    readonly terms?: CancelTerms;
+    /** Of the key. */
+    readonly use?: Readonly<Record<"department" | "project" | "scenario", string>>;
     /** What control says of the first pools in place of where they are. */
     readonly endpoints?: readonly string[];
   } = {},
@@ -50,6 +55,8 @@ export async function openTestGateway(
     models = [],
     ttlMs,
     capabilities = [],
+    terms,
+    use,
     endpoints = [],
     ...given
   } = options;
@@ -70,8 +77,10 @@ export async function openTestGateway(
     subject: "acme",
     isDebug,
     models,
+    ...use,
     nowUs: 0n,
   });
+  if (terms !== undefined) await putTerms(registry, terms);
   await put(registry, "key", record.prefix, record);
   await put(registry, "alias", "chat", { model: "model-1" });
   const metrics = new Metrics();
@@ -162,17 +171,21 @@ async function postRaw(port: number, key: string, body: object) {
   };
 }
 
+export function putTerms(registry: Registry, terms: CancelTerms): Promise<void> {
+  return put(registry, "contract-terms", "vendor-1", cancelTermsText(terms));
+}
+
 export async function put(
   registry: Registry,
-  kind: "key" | "alias",
+  kind: "key" | "alias" | "contract-terms",
   key: string,
-  value: object,
+  value: object | string,
 ): Promise<void> {
   const current = await registry.get(kind, key);
   await registry.set({
     kind,
     key,
-    value: JSON.stringify(value),
+    value: typeof value === "string" ? value : JSON.stringify(value),
     baseRevision: current?.revision ?? 0,
     author: "test",
     comment: "",

@@ -8,6 +8,7 @@ import { Registry } from "../../services/io/metrics.ts";
 const state = {
   unacknowledged: () => ({ records: 2, bytes: 900, oldestUs: 1_500_000n }),
   retryTokens: () => 10,
+  drainedStreams: () => 0,
 };
 
 function opened(pools: number): Registry {

@@ -169,20 +169,20 @@ const shapes: Readonly<Record<string, Shape>> = {
     tokens: { uncachedInput: 8n, cacheRead: 32n, response: 8n },
     flags: ["reasoning-unknown"],
   },
-  // Measured: shared/data/engines/llama-server.
+  // Measured: llama.cpp 0.7, b11669.
   "llama.cpp": {
     engine: "llamacpp",
     capabilities: ["cache-report"],
     said: [
       {
-        completion_tokens: 8,
-        prompt_tokens: 52,
-        total_tokens: 60,
-        prompt_tokens_details: { cached_tokens: 51 },
+        completion_tokens: 4,
+        prompt_tokens: 27,
+        total_tokens: 31,
+        prompt_tokens_details: { cached_tokens: 26 },
       },
     ],
-    counts: { input: 52n, cacheRead: 51n, output: 8n },
-    tokens: { uncachedInput: 1n, cacheRead: 51n, response: 8n },
+    counts: { input: 27n, cacheRead: 26n, output: 4n },
+    tokens: { uncachedInput: 1n, cacheRead: 26n, response: 4n },
     flags: ["reasoning-unknown"],
   },
   // api-docs.deepseek.com, chat completion object.
@@ -347,14 +347,14 @@ test("a class below 0 is doubted, never taken for 0", () => {
   expect(settleCounts(record, contract())).toMatchObject({ reason: "cached-over-prompt" });
 });
 
-// Measured: shared/data/engines/llama-server, of the last chunk.
+// Measured, of the same answer.
 const timings = {
-  cache_n: 51,
+  cache_n: 26,
   prompt_n: 1,
-  prompt_ms: 0.9,
-  prompt_per_token_ms: 0.9,
-  predicted_n: 8,
-  predicted_ms: 5.1,
+  prompt_ms: 0.404,
+  prompt_per_second: 2475.247524752475,
+  predicted_n: 4,
+  predicted_ms: 0.392,
 };
 
 describe("the times of llama.cpp", () => {
@@ -363,9 +363,9 @@ describe("the times of llama.cpp", () => {
     tail.observeTimings(timings, "with-finish");
     expect(tail.counts).toMatchObject({
       source: "final",
-      input: 52n,
-      cacheRead: 51n,
-      output: 8n,
+      input: 27n,
+      cacheRead: 26n,
+      output: 4n,
       reasoning: undefined,
     });
   });

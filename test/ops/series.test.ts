@@ -12,6 +12,7 @@ async function scraped(): Promise<string> {
   const metrics = openGatewayMetrics(registry, {
     unacknowledged: () => ({ records: 0, bytes: 0, oldestUs: 0n }),
     retryTokens: () => 0,
+    drainedStreams: () => 0,
   });
   for (let number = 0; number < pools; number++) startPool(metrics, `pool-${number}`);
   return registry.metrics();
