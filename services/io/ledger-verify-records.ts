@@ -123,11 +123,8 @@ export class RecordSums {
     this.#sumsTo(`sale ${record.record}`, sale.charges, sale.saleNano);
     this.#addCharges(record, { pair, period, charges: sale.charges });
     this.#owe(pair, sale.billedNano);
-    for (const { part, party, way, amountNano } of sale.parts) {
-      if (way !== "share" || amountNano === 0n) continue;
-      const line = `${sale.splitRule}:${part}`;
-      const share = { tokens: 0n, pico: amountNano * 1_000n, amountNano };
-      addTo(this.#hours, hourOfRecord(record, party, line), share);
+    for (const { party, way, amountNano } of sale.parts) {
+      if (way === "share" && party !== "internal") this.#owe(party, amountNano);
     }
     this.#consume(record, ofSale(sale));
   }

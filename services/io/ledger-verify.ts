@@ -71,6 +71,8 @@ const owedKinds: ReadonlySet<LedgerEntry["kind"]> = new Set([
   "model-fee-reverse",
   "sale",
   "sale-reverse",
+  "draw",
+  "draw-reverse",
 ]);
 
 async function movementsOf(store: LedgerStore, findings: Findings) {
