@@ -1,4 +1,4 @@
-import type { AttemptId, InstantUs, ModelId, PairId, PoolId, RegionId } from "../units.ts";
+import type { PairId, PoolId } from "../units.ts";
 import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
 import type { Charge, PostedRecord, StoredRecord } from "./posting.ts";
 import type { Prepared, Side } from "./prepare.ts";
@@ -206,107 +206,6 @@ const tokenMemberNames: Readonly<Record<TokenClass, string>> = {
 function tokenMembers(tokens: Tokens): Readonly<Record<string, bigint>> {
   return Object.fromEntries(tokenClasses.map((each) => [tokenMemberNames[each], tokens[each]]));
 }
-
-/** A vendor's leaf as a verifier reads it. */
-export interface UsageLeaf {
-  readonly record: string;
-  readonly attempt: AttemptId;
-  readonly vendor: string;
-  readonly pool: PoolId;
-  readonly region: RegionId;
-  readonly model: ModelId;
-  readonly openedUs: InstantUs;
-  readonly booking: string;
-  readonly period: string;
-  readonly slot: string;
-  readonly priceHash: string | undefined;
-  readonly tokens: Tokens;
-  readonly charges: readonly Charge[];
-  /** Of an earlier revision; to be taken off. */
-  readonly takenBack: readonly Charge[];
-  readonly recordHash: string;
-  readonly prevRevHash: string | undefined;
-}
-
-type Words<Name extends string> = Readonly<Record<Name, string>>;
-type ChargeMembers = Words<"line_id" | "nano" | "pico" | "scope" | "tokens">;
-type UsageMembers = {
-  readonly settled: Words<"booking" | "period" | "slot" | "record_hash"> & {
-    readonly charges: readonly ChargeMembers[];
-    readonly taken_back: readonly ChargeMembers[];
-    readonly price_hash: string | null;
-    readonly prev_rev_hash: string | null;
-  } & Readonly<Record<string, unknown>>;
-  readonly witness: Words<
-    "record_id" | "attempt_id" | "vendor_id" | "pool_id" | "region_id" | "model_id" | "opened_us"
-  >;
-};
-
-/** Only for texts that `usageLeaf` wrote. */
-export function fromUsageLeaf(text: string): UsageLeaf {
-  const { settled, witness } = JSON.parse(text) as UsageMembers;
-  const tokens = tokenClasses.map((each) => [
-    each,
-    BigInt(String(settled[tokenMemberNames[each]])),
-  ]);
-  return {
-    record: witness.record_id,
-    attempt: witness.attempt_id as AttemptId,
-    vendor: witness.vendor_id,
-    pool: witness.pool_id as PoolId,
-    region: witness.region_id as RegionId,
-    model: witness.model_id as ModelId,
-    openedUs: BigInt(witness.opened_us),
-    booking: settled.booking,
-    period: settled.period,
-    slot: settled.slot,
-    priceHash: settled.price_hash ?? undefined,
-    tokens: Object.fromEntries(tokens) as Tokens,
-    charges: settled.charges.map(toCharge),
-    takenBack: settled.taken_back.map(toCharge),
-    recordHash: settled.record_hash,
-    prevRevHash: settled.prev_rev_hash ?? undefined,
-  };
-}
-
-function toCharge({ line_id: line, tokens, pico, nano }: ChargeMembers): Charge {
-  return { line, tokens: BigInt(tokens), pico: BigInt(pico), amountNano: BigInt(nano) };
-}
-
-/** What leaves make of a booking, by line, pool and region: the lines of its statement, made again from the log. */
-export interface LeafSum {
-  readonly line: string;
-  readonly pool: PoolId;
-  readonly region: RegionId;
-  readonly tokens: bigint;
-  readonly pico: bigint;
-  readonly amountNano: bigint;
-  readonly attempts: bigint;
-}
-
-export function sumLeaves(leaves: Iterable<UsageLeaf>, booking: string): LeafSum[] {
-  const sums = new Map<string, LeafSum>();
-  const add = ({ pool, region }: UsageLeaf, charge: Charge, sign: bigint): void => {
-    const { line } = charge;
-    const key = `${line}\n${pool}\n${region}`;
-    const before = sums.get(key) ?? { line, pool, region, ...nothing };
-    sums.set(key, {
-      ...before,
-      tokens: before.tokens + sign * charge.tokens,
-      pico: before.pico + sign * charge.pico,
-      amountNano: before.amountNano + sign * charge.amountNano,
-      attempts: before.attempts + (charge.tokens === 0n ? 0n : sign),
-    });
-  };
-  for (const leaf of leaves) {
-    if (leaf.booking !== booking) continue;
-    for (const charge of leaf.takenBack) add(leaf, charge, -1n);
-    for (const charge of leaf.charges) add(leaf, charge, 1n);
-  }
-  return [...sums.values()];
-}
-
-const nothing = { tokens: 0n, pico: 0n, amountNano: 0n, attempts: 0n };
 
 /** What an earlier revision was owed, as the leaf of the next one takes it back. */
 export function takenBackOf(old: StoredRecord | undefined): TakenBack | undefined {

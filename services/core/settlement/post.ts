@@ -163,14 +163,7 @@ export class Posting {
   #post(prepared: Prepared, owing: Owing, inForce: StoredRecord | undefined): PostedRecord {
     const isSuperseded = inForce !== undefined && inForce.rev > prepared.rev;
     const old = isSuperseded ? undefined : inForce;
-    const posted = isSuperseded
-      ? neverCounted(prepared, owing)
-      : postedAs(prepared, owing, {
-          charges: this.#buy(prepared, owing, old),
-          fees: this.#fee(prepared, owing, old),
-          sold: owing.usage.sold,
-        });
-    this.#enter("usage", posted, posted.record, "");
+    const posted = isSuperseded ? neverCounted(prepared, owing) : this.#owe(prepared, owing, old);
     this.#remember(posted);
     this.#posted.push(posted);
     if (!isSuperseded) this.#consume(prepared.record, posted, old);
@@ -191,6 +184,14 @@ export class Posting {
     );
     this.#leaves.push(leaf);
     return posted;
+  }
+
+  #owe(prepared: Prepared, owing: Owing, old: StoredRecord | undefined): PostedRecord {
+    const charges = this.#buy(prepared, owing, old);
+    const { sold } = owing.usage;
+    const posted = postedAs(prepared, owing, { charges, fees: [], sold });
+    this.#enter("usage", posted, posted.record, "");
+    return { ...posted, fees: this.#fee(prepared, owing, old) };
   }
 
   /** What the vendor is owed; what an earlier revision was is taken back exactly. */
