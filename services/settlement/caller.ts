@@ -45,6 +45,12 @@ export function requireVendor(values: ContextValues, vendor: string): void {
   }
 }
 
+/** The party that a caller speaks for: the operator is `internal`. */
+export function partyOf(values: ContextValues): PairId | "internal" {
+  const { kind, subject } = callerOf(values);
+  return kind === "operator" ? "internal" : (`${kind}:${subject}` as PairId);
+}
+
 function callerOf(values: ContextValues): Identity {
   const caller = values.get(identityKey);
   if (caller !== undefined) return caller;

@@ -42,6 +42,11 @@ export class LogReader {
     return foldRight(await this.#perfects(log, rootPlan(size)), tree);
   }
 
+  /** Roots of the perfect trees that the first `size` leaves are made of, the largest first. */
+  async roots(log: LogId, size: bigint): Promise<Hash[]> {
+    return this.#perfects(log, rootPlan(size));
+  }
+
   async inclusion(log: LogId, index: bigint, size: bigint): Promise<Hash[]> {
     return this.#proof(log, inclusionPlan(index, size));
   }

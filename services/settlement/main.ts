@@ -3,6 +3,7 @@ import { z } from "zod";
 import { defaultContract } from "../core/settlement/contract.ts";
 import type { AnyContract } from "../core/settlement/other-contracts.ts";
 import { contractText } from "../core/settlement/terms-text.ts";
+import type { PairId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import { openIdentities } from "../io/grpc-identity.ts";
 import { openLedger } from "../io/ledger-open.ts";
@@ -15,8 +16,10 @@ import { sha256 } from "../io/signing.ts";
 import type { Agreements } from "./agreements.ts";
 import { SettlementMetrics } from "./metrics.ts";
 import { openParts } from "./parts.ts";
+import { openPlaces } from "./places.ts";
 import { serveSettlement } from "./rpc.ts";
 import { openSalt } from "./salt.ts";
+import { StatementSteps } from "./statement-steps.ts";
 import { Statements, type StatementSources } from "./statements.ts";
 
 export interface SettlementOptions {
@@ -80,9 +83,21 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   });
   const vendors = async (): Promise<ReadonlySet<string>> =>
     new Set([...(await registeredVendors(registry)), ...books.vendors, ...(await store.vendors())]);
+  const places = await openPlaces(registry, { log, signal });
   const { nowUs } = parts;
+  const steps = new StatementSteps({
+    ...{ store, writer: parts.writer, nowUs },
+    find: async (id) => statements.find(id),
+    keyOf: () => undefined,
+    disputedNano: async () => 0n,
+  });
+  const isKnown = async (pair: PairId): Promise<boolean> =>
+    pair.startsWith("vendor:")
+      ? (await vendors()).has(pair.slice("vendor:".length))
+      : (await store.logs()).has(pair);
+  const rpc = { ...parts, statements, steps, places, vendors, isKnown };
   return {
-    routes: (router) => serveSettlement(router, { store, ingest, statements, vendors, nowUs }),
+    routes: (router) => serveSettlement(router, rpc),
     isReady: () => ingest.isReady,
     close: async () => {
       stop.abort();

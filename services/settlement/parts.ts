@@ -1,5 +1,3 @@
-import { applyDocument, packageKinds } from "../core/settlement/package-text.ts";
-import { TokenPackages } from "../core/settlement/token-package.ts";
 import type { InstantUs } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
@@ -7,13 +5,14 @@ import type { Log } from "../io/log.ts";
 import { loadCalendar } from "../io/preset.ts";
 import type { Registry } from "../io/registry.ts";
 import type { SaltOf } from "../core/settlement/leaf.ts";
-import { Agreements } from "./agreements.ts";
+import { Agreements, type BuyBooks } from "./agreements.ts";
 import { Books } from "./books.ts";
 import { ClosedPeriods } from "./closed-periods.ts";
 import { Documents } from "./documents.ts";
 import { Ingest } from "./ingest.ts";
 import { LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
+import { Packages } from "./packages.ts";
 import { Producers } from "./producers.ts";
 
 /** What everything in settlement is made of: the one writer, what the ledger says, and what was agreed. */
@@ -24,16 +23,16 @@ export interface SettlementParts {
   readonly agreements: Agreements;
   /** Buy books of the registry. */
   readonly books: Books;
-  readonly packages: TokenPackages;
+  readonly packages: Packages;
   readonly closed: ClosedPeriods;
   /** Reducers of documents ask here to be told of them, before `start()`. */
   readonly documents: Documents;
   readonly metrics: SettlementMetrics;
   readonly log: Log;
-  nowUs(): InstantUs;
+  readonly nowUs: () => InstantUs;
   /** Reads what the documents say, follows books, and posts what had waited. To be called once. */
   start(signal: AbortSignal): Promise<void>;
-  /** Looks again at whatever waits for terms: to be called when any have come. */
+  /** Looks again at whatever waits for terms: to be called when any have come. Before `start()` it does nothing. */
   release(): void;
   /** Waits for what was accepted to be durable. */
   close(): Promise<void>;
@@ -42,6 +41,12 @@ export interface SettlementParts {
 /** How often holes in gateways' sequences are looked at. */
 const holeIntervalMs = 5_000;
 
+/** What there is before anybody has agreed on anything. */
+export type Base = Pick<
+  SettlementParts,
+  "store" | "writer" | "documents" | "books" | "log" | "nowUs"
+>;
+
 export async function openParts(options: {
   readonly store: LedgerStore;
   readonly registry: Registry;
@@ -49,51 +54,93 @@ export async function openParts(options: {
   readonly clock: Clock;
   readonly log: Log;
   readonly saltOf: SaltOf;
+  /** Which of the registry's books records are posted by; all of them if it is not said. */
+  readonly buyBooksOf?: (base: Base) => BuyBooks;
 }): Promise<SettlementParts> {
   const { store, registry, metrics, clock, log, saltOf } = options;
+  const nowUs = (): InstantUs => BigInt(Math.round(clock.now() * 1_000));
   const calendar = loadCalendar();
   const calendarOf = (id: string) => (id === calendar.id ? calendar : undefined);
   const books = new Books({ registry, calendarOf, log });
-  const packages = new TokenPackages();
+  const writer = new LedgerWriter({ store, log });
+  const documents = new Documents();
+  const base: Base = { store, writer, documents, books, log, nowUs };
+  const packages = new Packages({ store, writer, holds: writer.holds, nowUs });
   const closed = await ClosedPeriods.load(store);
   const agreements = new Agreements({
-    buyBooks: books,
+    buyBooks: options.buyBooksOf?.(base) ?? books,
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
-    packagesOf: (tenant, openedUs) => packages.valid(tenant, openedUs),
+    packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
   });
-  const writer = new LedgerWriter({ store, log });
   const producers = new Producers({
     states: await store.producers(),
     clock,
     onLost: (numbers) => metrics.onLost(numbers),
   });
   const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf });
-  const documents = new Documents();
-  documents.on(packageKinds, (document) => applyDocument(packages, document));
-  const release = (): void => {
-    ingest.release().catch((error: unknown) => log.error({ error }, "quarantine was not released"));
-    ingest.releaseSales().catch((error: unknown) => log.error({ error }, "sales were not billed"));
-  };
+  const again = new Again(async () => {
+    await ingest.release();
+    await ingest.releaseSales();
+  }, log);
   let timer: NodeJS.Timeout | undefined;
   const start = async (signal: AbortSignal): Promise<void> => {
     await writer.loadHolds();
+    await packages.load();
+    writer.onCommitted((batch) => packages.onCommitted(batch));
     await documents.follow(store, writer);
-    await books.follow(release, signal);
+    await books.follow(() => again.ask(), signal);
     metrics.onWaiting(await store.waitingCount());
-    release();
+    again.open();
     timer = setInterval(() => {
       ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
     }, holeIntervalMs);
   };
   const close = async (): Promise<void> => {
     clearInterval(timer);
+    await again.close();
     await ingest.drain();
     await writer.drain();
     await store.close();
   };
-  const nowUs = (): InstantUs => BigInt(Math.round(clock.now() * 1_000));
-  return {
-    ...{ store, writer, ingest, agreements, books, packages, closed, documents, metrics, log },
-    ...{ nowUs, start, release, close },
-  };
+  const release = (): void => again.ask();
+  return { ...base, ingest, agreements, packages, closed, metrics, start, release, close };
+}
+
+/** Work that is asked for often and done once for all who asked before it began. */
+class Again {
+  readonly #work: () => Promise<void>;
+  readonly #log: Log;
+  #isOpen = false;
+  #isAsked = false;
+  #running: Promise<void> | undefined;
+
+  constructor(work: () => Promise<void>, log: Log) {
+    this.#work = work;
+    this.#log = log;
+  }
+
+  open(): void {
+    this.#isOpen = true;
+    this.ask();
+  }
+
+  ask(): void {
+    this.#isAsked = true;
+    if (this.#isOpen) this.#running ??= this.#run();
+  }
+
+  async close(): Promise<void> {
+    this.#isOpen = false;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#isAsked && this.#isOpen) {
+      this.#isAsked = false;
+      await this.#work().catch((error: unknown) =>
+        this.#log.error({ error }, "what waits was not looked at again"),
+      );
+    }
+    this.#running = undefined;
+  }
 }

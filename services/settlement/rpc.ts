@@ -1,42 +1,32 @@
-import { create } from "@bufbuild/protobuf";
+import { setTimeout } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { InstantUs, RequestId, TenantId, VendorId } from "../core/units.ts";
+import type { Places } from "../core/settlement/usage-sums.ts";
+import type { RequestId, TenantId, VendorId } from "../core/units.ts";
 import type { LedgerStore, StoredUsage, UsageFilter, UsagePlace } from "../io/ledger-store.ts";
 import { toConnectError } from "../wire/errors.ts";
-import {
-  SettlementService,
-  StatementSchema,
-  type Statement as WireStatement,
-} from "../wire/gen/tokengrid/v1/settlement_pb.js";
+import { SettlementService } from "../wire/gen/tokengrid/v1/settlement_pb.js";
 import { UsageService, type UsageServiceListRequest } from "../wire/gen/tokengrid/v1/usage_pb.js";
-import { required } from "../wire/field.ts";
-import {
-  fromOutcome,
-  fromPosted,
-  fromStatement,
-  fromWaiting,
-  toPeriod,
-} from "../wire/settlement.ts";
+import { fromOutcome, fromPosted, fromWaiting } from "../wire/settlement.ts";
 import { toUsageRecord } from "../wire/usage.ts";
-import { requireOperator, requireVendor, vendorOf } from "./caller.ts";
+import { pairOf, requireOperator, vendorOf } from "./caller.ts";
 import type { Ingest } from "./ingest.ts";
-import type { Statements } from "./statements.ts";
+import { statementHandlers, type StatementRpcParts } from "./statement-rpc.ts";
+import { queryUsage } from "./usage-query.ts";
 
 /** Items of a list that does not say how many it wants. */
 const listItemsDefault = 100;
+const tailLimits = { intervalMs: 500, records: 1_000 } as const;
 
-interface Parts {
-  readonly store: LedgerStore;
+interface Parts extends StatementRpcParts {
   readonly ingest: Ingest;
-  readonly statements: Statements;
+  readonly places: Places;
   /** Everybody who may be owed something. */
   vendors(): Promise<ReadonlySet<string>>;
-  nowUs(): InstantUs;
 }
 
 /** UsageService and SettlementService. */
 export function serveSettlement(router: ConnectRouter, parts: Parts): void {
-  const { store, ingest, statements } = parts;
+  const { store, ingest } = parts;
   router.service(UsageService, {
     async record({ records }, { values }) {
       requireOperator(values);
@@ -53,48 +43,52 @@ export function serveSettlement(router: ConnectRouter, parts: Parts): void {
     },
   });
   router.service(SettlementService, {
-    async closeStatement({ vendorId, period }, { values }) {
-      const vendor = required("vendor_id", vendorId) as VendorId;
-      requireVendor(values, vendor);
-      const asked = toPeriod(required("period", period));
-      if (!(await parts.vendors()).has(vendor)) {
-        throw toConnectError("NOT_FOUND", `vendor_id: nobody has heard of ${vendor}`);
-      }
-      const nowUs = parts.nowUs();
-      if (asked.fromUs > nowUs) {
-        const message = `period: expected one that has begun, found ${asked.fromUs} at ${nowUs}`;
-        throw toConnectError("BAD_REQUEST", message, { metadata: { field: "period" } });
-      }
-      return { statement: fromStatement(await statements.close(vendor, asked)) };
-    },
-    async getStatement({ statementId }, { values }) {
-      const statement = await store.statement(required("statement_id", statementId));
-      // To a vendor, another's statement is as unknown as none.
-      const own = vendorOf(values);
-      if (statement === undefined || (own !== undefined && own !== statement.vendor)) {
-        throw toConnectError("NOT_FOUND", `statement_id: there is no ${statementId}`);
-      }
-      return { statement: fromStatement(statement) };
-    },
-    async list({ vendorId, limit }, { values }) {
-      const own = vendorOf(values);
-      if (vendorId !== "") requireVendor(values, vendorId);
-      const vendor = vendorId === "" ? own : vendorId;
-      const found = await store.statements(
-        vendor as VendorId | undefined,
-        limit === 0 ? listItemsDefault : limit,
-      );
-      return { statements: found.map((each) => withoutLines(fromStatement(each))) };
-    },
+    ...statementHandlers(parts),
     async listVendors(_request, { values }) {
       const own = vendorOf(values);
       const vendors = [...(await parts.vendors())].toSorted();
       return { vendorIds: vendors.filter((each) => own === undefined || each === own) };
     },
+    async queryUsage(request, { values }) {
+      return queryUsage(request, pairOf(values), parts);
+    },
+    async *tailUsage(request, { values, signal }) {
+      requireOperator(values);
+      yield* tailed(store, toFilter({ ...request, fromUs: 0n, toUs: 0n }), signal);
+    },
   });
 }
 
-function toFilter(request: UsageServiceListRequest): UsageFilter {
+/** Looks again and again; what it has told it knows by the record's id. */
+async function* tailed(store: LedgerStore, filter: UsageFilter, signal: AbortSignal) {
+  const newest = async () => store.usages(filter, { after: undefined, limit: tailLimits.records });
+  let seen = new Set((await newest()).map(({ record }) => record));
+  // Says at once that it listens.
+  yield { usages: [], leftOut: 0n };
+  while (!signal.aborted) {
+    await pause(tailLimits.intervalMs, signal);
+    const found = await newest();
+    const fresh = found.filter(({ record }) => !seen.has(record));
+    const isCut = fresh.length === tailLimits.records;
+    if (fresh.length > 0) {
+      yield { usages: fresh.toReversed().map(fromUsage), leftOut: isCut ? 1n : 0n };
+    }
+    seen = new Set(found.map(({ record }) => record));
+  }
+}
+
+/** Ends early, without a word, when the signal says stop. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await setTimeout(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+function toFilter(
+  request: Pick<UsageServiceListRequest, "vendorId" | "tenantId" | "requestId" | "fromUs" | "toUs">,
+): UsageFilter {
   const { vendorId, tenantId, requestId, fromUs, toUs } = request;
   return {
     ...(vendorId === "" ? {} : { vendor: vendorId as VendorId }),
@@ -121,8 +115,4 @@ function toPlace(token: string): UsagePlace | undefined {
     throw toConnectError("BAD_REQUEST", `page_token: expected one of an answer, found ${token}`);
   }
   return { openedUs: BigInt(openedUs), rev: BigInt(rev), attempt };
-}
-
-function withoutLines(statement: WireStatement): WireStatement {
-  return create(StatementSchema, { ...statement, lines: [], canonicalJson: "" });
 }

@@ -53,7 +53,7 @@ export async function dayBooks(
 export async function sumLeaves(
   store: Pick<LedgerStore, "leaves">,
   { pair, day, booking }: Parameters<typeof dayBooks>[1],
-  { firstIndex, endIndex }: LeafRange,
+  { firstIndex, endIndex, onItems }: LeafRange & { onItems?: (leaves: number) => void },
 ): Promise<BookingSum> {
   const sum = new BookingSum(pair, day, [booking]);
   for (let index = firstIndex; index < endIndex;) {
@@ -66,6 +66,7 @@ export async function sumLeaves(
       if (booked !== undefined) sum.add(booked);
     }
     index += BigInt(page.length);
+    onItems?.(page.length);
   }
   return sum;
 }
@@ -77,7 +78,7 @@ export async function sumRecords(
   options: {
     /** Of the earliest usage that was booked into the day. */
     readonly fromUs: InstantUs;
-    onRecords?(records: number): void;
+    onItems?: (records: number) => void;
   },
 ): Promise<BookingSum> {
   const { pair, day, booking } = asked;
@@ -104,7 +105,7 @@ export async function sumRecords(
     }
     after = page.at(-1);
     if (after === undefined) return sum;
-    options.onRecords?.(page.length);
+    options.onItems?.(page.length);
   }
 }
 

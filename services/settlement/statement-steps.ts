@@ -32,9 +32,9 @@ export interface StatementProgress {
 interface Parts {
   readonly store: LedgerStore;
   readonly writer: Writer;
-  find(id: string): Promise<Statement | undefined>;
-  /** Key of a party, lower-case hex; undefined for a stranger. */
-  keyOf(pair: PairId, party: StatementParty, kid: string): string | undefined;
+  readonly find: (id: string) => Promise<Statement | undefined>;
+  /** Key of a party, lower-case hex; `internal` is the operator. Undefined for a stranger. */
+  readonly keyOf: (party: PairId | "internal", kid: string) => string | undefined;
   /** Of the statement, what stands in dispute or was decided in one. */
   readonly disputedNano: (statement: string) => Promise<Nano>;
   readonly nowUs: () => InstantUs;
@@ -152,7 +152,8 @@ export class StatementSteps {
   }
 
   #headerOf({ pair, text }: Statement, party: StatementParty, jws: string): JwsHeader {
-    const keyOf = (kid: string) => this.#parts.keyOf(pair, party, kid);
+    const signer = party === "operator" ? "internal" : pair;
+    const keyOf = (kid: string) => this.#parts.keyOf(signer, kid);
     const header = verifyDetached({ jws, payload: text, typ: statementJwsType, keyOf }, verify);
     if (typeof header !== "string") return header;
     throw toConnectError("BAD_REQUEST", `jws: ${header}`, { metadata: { field: "jws" } });

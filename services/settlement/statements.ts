@@ -112,6 +112,18 @@ export class Statements {
     }
   }
 
+  /** Closes what is still open before a period, day after day, and then it. */
+  async closeThrough(pair: PairId, asked: Period): Promise<Statement> {
+    const { timeZone } = asked;
+    const nowUs = this.#parts.nowUs();
+    let day = (await this.#firstOpenDay(pair, timeZone)) ?? dayOf(asked.fromUs, timeZone);
+    while (day.toUs <= asked.toUs && day.toUs <= nowUs) {
+      await this.close(pair, day);
+      day = dayOf(day.toUs, timeZone);
+    }
+    return this.close(pair, asked);
+  }
+
   /** What stands in a period now. */
   async interim(pair: PairId, period: Period): Promise<Statement> {
     const { account } = await this.#account(pair, "interim", period);
@@ -124,11 +136,7 @@ export class Statements {
     return found && fromStatementText(found.body, sha256);
   }
 
-  /** The first open day of a pair up to a period, so that days can be closed one after the other. */
-  async firstOpenDay(
-    pair: PairId,
-    { timeZone }: Pick<Period, "timeZone">,
-  ): Promise<Period | undefined> {
+  async #firstOpenDay(pair: PairId, timeZone: TimeZone): Promise<Period | undefined> {
     const { closed, store } = this.#parts;
     const name = closed.firstOpenOf(pair) ?? (await firstBooking(store, pair));
     return name === undefined ? undefined : periodNamed(name, timeZone);

@@ -1,5 +1,8 @@
 import { create } from "@bufbuild/protobuf";
+import type { Closing } from "../core/settlement/closing.ts";
+import type { FocusHour } from "../core/settlement/focus.ts";
 import {
+  nameOfPeriod,
   offsetMinutesByZone,
   usPerHour,
   type Period,
@@ -7,17 +10,22 @@ import {
 } from "../core/settlement/period.ts";
 import type { PostedRecord, PostOutcome, WaitingRecord } from "../core/settlement/posting.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
-import { fromStatementText } from "../core/settlement/statement-text.ts";
+import { classOf, classWord, fromStatementText } from "../core/settlement/statement-text.ts";
 import type { Statement, StatementLine, StatementTotals } from "../core/settlement/statement.ts";
 import { tokenClasses, tokenClassNames, type Tokens } from "../core/settlement/usage.ts";
+import type { PairId, PoolId, RegionId } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
 import {
+  PackageDrawSchema,
   PeriodSchema,
+  StatementFeeSchema,
+  StatementHourSchema,
   StatementLineSchema,
   StatementSchema,
   StatementTotalsSchema,
   type Period as WirePeriod,
   type Statement as WireStatement,
+  type StatementHour,
 } from "./gen/tokengrid/v1/settlement_pb.js";
 import {
   RecordResultSchema,
@@ -44,11 +52,32 @@ export function toPeriod(message: WirePeriod): Period {
   return { fromUs, toUs, timeZone };
 }
 
+/** `vendor:<id>` of a vendor, or the pair; throws INVALID_ARGUMENT unless one of both is there. */
+export function toPair(message: { readonly vendorId: string; readonly pairId: string }): PairId {
+  const { vendorId, pairId } = message;
+  if ((vendorId === "") === (pairId === "")) {
+    throw wrong(
+      "pair_id",
+      `expected one of vendor_id and pair_id, found ${vendorId === "" ? "none" : "both"}`,
+    );
+  }
+  if (vendorId !== "") return `vendor:${vendorId}` as PairId;
+  if (/^(?:vendor|tenant|model|channel):./.test(pairId)) return pairId as PairId;
+  throw wrong(
+    "pair_id",
+    `expected vendor:, tenant:, model: or channel: and an id, found ${JSON.stringify(pairId)}`,
+  );
+}
+
 export function fromStatement(statement: Statement): WireStatement {
-  const { period } = statement;
+  const { pair, period } = statement;
   return create(StatementSchema, {
     statementId: statement.id,
-    vendorId: statement.vendor,
+    vendorId: vendorIn(pair),
+    pairId: pair,
+    isPayable: statement.isPayable,
+    periodName: nameOfPeriod(period),
+    fees: statement.fees.map((fee) => create(StatementFeeSchema, fee)),
     kind: statement.kind,
     period: create(PeriodSchema, period),
     rev: statement.rev,
@@ -59,6 +88,28 @@ export function fromStatement(statement: Statement): WireStatement {
     digest: statement.digest,
     prevDigest: statement.prevDigest,
   });
+}
+
+/** A closed statement without its lines. */
+export function fromClosing(closing: Closing): WireStatement {
+  const { pair, fromUs, toUs, timeZone } = closing;
+  return create(StatementSchema, {
+    statementId: closing.statement,
+    vendorId: vendorIn(pair),
+    pairId: pair,
+    kind: closing.kind,
+    period: create(PeriodSchema, { fromUs, toUs, timeZone }),
+    periodName: closing.name,
+    currency: "CNY",
+    totals: fromTotals(closing.totals),
+    digest: closing.digest,
+    prevDigest: closing.prevDigest,
+    isPayable: closing.isPayable,
+  });
+}
+
+function vendorIn(pair: PairId): string {
+  return pair.startsWith("vendor:") ? pair.slice("vendor:".length) : "";
 }
 
 /** The statement of a message that has its canonical text; the other fields are copies of it. */
@@ -98,14 +149,59 @@ export function fromWaiting(usage: WaitingRecord): SettledUsage {
   });
 }
 
+export function fromHour(hour: FocusHour): StatementHour {
+  return create(StatementHourSchema, {
+    hourUs: hour.hourUs,
+    lineId: hour.line,
+    poolId: hour.pool,
+    regionId: hour.region,
+    modelId: hour.model,
+    tokenClass: classWord(hour.tokenClass),
+    slot: hour.slot,
+    attempts: hour.attempts,
+    tokens: hour.tokens,
+    amountPico: String(hour.pico),
+    amountNano: hour.amountNano,
+    department: hour.department,
+    coveredNano: hour.coveredNano,
+    releasedNano: hour.releasedNano,
+    draws: hour.draws.map(({ package: packageId, unit, amount, releasedNano }) =>
+      create(PackageDrawSchema, { packageId, unit, amount, releasedNano }),
+    ),
+  });
+}
+
+export function toHour(message: StatementHour): FocusHour {
+  return {
+    hourUs: message.hourUs,
+    line: message.lineId,
+    pool: message.poolId as PoolId,
+    region: message.regionId as RegionId,
+    model: message.modelId,
+    tokenClass: classOf(message.tokenClass),
+    slot: message.slot,
+    attempts: message.attempts,
+    tokens: message.tokens,
+    pico: BigInt(message.amountPico),
+    amountNano: message.amountNano,
+    department: message.department,
+    coveredNano: message.coveredNano,
+    releasedNano: message.releasedNano,
+    draws: message.draws.map(({ packageId, unit, amount, releasedNano }) => {
+      return { package: packageId, unit, amount, releasedNano };
+    }),
+  };
+}
+
 function fromLine(line: StatementLine) {
   return create(StatementLineSchema, {
     lineId: line.line,
     poolId: line.pool,
     regionId: line.region,
     modelId: line.model,
-    tokenClass: tokenClassNames[line.tokenClass],
+    tokenClass: classWord(line.tokenClass),
     slot: line.slot,
+    usagePeriod: line.usagePeriod ?? "",
     priceBookId: line.book,
     priceVersion: line.version,
     attempts: line.attempts,
@@ -117,10 +213,15 @@ function fromLine(line: StatementLine) {
 
 function fromTotals(totals: StatementTotals) {
   return create(StatementTotalsSchema, {
-    attempts: totals.attempts,
+    attempts: totals.attempts ?? 0n,
     tokensByClass: byName(totals.tokens),
+    grossNano: totals.grossNano,
+    creditsNano: totals.creditsNano,
+    adjustmentsNano: totals.adjustmentsNano,
+    trueUpNano: totals.trueUpNano,
+    disputedNano: totals.disputedNano,
     netNano: totals.netNano,
-    minorUnits: totals.minorUnits,
+    minorUnits: totals.minorUnits ?? 0n,
     roundingNano: totals.roundingNano,
     quarantined: totals.quarantined,
   });

@@ -1,5 +1,4 @@
 import type { InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
-import { canonicalJson } from "./canonical.ts";
 import { monthOf, usPerHour, type Period } from "./period.ts";
 import type { HourTotal } from "./posting.ts";
 import { usagePeriodOf } from "./statement-lines.ts";
@@ -116,7 +115,7 @@ const usage = {
   ChargePeriodStart: ({ hour }) => instant(hour.hourUs),
   ConsumedQuantity: ({ hour }) => whole(hour.tokens),
   ConsumedUnit: ({ hour }) => text(unitsOf(hour).consumed),
-  ContractApplied: ({ hour }) => contractApplied(hour.draws),
+  ContractApplied: (row) => contractApplied(row),
   ContractedCost: ({ hour }) => exact(hour.pico),
   ContractedUnitPrice: ({ hour }) => unitPrice(hour),
   EffectiveCost: ({ hour }) => money(hour.amountNano - hour.coveredNano + hour.releasedNano),
@@ -297,18 +296,22 @@ function unitPrice({ tokenClass, pico, tokens }: FocusHour): FocusCell {
   return decimal(price < 0n ? 0n : price, picoDigits);
 }
 
-function contractApplied(draws: readonly FocusDraw[]): FocusCell {
-  if (draws.length === 0) return nullCell;
-  const elements = draws.map((draw) => ({
-    ContractCommitmentId: draw.package,
-    ContractCommitmentAppliedCost: decimalText(draw.releasedNano, nanoDigits),
-    ContractCommitmentAppliedQuantity: decimalText(
-      draw.amount,
-      draw.unit === "POINT:milli" ? 3 : 0,
-    ),
-    ContractCommitmentAppliedUnit: draw.unit === "POINT:milli" ? "Points" : tokenUnits.consumed,
-  }));
-  return text(canonicalJson({ Elements: elements }));
+/** Names and what goes together changed from 1.3 to 1.4; quantities and costs are JSON numbers. */
+function contractApplied({ hour, version }: Charged): FocusCell {
+  if (hour.draws.length === 0) return nullCell;
+  const id = version === "1.3" ? "ID" : "Id";
+  const elements = hour.draws.map((draw) => {
+    const isPoints = draw.unit === "POINT:milli";
+    const name = JSON.stringify(draw.package);
+    const cost = `"ContractCommitmentAppliedCost":${decimalText(draw.releasedNano, nanoDigits)},`;
+    const members = [
+      `"Contract${id}":${name},"ContractCommitment${id}":${name},${version === "1.3" ? cost : ""}`,
+      `"ContractCommitmentAppliedQuantity":${decimalText(draw.amount, isPoints ? 3 : 0)},`,
+      `"ContractCommitmentAppliedUnit":"${isPoints ? "Points" : tokenUnits.consumed}"`,
+    ];
+    return `{${members.join("")}}`;
+  });
+  return text(`{"Elements":[${elements.join(",")}]}`);
 }
 
 function lastIndex({ log }: Statement): FocusCell {

@@ -229,7 +229,7 @@ function toLine(members: LineMembers): StatementLine {
     pool: members.scope as PoolId,
     region: members.region_id as RegionId,
     model: members.model_id as ModelId,
-    tokenClass: toClass(members.token_class),
+    tokenClass: classOf(members.token_class),
     slot: members.slot,
     book: members.book_id as BookId,
     version: BigInt(members.version),
@@ -241,7 +241,7 @@ function toLine(members: LineMembers): StatementLine {
   };
 }
 
-function toClass(word: string): StatementLine["tokenClass"] {
+export function classOf(word: string): StatementLine["tokenClass"] {
   return tokenClasses.find((each) => tokenClassNames[each] === word) ?? "request";
 }
 

@@ -835,7 +835,7 @@ export declare type TailUsageResponse = Message<"tokengrid.v1.TailUsageResponse"
   usages: SettledUsage[];
 
   /**
-   * More came at once than is sent: these were left out.
+   * More came at once than is sent: at least so many were left out.
    *
    * @generated from field: uint64 left_out = 2;
    */
