@@ -53,6 +53,14 @@ export interface TermsRecord<Kind extends TermsKind = TermsKind> {
   readonly agreedUs: InstantUs | undefined;
 }
 
+/** What a document has brought about. */
+export interface Added {
+  /** Why it is of no use. */
+  readonly wrong?: string;
+  /** What everybody who has to has agreed on with it. */
+  readonly agreed?: TermsRecord;
+}
+
 type Tables = { readonly [Kind in TermsKind]: Map<string, TermsRecord<Kind>> };
 
 /**
@@ -78,20 +86,20 @@ export class TermsState {
     this.#installed = new Map(options.calendars.map((each) => [each.id, each]));
   }
 
-  /** Documents of other kinds change nothing. Says what is wrong with one that cannot be read. */
-  add(document: TermsDocument): string | undefined {
+  /** Documents of other kinds change nothing. */
+  add(document: TermsDocument): Added {
     const { kind, body } = document;
     if (isTermsKind(kind)) return this.#addTerms(kind, document);
     if (kind === partyKeyKind) {
       const key = readPartyKey(body);
-      if (key === undefined) return "expected a key of a party";
+      if (key === undefined) return { wrong: "expected a key of a party" };
       if (!this.#keys.has(key.kid)) this.#keys.set(key.kid, key);
     }
     if (kind === consentKind) {
       const consent = readConsent(body);
-      return consent === undefined ? "expected a signature of terms" : this.#agree(consent);
+      return consent === undefined ? { wrong: "expected a signature" } : this.#agree(consent);
     }
-    return undefined;
+    return {};
   }
 
   /** What is wrong with a consent; undefined if it counts. */
@@ -128,8 +136,17 @@ export class TermsState {
       );
   }
 
+  /** The version of a series in force at an instant; of a kind without a start the newest that was agreed. */
+  recordAt<Kind extends TermsKind>(
+    kind: Kind,
+    series: string,
+    us: InstantUs,
+  ): TermsRecord<Kind> | undefined {
+    return this.#agreedAt(kind, (record) => record.series === series, us);
+  }
+
   contractAt(pair: PairId, us: InstantUs): AnyContract | undefined {
-    return this.#agreedAt("contract", ({ value }) => value.pair === pair, us);
+    return this.#agreedAt("contract", ({ value }) => value.pair === pair, us)?.value;
   }
 
   /** Whoever has a contract at an instant, by whatever its pair begins with: `tenant:`, `model:`. */
@@ -149,19 +166,20 @@ export class TermsState {
   }
 
   bookAt(book: string, us: InstantUs): PriceBook | undefined {
-    const found = this.#agreedAt("price-version", ({ series }) => series === book, us);
-    return found && this.withCalendar(found);
+    const found = this.recordAt("price-version", book, us);
+    return found && this.withCalendar(found.value);
   }
 
   /** The rule for a model, or the one for all models. */
   splitRuleAt(id: string, model: ModelId, us: InstantUs): SplitRule | undefined {
-    const at = (series: string): SplitRule | undefined =>
-      this.#agreedAt("split-rule", (record) => record.series === series, us);
-    return at(`${id}/${model}`) ?? at(`${id}/*`);
+    const found =
+      this.recordAt("split-rule", `${id}/${model}`, us) ??
+      this.recordAt("split-rule", `${id}/*`, us);
+    return found?.value;
   }
 
   standardTableAt(id: string, us: InstantUs): StandardTable | undefined {
-    return this.#agreedAt("standard-tokens", ({ series }) => series === id, us);
+    return this.recordAt("standard-tokens", id, us)?.value;
   }
 
   /** The newest version that was agreed, or the one that came with the product. */
@@ -233,15 +251,15 @@ export class TermsState {
       : undefined;
   }
 
-  #addTerms<Kind extends TermsKind>(kind: Kind, document: TermsDocument): string | undefined {
+  #addTerms<Kind extends TermsKind>(kind: Kind, document: TermsDocument): Added {
     const { id, atUs, body, hash } = document;
-    if (this.#tables[kind].has(id)) return undefined;
+    if (this.#tables[kind].has(id)) return {};
     const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
     const read = readCanonical(
       rules.shape((calendar) => this.calendarOf(calendar)),
       body,
     );
-    if ("misfits" in read) return read.misfits.map(misfitText).join("; ");
+    if ("misfits" in read) return { wrong: read.misfits.map(misfitText).join("; ") };
     const { value } = read;
     this.#tables[kind].set(id, {
       kind,
@@ -257,36 +275,36 @@ export class TermsState {
       consents: [],
       agreedUs: undefined,
     });
-    return undefined;
+    return {};
   }
 
-  #agree(consent: Consent): string | undefined {
-    const objection = this.objectionTo(consent);
-    if (objection !== undefined) return objection;
-    this.#note(consent.kind, consent);
-    return undefined;
+  #agree(consent: Consent): Added {
+    const wrong = this.objectionTo(consent);
+    return wrong === undefined ? this.#note(consent.kind, consent) : { wrong };
   }
 
-  #note<Kind extends TermsKind>(kind: Kind, consent: Consent): void {
+  #note<Kind extends TermsKind>(kind: Kind, consent: Consent): Added {
     const record = this.find(kind, consent.id);
     if (record === undefined || record.consents.some(({ party }) => party === consent.party))
-      return;
+      return {};
     const next = { ...record, consents: [...record.consents, consent] };
     const isAgreed = record.agreedUs === undefined && this.missing(next).length === 0;
-    this.#tables[kind].set(record.id, isAgreed ? { ...next, agreedUs: consent.atUs } : next);
+    const kept = isAgreed ? { ...next, agreedUs: consent.atUs } : next;
+    this.#tables[kind].set(record.id, kept);
+    return isAgreed ? { agreed: kept } : {};
   }
 
-  #agreedAt<Kind extends Exclude<TermsKind, "calendar" | "reprice">>(
+  #agreedAt<Kind extends TermsKind>(
     kind: Kind,
     isMeant: (record: TermsRecord<Kind>) => boolean,
     us: InstantUs,
-  ): TermsByKind[Kind] | undefined {
+  ): TermsRecord<Kind> | undefined {
     const dated = this.list(kind).flatMap((record) => {
       const { value, agreedUs, version } = record;
       if (agreedUs === undefined || !isMeant(record)) return [];
-      return [{ ...datesOf(value), value, version }];
+      return [{ ...datesOf(value), record, version }];
     });
-    return inForceAt(dated, us)?.value;
+    return inForceAt(dated, us)?.record;
   }
 }
 
