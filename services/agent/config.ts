@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Figure } from "../core/figure.ts";
 import type { PoolRegistration, ServedModel } from "../core/pool.ts";
 import type { Instant, ModelId, PoolId, RegionId, VendorId } from "../core/units.ts";
+import { dialectNames } from "./dialects.ts";
 
 /** A declaration stands until it is replaced; the protocol carries ages of up to 49 days. */
 const DECLARED_VALID_MS = 30 * 86_400_000;
@@ -79,7 +80,7 @@ export const configSchema = z.strictObject({
   pool: poolSchema,
   metricsUrl: z.url(),
   /** Whose metric names the engine has. */
-  dialect: z.enum(["vllm", "llamacpp"]),
+  dialect: z.enum(dialectNames),
   power: powerSchema.default({ kind: "none" }),
   rpcUrl: z.url().default("http://127.0.0.1:7233"),
   /** File with the vendor's key. Empty: none is sent. */

@@ -5,6 +5,8 @@ import type { Sample } from "./prometheus-text.ts";
 export interface Dialect {
   /** Label that names the model; undefined where an engine serves one and does not say which. */
   readonly modelLabel: string | undefined;
+  /** Labels of parts that each count the same once more: of these only number 0 is read. */
+  readonly partLabels: readonly string[];
   readonly gauges: Readonly<Record<GaugeName, Gauge | undefined>>;
   /** Counters that are added up, each by the first of its names that is there. */
   readonly counters: Readonly<Record<CounterName, readonly (readonly string[])[]>>;
@@ -38,11 +40,13 @@ export interface BesideFigures {
   readonly slotsTotal: number | undefined;
 }
 
-export type DialectName = "vllm" | "llamacpp";
+export const dialectNames = ["vllm", "sglang", "trtllm", "llamacpp"] as const;
+export type DialectName = (typeof dialectNames)[number];
 
 export const dialects: Readonly<Record<DialectName, Dialect>> = {
   vllm: {
     modelLabel: "model_name",
+    partLabels: [],
     gauges: {
       runningRequests: { names: ["vllm:num_requests_running"], reduce: sum },
       waitingRequests: { names: ["vllm:num_requests_waiting"], reduce: sum },
@@ -71,8 +75,53 @@ export const dialects: Readonly<Record<DialectName, Dialect>> = {
     secondsPerToken: undefined,
     beside: undefined,
   },
+  sglang: {
+    modelLabel: "model_name",
+    partLabels: ["tp_rank", "pp_rank"],
+    gauges: {
+      runningRequests: { names: ["sglang:num_running_reqs"], reduce: sum },
+      waitingRequests: { names: ["sglang:num_queue_reqs"], reduce: sum },
+      kvUsedRatio: { names: ["sglang:token_usage"], reduce: mean },
+      kvTokensTotal: { names: ["sglang:max_total_num_tokens"], reduce: sum },
+    },
+    counters: {
+      promptTokensTotal: [["sglang:prompt_tokens_total"]],
+      cachedPromptTokensTotal: [["sglang:cached_tokens_total"]],
+      outputTokensTotal: [["sglang:generation_tokens_total"]],
+    },
+    histograms: {
+      ttft: ["sglang:time_to_first_token_seconds"],
+      itl: ["sglang:inter_token_latency_seconds", "sglang:time_per_output_token_seconds"],
+    },
+    secondsPerToken: undefined,
+    beside: undefined,
+  },
+  /** At `/prometheus/metrics`: what it has at `/metrics` is JSON. */
+  trtllm: {
+    modelLabel: "model_name",
+    partLabels: [],
+    gauges: {
+      runningRequests: { names: ["trtllm_num_requests_running"], reduce: sum },
+      waitingRequests: { names: ["trtllm_num_requests_waiting"], reduce: sum },
+      kvUsedRatio: { names: ["trtllm_kv_cache_utilization"], reduce: mean },
+      // Blocks and their size are two metrics.
+      kvTokensTotal: undefined,
+    },
+    counters: {
+      promptTokensTotal: [["trtllm_prompt_tokens_total"]],
+      cachedPromptTokensTotal: [["trtllm_prompt_cached_tokens_total"]],
+      outputTokensTotal: [["trtllm_generation_tokens_total"]],
+    },
+    histograms: {
+      ttft: ["trtllm_time_to_first_token_seconds", "trtllm:time_to_first_token_seconds"],
+      itl: ["trtllm_time_per_output_token_seconds", "trtllm:time_per_output_token_seconds"],
+    },
+    secondsPerToken: undefined,
+    beside: undefined,
+  },
   llamacpp: {
     modelLabel: undefined,
+    partLabels: [],
     gauges: {
       runningRequests: { names: ["llamacpp:requests_processing"], reduce: sum },
       waitingRequests: { names: ["llamacpp:requests_deferred"], reduce: sum },

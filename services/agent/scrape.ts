@@ -132,7 +132,8 @@ class ModelReader {
   }
 
   #isOwn({ labels }: Sample): boolean {
-    const { modelLabel } = this.#dialect;
+    const { modelLabel, partLabels } = this.#dialect;
+    if (partLabels.some((label) => (labels.get(label) ?? "0") !== "0")) return false;
     const name = modelLabel === undefined ? undefined : labels.get(modelLabel);
     return name === undefined ? this.#isAlone : name === this.#model.engineModelName;
   }

@@ -127,6 +127,62 @@ test("vllm: sums over its engines, but averages the KV ratio", async () => {
   });
 });
 
+test("sglang: sums over its replicas, and reads each of their parts once", async () => {
+  const parts = (name: string, value: number): string[] =>
+    ["0", "1"].flatMap((dp) =>
+      ["0", "1"].map(
+        (tp) =>
+          `${name}{model_name="m",engine_type="unified",dp_rank="${dp}",pp_rank="0",tp_rank="${tp}"} ${value}`,
+      ),
+    );
+  exporter.set({
+    "/metrics": [
+      ...parts("sglang:num_running_reqs", 3),
+      ...parts("sglang:num_queue_reqs", 1),
+      ...parts("sglang:token_usage", 0.25),
+      ...parts("sglang:max_total_num_tokens", 1_000),
+      ...parts("sglang:prompt_tokens_total", 70),
+      ...parts("sglang:cached_tokens_total", 30),
+      ...parts("sglang:generation_tokens_total", 20),
+    ].join("\n"),
+  });
+  const [report] = await scraper("sglang", ["m"]).scrape(never);
+  expect(valuesOf(report)).toEqual({
+    runningRequests: 6,
+    waitingRequests: 2,
+    kvUsedRatio: 0.25,
+    kvTokensTotal: 2_000,
+    promptTokensTotal: 140,
+    cachedPromptTokensTotal: 60,
+    outputTokensTotal: 40,
+  });
+});
+
+test("trtllm: what it has at /prometheus/metrics", async () => {
+  const labels = '{engine_type="trtllm",model_name="m"}';
+  exporter.set({
+    "/prometheus/metrics": [
+      `trtllm_num_requests_running${labels} 2`,
+      `trtllm_num_requests_waiting${labels} 0`,
+      `trtllm_kv_cache_utilization${labels} 0.5`,
+      `trtllm_prompt_tokens_total${labels} 500`,
+      `trtllm_prompt_cached_tokens_total${labels} 320`,
+      `trtllm_generation_tokens_total${labels} 90`,
+    ].join("\n"),
+  });
+  const [report] = await scraper("trtllm", ["m"], `${exporter.url}/prometheus/metrics`).scrape(
+    never,
+  );
+  expect(valuesOf(report)).toEqual({
+    runningRequests: 2,
+    waitingRequests: 0,
+    kvUsedRatio: 0.5,
+    promptTokensTotal: 500,
+    cachedPromptTokensTotal: 320,
+    outputTokensTotal: 90,
+  });
+});
+
 test("vllm: old names are taken where there are no new ones, and not twice where there are", async () => {
   const old = [
     'vllm:gpu_cache_usage_perc{engine="0"} 0.5',
@@ -257,6 +313,6 @@ test("an exporter that refuses the connection is an error that names it", async 
 });
 
 test("every dialect reads something, and has a test above", () => {
-  expect(Object.keys(dialects)).toEqual(["vllm", "llamacpp"]);
+  expect(Object.keys(dialects)).toEqual(["vllm", "sglang", "trtllm", "llamacpp"]);
   for (const dialect of Object.values(dialects)) expect(namesOf(dialect).size).toBeGreaterThan(3);
 });
