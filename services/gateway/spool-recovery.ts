@@ -91,7 +91,10 @@ export function crashed(
   mark: Watermark | undefined,
   closedUs: InstantUs,
 ): UsageRecord {
-  const record: UsageRecord = { ...draft, end: "gateway-crash", closedUs };
+  // The host's clock may have gone back over the restart, and nothing is closed before it was seen.
+  const lastUs = mark === undefined ? draft.openedUs : BigInt(mark.atUs);
+  const end = { end: "gateway-crash", closedUs: closedUs > lastUs ? closedUs : lastUs } as const;
+  const record: UsageRecord = { ...draft, ...end };
   if (mark === undefined) return record;
   const output = big(mark.output);
   return {

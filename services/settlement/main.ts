@@ -14,6 +14,7 @@ import type { Registry } from "../io/registry.ts";
 import { serveRpc } from "../io/rpc-server.ts";
 import { sha256 } from "../io/signing.ts";
 import type { Agreements } from "./agreements.ts";
+import { followCancelTerms } from "./cancel-terms.ts";
 import { SettlementMetrics } from "./metrics.ts";
 import { openParts } from "./parts.ts";
 import { openPlaces } from "./places.ts";
@@ -95,12 +96,15 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
     pair.startsWith("vendor:")
       ? (await vendors()).has(pair.slice("vendor:".length))
       : (await store.logs()).has(pair);
+  const contractWith = (pair: PairId) => agreements.contractWith(pair, nowUs());
+  const telling = followCancelTerms({ registry, vendors, contractWith }, { log, signal });
   const rpc = { ...parts, statements, steps, places, vendors, isKnown };
   return {
     routes: (router) => serveSettlement(router, rpc),
     isReady: () => ingest.isReady,
     close: async () => {
       stop.abort();
+      await telling;
       await parts.close();
     },
   };

@@ -4,6 +4,8 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { defaultContract } from "../../services/core/settlement/contract.ts";
+import { settleCounts } from "../../services/core/settlement/count-rule.ts";
 import type { AttemptId, GatewayId } from "../../services/core/units.ts";
 import { draftOf } from "../../services/gateway/attempt-record.ts";
 import { shipRest } from "../../services/gateway/ship.ts";
@@ -23,6 +25,7 @@ import {
 import { recordRequest, type SendRecords } from "../../services/gateway/usage-sender.ts";
 import { serveMetrics } from "../../services/io/metrics.ts";
 import { systemDisk, type SegmentDisk } from "../../services/io/segment-disk.ts";
+import { toUsageRecord } from "../../services/wire/usage.ts";
 import { log } from "./control-fixture.ts";
 import { openTestGateway, until } from "./gateway-fixture.ts";
 import { plan } from "./plan-fixture.ts";
@@ -105,6 +108,7 @@ test("an attempt that was open when the gateway died is a record of its crash af
     deltas: 39,
     outBytes: 200,
     deliveredBytes: 9_000,
+    sentBytes: 18_000,
     chunks: 40,
   });
   await first.open(draft("a3"));
@@ -128,6 +132,19 @@ test("an attempt that was open when the gateway died is a record of its crash af
     ["a1:0", 6, undefined, undefined, false, 0n, undefined],
     ["a2:0", 6, 40n, 39n, true, 200n, 1_500_000n],
   ]);
+  // What is known of it is a lower bound, and half of it went out (I20, §10).
+  const crash = records[2] && toUsageRecord(records[2]);
+  expect(crash).toMatchObject({
+    watermarkOutput: 40n,
+    watermarkUs: 1_500_000n,
+    sentBytes: 18_000n,
+  });
+  expect(crash && settleCounts(crash, defaultContract)).toMatchObject({
+    ending: "crashed",
+    basis: "gateway-heuristic",
+    tokens: { uncachedInput: 12n, response: 40n },
+    sold: { uncachedInput: 12n, response: 20n },
+  });
   const [before, ...after] = records;
   expect(after.map(({ producerSeq }) => producerSeq)).toEqual([1n, 2n]);
   expect(after.every(({ epoch }) => epoch > (before?.epoch ?? 0n))).toBe(true);
