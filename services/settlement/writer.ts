@@ -22,6 +22,7 @@ export const leafKinds = [
   "dispute",
   "reprice",
   "claim",
+  "netting",
   "key",
   "seal",
 ] as const;

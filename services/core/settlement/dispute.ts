@@ -24,7 +24,8 @@ export type DisputeState = (typeof disputeStates)[number];
 export type Party = "operator" | "counterparty";
 
 /** Who makes a transition. `both` needs a signature of each, `timer` is the ledger's clock. */
-export type Actor = Party | "both" | "arbiter" | "timer";
+export const actors = ["operator", "counterparty", "both", "arbiter", "timer"] as const;
+export type Actor = (typeof actors)[number];
 
 /** Where the money of a dispute came from; so that it can be given back there. */
 export interface DisputeItem {

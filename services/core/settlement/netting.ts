@@ -145,6 +145,49 @@ export function toNettingTexts(
   return { whole, byPair: new Map(byPair) };
 }
 
+interface WholeMembers {
+  readonly netting_id: string;
+  readonly at_us: string;
+  readonly operator_nano: string;
+  readonly positions: readonly Readonly<
+    Record<"party" | "owed_nano" | "owes_nano" | "net_nano", string>
+  >[];
+  readonly obligations: readonly Readonly<
+    Record<"obligation_id" | "from" | "to" | "nano", string>
+  >[];
+  readonly set_offs: readonly Readonly<
+    Record<"party" | "payable" | "receivable" | "nano", string>
+  >[];
+}
+
+/** The netting again; only for the whole text that `toNettingTexts` wrote. */
+export function fromNettingText(text: string): Netting {
+  const members = JSON.parse(text) as WholeMembers;
+  return {
+    id: members.netting_id,
+    atUs: BigInt(members.at_us),
+    operatorNano: BigInt(members.operator_nano),
+    positions: members.positions.map((each) => ({
+      party: each.party,
+      owedNano: BigInt(each.owed_nano),
+      owesNano: BigInt(each.owes_nano),
+      netNano: BigInt(each.net_nano),
+    })),
+    obligations: members.obligations.map((each) => ({
+      id: each.obligation_id,
+      from: each.from as PairId,
+      to: each.to as PairId,
+      amountNano: BigInt(each.nano),
+    })),
+    setOffs: members.set_offs.map((each) => ({
+      party: each.party,
+      payable: each.payable as PairId,
+      receivable: each.receivable as PairId,
+      amountNano: BigInt(each.nano),
+    })),
+  };
+}
+
 /** Both sides of what the operator takes over. */
 function takenOver(
   { from, to, amountNano }: Obligation,

@@ -15,6 +15,7 @@ import {
   type Transition,
 } from "../../../services/core/settlement/dispute-text.ts";
 import {
+  actors,
   decidedStates,
   disputeRules,
   disputeStates,
@@ -90,8 +91,6 @@ const moves: readonly Move[] = [
   { to: "lapsed" },
   { to: "settled" },
 ];
-
-const actors: readonly Actor[] = ["operator", "counterparty", "both", "arbiter", "timer"];
 
 /** In time, and long after every timer. */
 const instants = [friday + 1n, friday + 100n * dayUs] as const;
