@@ -59,7 +59,7 @@ function parseHeader(encoded: string): JwsHeader | string {
   if (members === undefined) return "expected a JSON object as header of a JWS";
   const { alg, kid, typ, ...more } = members;
   if (!algorithms.includes(alg)) {
-    return `expected alg Ed25519 or EdDSA, found ${shown(JSON.stringify(alg) ?? "none")}`;
+    return `expected alg Ed25519 or EdDSA, found ${typeof alg === "string" ? shown(alg) : "none"}`;
   }
   if (typeof kid !== "string" || typeof typ !== "string" || Object.keys(more).length > 0) {
     return "expected alg, kid and typ in the header of a JWS and nothing else";

@@ -174,10 +174,10 @@ function splitOf(size: bigint): bigint {
 /** `start` is a multiple of the largest power of two that the range holds. */
 function perfectTrees(start: bigint, end: bigint): Perfect[] {
   const trees: Perfect[] = [];
-  let at = start;
   const bits = (end - start).toString(2);
-  for (const [place, bit] of [...bits].entries()) {
-    if (bit === "0") continue;
+  let at = start;
+  for (let place = 0; place < bits.length; place += 1) {
+    if (bits[place] === "0") continue;
     const height = bits.length - 1 - place;
     trees.push({ height, index: at >> BigInt(height) });
     at += 1n << BigInt(height);
