@@ -69,6 +69,16 @@ export const entries: Readonly<Record<string, Entry>> = {
     summary: "create, list and revoke keys of tenants, vendors and operators",
     load: () => import("./commands/key.ts"),
   },
+  price: {
+    group: "Money:",
+    summary: "price books of all sides: list, validate, publish, sign",
+    load: () => import("./commands/price.ts"),
+  },
+  contract: {
+    group: "Money:",
+    summary: "what was agreed with whom: validate, propose, sign, list",
+    load: () => import("./commands/contract.ts"),
+  },
   usage: {
     group: "Money:",
     summary: "what was used, attempt by attempt, and what is owed for it",

@@ -6,9 +6,10 @@ import { configSchema as agent } from "../../services/agent/main.ts";
 import { configSchema as control } from "../../services/control/main.ts";
 import { configSchema as gateway } from "../../services/gateway/main.ts";
 import { checkPriceBook } from "../../services/core/settlement/price-check.ts";
-import { readMessage } from "../../services/cli/document.ts";
+import { readMessage, readText } from "../../services/cli/document.ts";
 import { checked, ConfigError, readConfig } from "../../services/io/config.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
+import { parseTerms } from "../../services/io/terms-file.ts";
 import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { toPriceBook } from "../../services/wire/price.ts";
 import { configSchema as settlement } from "../../services/settlement/main.ts";
@@ -38,6 +39,20 @@ test("the example of a price book can be published as it stands", () => {
   expect(checkPriceBook(book)).toEqual([]);
 });
 
+/** Examples of what parties agree on, by what a file without a type is. */
+const terms = {
+  contract: "contract",
+  "sell-book": "price_version",
+  "split-rule": "split_rule",
+} as const;
+
+for (const [name, type] of Object.entries(terms)) {
+  test(`${folder}/${name}.yaml is terms that can be proposed as they stand`, () => {
+    const parsed = parseTerms(readText(`${folder}/${name}.yaml`), type);
+    expect("mistakes" in parsed ? parsed.mistakes : []).toEqual([]);
+  });
+}
+
 test("a gateway stands in a city that is on the map", () => {
   expect(() => checked("gateway.yaml", { origin: "atlantis" }, gateway)).toThrow(
     "origin: expected the id of a city, found atlantis",
@@ -54,5 +69,5 @@ test("every role has an example, and every example a role", () => {
     readdirSync(folder)
       .map((file) => basename(file, ".yaml"))
       .toSorted(),
-  ).toEqual([...Object.keys(schemas), priceBook].toSorted());
+  ).toEqual([...Object.keys(schemas), priceBook, ...Object.keys(terms)].toSorted());
 });

@@ -194,7 +194,13 @@ export function bookShape(calendarOf: (id: string) => Calendar | undefined): Sha
         return place.at("calendar_id").refuse("a calendar that is installed", calendarId);
       }
       const vendor = (pair.startsWith("vendor:") ? pair.slice("vendor:".length) : "") as VendorId;
-      return { ...book, ...(side === "buy" ? {} : { side, pair }), vendor, calendar };
+      return {
+        ...book,
+        ...(side === "buy" ? {} : { side }),
+        ...(vendor === "" ? { pair } : {}),
+        vendor,
+        calendar,
+      };
     },
   };
 }

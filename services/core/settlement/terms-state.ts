@@ -237,15 +237,18 @@ export class TermsState {
     return `effective_from_us: retroactive: expected the last signature by ${from}, found it at ${atUs}`;
   }
 
-  #objectionToCredential({ pair }: TermsRecord, party: Party): string | undefined {
+  #objectionToCredential({ pair, value: own }: TermsRecord, party: Party): string | undefined {
     if (party === "internal") return "expected a signature of the operator, found a credential";
     if (this.keysOf(party).length > 0) {
       return `expected a signature of ${party}, whose key is on file, found a credential`;
     }
-    const isRequired = this.list("contract").some(
-      ({ value, agreedUs }) =>
-        value.pair === pair && agreedUs !== undefined && value.signatures === "required",
-    );
+    const isOwn = "signatures" in own && own.signatures === "required";
+    const isRequired =
+      isOwn ||
+      this.list("contract").some(
+        ({ value, agreedUs }) =>
+          value.pair === pair && agreedUs !== undefined && value.signatures === "required",
+      );
     return isRequired
       ? `expected a signature of ${party}, as its contract requires, found a credential`
       : undefined;
