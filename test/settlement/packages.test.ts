@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, onTestFinished, test } from "vitest";
 import { reverseSaleEntries } from "../../services/core/settlement/sale-entries.ts";
@@ -10,10 +9,12 @@ import {
   AllotmentMode,
   Overage,
   PackageUnit,
-  type SkuSchema,
+  type Sku,
   type TokenPackage,
 } from "../../services/wire/gen/tokengrid/v1/package_pb.js";
 import { openPackageServer } from "./package-server.ts";
+
+type SkuChanges = Partial<Pick<Sku, "version" | "priceNano">>;
 
 async function opened(path?: string) {
   const server = await openPackageServer(path);
@@ -21,7 +22,7 @@ async function opened(path?: string) {
   return server;
 }
 
-function sku(changes: MessageInitShape<typeof SkuSchema> = {}) {
+function sku(changes: SkuChanges = {}) {
   return {
     ...{ skuId: "pro", version: 1n, title: "professional", unit: PackageUnit.TOKENS },
     ...{ quantity: 1_000n, priceNano: 159_900_000_000n, validityUs: 100_000n },
@@ -43,7 +44,7 @@ function sums({ quantity, used, refunded, expired, left, ...money }: TokenPackag
 
 async function codeOf(work: Promise<unknown>): Promise<Code | undefined> {
   const [end] = await Promise.allSettled([work]);
-  return end?.status === "rejected" ? ConnectError.from(end.reason).code : undefined;
+  return end.status === "rejected" ? ConnectError.from(end.reason).code : undefined;
 }
 
 test("a package is bought once, whoever asks how often", async () => {
@@ -52,7 +53,7 @@ test("a package is bought once, whoever asks how often", async () => {
   await client.publishSku({ sku: sku() });
   const both = await Promise.all([client.purchase(bought), client.purchase(bought)]);
   expect(both[0]).toEqual(both[1]);
-  expect(both[0]?.package).toMatchObject({ quantity: 1_000n, left: 1_000n, skuVersion: 1n });
+  expect(both[0].package).toMatchObject({ quantity: 1_000n, left: 1_000n, skuVersion: 1n });
   expect((await store.entriesAfter(0n, 99)).length).toBe(2);
   const other = client.purchase({ ...bought, tenantId: "other" });
   await expect(other).rejects.toThrow("package_id: p1 is pro@1 of acme");

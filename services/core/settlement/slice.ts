@@ -37,15 +37,16 @@ export function planSlices(states: readonly PackageState[], ask: SliceAsk): Slic
     const available = state.wallets.reduce((sum, wallet) => sum + wallet.available, 0n);
     return need === undefined || available === 0n ? [] : [{ state, need, available }];
   });
-  const { units, uncovered } = cover(offers);
+  const { units, uncovered, used } = cover(offers);
   if (uncovered.num > 0n) {
     const tokens = tokenClasses.reduce((sum, each) => sum + ask.tokens[each], 0n);
     const left = roundedQuotient(tokens * uncovered.num, uncovered.den);
     const reason = `expected packages for ${tokens} tokens of ${ask.model}, found none for ${left} of them`;
     return { kind: "refused", reason };
   }
-  const changes = offers.flatMap(({ state, available }, index) => {
-    const least = units[index] ?? 0n;
+  const changes = offers.slice(0, used).flatMap(({ state, available }, index) => {
+    // Something is held of it even where the tokens burn nothing: the slice says that it covers them.
+    const least = units[index] || 1n;
     return heldIn(state, better(least, available, ask.times), { ...ask, index });
   });
   return { kind: "granted", changes };
