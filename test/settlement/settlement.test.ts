@@ -274,25 +274,61 @@ test("everybody who may be owed something is listed, to a vendor itself alone", 
 });
 
 describe("a statement", () => {
-  test("is the same bytes again until something comes in, then a revision", async () => {
+  test("is closed once: what comes later goes into the next day, with its own day of use", async () => {
     await send(attempt("a1"));
     const first = await settle.closeStatement({ vendorId: "northgrid", period });
-    const again = await settle.closeStatement({ vendorId: "northgrid", period });
-    expect(again).toEqual(first);
     await send(attempt("a2"));
-    const second = await settle.closeStatement({ vendorId: "northgrid", period });
-    expect(second.statement).toMatchObject({
-      statementId: "northgrid:daily:2026-11-20:1",
-      rev: 1,
-      prevDigest: first.statement?.digest,
+    const again = await settle.closeStatement({ pairId: "vendor:northgrid", period });
+    expect(again).toEqual(first);
+    expect(first.statement).toMatchObject({
+      ...{ statementId: "vendor:northgrid:daily:2026-11-20:0", kind: "daily", isPayable: true },
+      ...{ totals: { attempts: 1n }, prevDigest: "" },
     });
-    const kept = await settle.getStatement({ statementId: "northgrid:daily:2026-11-20:0" });
+    const today = dayOf(period.toUs, "Asia/Shanghai");
+    const { statement } = await settle.closeStatement({ vendorId: "northgrid", period: today });
+    expect(statement).toMatchObject({
+      ...{ kind: "interim", prevDigest: first.statement?.digest },
+      totals: { attempts: 1n, grossNano: 0n, adjustmentsNano: 527_980n, netNano: 527_980n },
+    });
+    expect(statement?.lines.map(({ usagePeriod }) => usagePeriod)).toEqual(
+      Array.from({ length: 3 }, () => "2026-11-20"),
+    );
+    const kept = await settle.getStatement({ statementId: first.statement?.statementId ?? "" });
     expect(kept.statement).toEqual(first.statement);
     expect(await metric("tokengrid_settlement_statements_total")).toEqual([
       ["issued", 1],
-      ["corrected", 1],
+      ["corrected", 0],
       ["failed", 0],
     ]);
+  });
+
+  test("stays closed after a restart", async () => {
+    await send(attempt("a1"));
+    const first = await settle.closeStatement({ vendorId: "northgrid", period });
+    await shut();
+    await open();
+    await send(attempt("a2"));
+    expect(await settle.closeStatement({ vendorId: "northgrid", period })).toEqual(first);
+    const { statements } = await settle.list({ periodName: "2026-11-20" });
+    expect(statements.map(({ digest }) => digest)).toEqual([first.statement?.digest]);
+  });
+
+  test("can be made again, streamed hour by hour, and with its leaves", async () => {
+    await send(attempt("a1"), attempt("a2"));
+    const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
+    const statementId = statement?.statementId ?? "";
+    for (const source of [1, 2, 3] as const) {
+      const steps = await Array.fromAsync(settle.recomputeStatement({ statementId, source }));
+      expect(steps.at(-1)).toMatchObject({ isDone: true, differences: [] });
+    }
+    const hours = await Array.fromAsync(settle.listStatementHours({ statementId }));
+    expect(hours[0]?.statement).toEqual(statement);
+    const nano = hours.flatMap((each) => each.hours).map(({ amountNano }) => amountNano);
+    expect(nano.reduce((sum, each) => sum + each, 0n)).toBe(statement?.totals?.netNano);
+    const leaves = await Array.fromAsync(settle.listStatementLeaves({ statementId }));
+    expect(leaves.flatMap((each) => each.leaves).length).toBe(2);
+    const interim = settle.listStatementHours({ pairId: "vendor:northgrid", period });
+    expect((await Array.fromAsync(interim)).length).toBe(2);
   });
 
   test("names pool, region, model and class, and can be checked from its text", async () => {
@@ -331,7 +367,7 @@ describe("a statement", () => {
     const { statements } = await settle.list({ vendorId: "northgrid" });
     expect(statements).toMatchObject([
       {
-        statementId: "northgrid:daily:2026-11-20:0",
+        statementId: "vendor:northgrid:daily:2026-11-20:0",
         lines: [],
         canonicalJson: "",
         totals: { netNano: 527_980n },
@@ -343,6 +379,7 @@ describe("a statement", () => {
   // prettier-ignore
   const refused: readonly [string, Code, { vendorId: string; period?: { fromUs: bigint; toUs: bigint; timeZone: string } }][] = [
     ["of a vendor nobody knows", Code.NotFound, { vendorId: "nobody", period }],
+    ["of a zone that the contract has not", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, timeZone: "UTC" } }],
     ["of no vendor", Code.InvalidArgument, { vendorId: "", period }],
     ["of no period", Code.InvalidArgument, { vendorId: "northgrid" }],
     ["of a zone whose days we do not know", Code.InvalidArgument, { vendorId: "northgrid", period: { ...period, timeZone: "Europe/Berlin" } }],
@@ -378,7 +415,7 @@ test("bad input is refused as a whole and changes nothing", async () => {
 
 test("fenced off by another writer, settlement says so and posts nothing more", async () => {
   await send(attempt("a1"));
-  const other = openSqliteLedger(join(folder, "ledger.sqlite"));
+  const other = await openSqliteLedger(join(folder, "ledger.sqlite"));
   expect(settlement.isReady()).toBe(true);
   expect(await codeOf(send(attempt("a2")))).toBe(Code.Unavailable);
   expect(settlement.isReady()).toBe(false);
@@ -423,11 +460,23 @@ describe("who may", () => {
     expect(denied).toEqual(denied.map(() => Code.PermissionDenied));
   });
 
-  test("a tenant sees no statements", async () => {
+  test("a tenant sees its own bill alone, and no cost", async () => {
     const tenant = await keyOf("tenant", "acme");
+    await send(attempt("a1"));
     await shut();
     await open();
-    expect(await codeOf(clients(tenant).settle.list({}))).toBe(Code.PermissionDenied);
+    const { settle: own } = clients(tenant);
+    expect((await own.list({})).statements).toEqual([]);
+    const { rows, hasCost } = await own.queryUsage({ period, groupBy: [5] });
+    expect([rows.map(({ keys }) => keys), hasCost]).toEqual([[["qwen3-32b"]], false]);
+    const denied = await Promise.all([
+      codeOf(own.closeStatement({ vendorId: "northgrid", period })),
+      codeOf(own.queryUsage({ period, groupBy: [6] })),
+      codeOf(own.queryUsage({ period, tenantId: "other" })),
+      codeOf(own.approveStatement({ statementId: "vendor:northgrid:daily:2026-11-20:0" })),
+      codeOf(Array.fromAsync(own.tailUsage({}))),
+    ]);
+    expect(denied).toEqual(denied.map(() => Code.PermissionDenied));
   });
 });
 
@@ -462,5 +511,5 @@ test("a vendor that was only registered has an empty statement", async () => {
     comment: "",
   });
   const { statement } = await settle.closeStatement({ vendorId: "south" as VendorId, period });
-  expect(statement?.statementId).toBe("south:daily:2026-11-20:0");
+  expect(statement?.statementId).toBe("vendor:south:daily:2026-11-20:0");
 });
