@@ -102,7 +102,10 @@ export async function openBooks(
       const { id, tenant, expiresUs } = tokenPackage;
       const purchase = { id, tenant, sku: some.id, skuVersion: 1n, atUs: friday, expiresUs };
       const entries = purchaseEntries(purchase, some);
-      await writer.write(async () => ({ change: { entries }, result: undefined }));
+      const document = { kind: "purchase", id, pair: "tenant:acme" as PairId, atUs: friday };
+      // Bought once, however often it is asked for.
+      const change = { entries, documents: [{ ...document, body: id }] };
+      await writer.write(async () => ({ change, result: undefined }));
       packages.push(tokenPackage);
     },
   };

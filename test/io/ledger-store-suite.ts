@@ -1,53 +1,52 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { partsOfLineId } from "../../services/core/settlement/charge.ts";
 import { dayOf } from "../../services/core/settlement/period.ts";
-import { keysOf, Posting } from "../../services/core/settlement/posting.ts";
-import { prepare } from "../../services/core/settlement/prepare.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import { closeStatement } from "../../services/core/settlement/statement.ts";
-import { bookText } from "../../services/core/settlement/terms-text.ts";
+import { keysOf } from "../../services/core/settlement/post.ts";
 import type { UsageRecord } from "../../services/core/settlement/usage.ts";
-import type { AttemptId, RequestId, TenantId, VendorId } from "../../services/core/units.ts";
+import type {
+  AttemptId,
+  PairId,
+  RequestId,
+  TenantId,
+  VendorId,
+} from "../../services/core/units.ts";
 import { LedgerFencedError, type LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
-import {
-  contract,
-  engineCounts,
-  evidence,
-  friday,
-  priceBook,
-  sha256,
-  usageRecord,
-} from "../core/settlement/fixtures.ts";
+import { engineCounts, evidence, friday, usageRecord } from "../core/settlement/fixtures.ts";
+import { batch, openBooks, post, record } from "./ledger-books.ts";
+import { ledgerRowsSuite } from "./ledger-rows-suite.ts";
 
 const day = dayOf(friday, "Asia/Shanghai");
-const northgrid = "northgrid" as VendorId;
+const northgrid = "vendor:northgrid" as PairId;
 
-/** What every ledger store promises. `open` is given the path of a file that may exist already. */
-export function ledgerStoreSuite(name: string, open: (path: string) => Promise<LedgerStore>): void {
-  let folder: string;
-  let path: string;
+/** A place for ledgers, one kind of them. */
+export interface LedgerKind {
+  /** Where a ledger is that nobody has opened yet. */
+  target(): Promise<string>;
+  open(target: string): Promise<LedgerStore>;
+  read(target: string): Promise<LedgerStore>;
+}
+
+/** What every ledger store promises. */
+export function ledgerStoreSuite(name: string, kind: LedgerKind): void {
+  let target: string;
   let store: LedgerStore;
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), "tokengrid-ledger-"));
-    path = join(folder, "ledger.sqlite");
-    store = await open(path);
+    target = await kind.target();
+    store = await kind.open(target);
   });
 
-  afterEach(async () => {
-    await store.close();
-    rmSync(folder, { recursive: true });
-  });
+  afterEach(() => store.close());
+
+  ledgerRowsSuite(name, () => store);
 
   test(`${name}: what is committed is there after opening it again`, async () => {
-    await post(store, [record("a1"), record("a2", { isWinner: false })]);
+    const books = await openBooks(store);
+    await books.buyPackage();
+    await books.post([record("a1"), record("a2", { isWinner: false })]);
     const before = await everything(store);
     await store.close();
-    store = await open(path);
+    store = await kind.open(target);
     expect(await everything(store)).toEqual(before);
     expect(before.records.map((each) => each.record)).toEqual(["a1:0", "a2:0"]);
     expect(before.mistakes).toEqual([]);
@@ -60,60 +59,100 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
       }),
     );
     for (const each of records) await post(store, [each]);
-    const other = await open(join(folder, "other.sqlite"));
+    const other = await kind.open(await kind.target());
     await post(other, records.toReversed());
     const [one, two] = [await everything(store), await everything(other)];
     await other.close();
     expect(two.cumulatives).toEqual(one.cumulatives);
-    expect(two.balances).toEqual(one.balances);
-    expect(one.mistakes).toEqual([]);
-    expect(two.mistakes).toEqual([]);
+    expect(two.consumption).toEqual(one.consumption);
+    expect([one.mistakes, two.mistakes]).toEqual([[], []]);
   });
 
   test(`${name}: a commit that fails leaves nothing behind`, async () => {
     await post(store, [record("a1")]);
     const before = await everything(store);
-    const [, entry] = [...(await store.entriesAfter(0n, 1)), ...(await store.entriesAfter(0n, 1))];
-    const batch = {
-      ...emptyBatch,
+    const [entry] = await store.entriesAfter(0n, 1);
+    const again = batch({
       entries: entry === undefined ? [] : [entry],
-      movements: new Map([["x", { debitNano: 1n, creditNano: 0n }]]),
-    };
-    await expect(store.commit({ ...batch, producers: [producer(9n)] })).rejects.toThrow(/UNIQUE/);
+      movements: new Map([["CNY:nano\nx", moved(1n)]]),
+      producers: [producer(9n)],
+    });
+    await expect(store.commit(again)).rejects.toThrow(/UNIQUE|duplicate key/);
     expect(await everything(store)).toEqual(before);
-    expect(await store.producers()).toEqual([]);
-    await post(store, [record("a2")]);
+    await post(store, [record("a2", { producerSeq: 2n })]);
     expect((await everything(store)).records.length).toBe(2);
   });
 
   test(`${name}: whoever opened it last writes, the one before is fenced off`, async () => {
-    const later = await open(path);
-    await expect(store.commit({ ...emptyBatch, producers: [producer(2n)] })).rejects.toThrow(
+    const later = await kind.open(target);
+    await expect(store.commit(batch({ producers: [producer(2n)] }))).rejects.toThrow(
       LedgerFencedError,
     );
-    await later.commit({ ...emptyBatch, producers: [producer(3n)] });
+    await later.commit(batch({ producers: [producer(3n)] }));
     expect(await store.producers()).toEqual([producer(3n)]);
     await later.close();
   });
 
-  test(`${name}: producers, totals and records are found by their keys`, async () => {
+  test(`${name}: nothing of a writer that is being fenced off comes after the one that follows`, async () => {
+    const commits = Array.from({ length: 30 }, (_, index) =>
+      store.commit(batch({ producers: [producer(BigInt(index + 1))] })),
+    );
+    const ended = Promise.allSettled(commits);
+    const later = await kind.open(target);
+    const ends = await ended;
+    const kept = ends.filter(({ status }) => status === "fulfilled").length;
+    const [state] = await later.producers();
+    expect(state?.nextSeq ?? 0n).toBe(BigInt(kept));
+    expect(ends.slice(0, kept).every(({ status }) => status === "fulfilled")).toBe(true);
+    const refused = ends.slice(kept).map((end) => end.status === "rejected" && end.reason);
+    expect(refused.every((reason) => reason instanceof LedgerFencedError)).toBe(true);
+    await later.close();
+  });
+
+  test(`${name}: whoever reads a ledger fences off nobody, cannot write, and sees one moment`, async () => {
+    const reader = await kind.read(target);
+    const nothing = await verifyLedger(reader);
+    expect(nothing).toEqual({ records: 0, entries: 0, heads: new Map(), mistakes: [] });
     await post(store, [record("a1")]);
-    await store.commit({ ...emptyBatch, producers: [producer(2n), producer(7n)] });
-    expect(await store.producers()).toEqual([producer(7n)]);
-    const attempts = ["a1", "a9"] as AttemptId[];
-    const stored = await store.recordsOf(attempts);
+    await expect(reader.commit(batch())).rejects.toThrow(/transaction/);
+    expect(await verifyLedger(reader)).toEqual(nothing);
+    await reader.close();
+    const later = await kind.read(target);
+    expect(await verifyLedger(later)).toMatchObject({ records: 1, mistakes: [] });
+    await later.close();
+  });
+
+  test(`${name}: producers, totals and records are found by their keys`, async () => {
+    const { writer, post: add } = await openBooks(store);
+    await add([record("a1")]);
+    await store.commit(batch({ producers: [producer(2n), { ...producer(7n), epoch: 2n }] }));
+    expect(await store.producers()).toEqual([producer(2n), { ...producer(7n), epoch: 2n }]);
+    const stored = await store.recordsOf(["a1", "a9"] as AttemptId[]);
     expect(stored).toMatchObject([
-      { attempt: "a1", rev: 0n, state: "posted", amountNano: 527_980n },
+      {
+        attempt: "a1",
+        rev: 0n,
+        state: "posted",
+        amountNano: 527_980n,
+        fees: [{ pair: "model:qwen" }],
+      },
     ]);
-    const keys = keysOf([], stored);
-    const found = await store.totalsOf(keys.rating, keys.hours);
-    expect([found.cumulatives.length, found.hours.length]).toEqual([3, 3]);
-    const elsewhere = keys.rating.map((key) => ({ ...key, period: "2026-11-21" }));
-    expect((await store.totalsOf(elsewhere, [])).cumulatives).toEqual([]);
+    const all = { cumulatives: await store.cumulatives(), hours: await store.hours() };
+    expect([all.cumulatives.length, all.hours.length]).toEqual([9, 9]);
+    const found = await store.totalsOf(
+      all.cumulatives.map(({ key }) => key),
+      all.hours.map(({ key }) => key),
+    );
+    expect(new Set(found.cumulatives)).toEqual(new Set(all.cumulatives));
+    expect(new Set(found.hours)).toEqual(new Set(all.hours));
+    const elsewhere = all.hours.map(({ key }) => ({ ...key, booking: "2026-11-21" }));
+    expect((await store.totalsOf([], elsewhere)).hours).toEqual([]);
+    expect(keysOf([], () => undefined)).toMatchObject({ hours: [] });
+    expect(writer.isReady).toBe(true);
   });
 
   test(`${name}: quarantine holds what waits until it is released`, async () => {
-    await post(store, [record("a1"), record("a2")], []);
+    await post(store, [record("a1"), record("a2", { producerSeq: 2n })], []);
     expect(await store.waitingCount()).toBe(2);
     const [first] = await store.waiting(undefined, 1);
     expect(first).toMatchObject({
@@ -126,6 +165,7 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
     const states = (await store.recordsOf(["a1", "a2"] as AttemptId[])).map(({ state }) => state);
     expect(states).toEqual(["posted", "waiting"]);
     expect(await store.account(northgrid, day)).toMatchObject({ attempts: 1n, quarantined: 1n });
+    expect((await verifyLedger(store)).mistakes).toEqual([]);
   });
 
   test(`${name}: usages come newest first, page by page, by any filter`, async () => {
@@ -135,6 +175,7 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
         openedUs: friday + BigInt(Math.floor(index / 5)) * 1_000_000n,
         request: `r${index % 3}` as RequestId,
         tenant: `t${index % 2}` as TenantId,
+        producerSeq: BigInt(index + 1),
       }),
     );
     await post(store, records.slice(0, 20));
@@ -164,109 +205,102 @@ export function ledgerStoreSuite(name: string, open: (path: string) => Promise<L
     }));
     await post(store, waiting);
     expect(await store.waitingCount()).toBe(3);
-    expect((await store.vendors()).toSorted()).toEqual(["east", "northgrid", "south"]);
+    expect(await store.vendors()).toEqual(["east", "northgrid", "south"]);
   });
 
-  test(`${name}: statements are kept by their bytes`, async () => {
-    await post(store, [record("a1")]);
-    const first = await close(store, undefined);
-    await store.saveStatement(first);
-    await store.saveStatement(first);
-    await expect(store.saveStatement({ ...first, text: `${first.text} ` })).rejects.toThrow(
-      first.id,
-    );
-    await post(store, [record("a2")]);
-    const second = await close(store, first);
-    await store.saveStatement(second);
-    expect(await store.latestStatement(northgrid, day)).toEqual(second);
-    expect(await store.statement(first.id)).toEqual(first);
-    expect(await store.statement("none")).toBeUndefined();
-    expect((await store.statements(undefined, 9)).map(({ rev }) => rev)).toEqual([1, 0]);
-    expect((await store.statements(northgrid, 1)).map(({ rev }) => rev)).toEqual([1]);
-    expect(await store.statements("south" as VendorId, 9)).toEqual([]);
+  test(`${name}: a period has what was booked into it, and what was used in it`, async () => {
+    const late = { openedUs: friday + 86_400_000_000n };
+    await post(store, [record("a1"), record("a2", { isWinner: false }), record("a3", late)]);
+    const tenant = "tenant:acme" as PairId;
+    expect(await store.bookedAttempts(northgrid, "2026-11-20")).toBe(2n);
+    expect(await store.bookedAttempts(northgrid, "2026-11-21")).toBe(1n);
+    expect(await store.bookedAttempts(tenant, "2026-11-20")).toBe(1n);
+    expect((await store.booked(northgrid, "2026-11-20")).length).toBe(3);
+    expect((await store.booked(tenant, "2026-11-22")).length).toBe(0);
+    const account = await store.account(northgrid, day);
+    expect(account).toMatchObject({ attempts: 2n, quarantined: 0n });
+    expect(account.hours.map(({ total }) => total.attempts)).toEqual([2n, 2n, 2n]);
+    expect([...account.hashByVersion.keys()].toSorted()).toEqual([
+      ...["acme-sell@1", "northgrid-list@1", "qwen-licence@1"],
+    ]);
+    expect(await store.account(tenant, day)).toMatchObject({ attempts: 2n });
+    const ids = async (from: bigint, after: UsageRecord | undefined) => {
+      const period = { fromUs: from, toUs: from + 86_400_000_000n };
+      const place = after && { attempt: after.attempt, rev: 0n };
+      const found = await store.recordsIn("northgrid" as VendorId, period, place, 9);
+      return found.map((each) => each.record);
+    };
+    expect(await ids(day.fromUs, undefined)).toEqual(["a1:0", "a2:0"]);
+    expect(await ids(day.fromUs, record("a1"))).toEqual(["a2:0"]);
+    expect(await ids(day.toUs, undefined)).toEqual(["a3:0"]);
   });
 
   test(`${name}: corrections leave every sum as it can be made again`, async () => {
-    await post(store, [record("a1"), record("a2"), record("a3")]);
+    const books = await openBooks(store);
+    await books.buyPackage();
+    const many = Array.from({ length: 9 }, (_, index) => record(`a${index}`));
+    await books.post(many);
     const corrected = {
-      id: "a2:1",
       engineCounts: engineCounts({ output: 31n }),
       evidence: evidence({ chunks: 0n }),
     };
-    await post(store, [record("a2", corrected)]);
-    const { mistakes, entries, records } = await everything(store);
-    expect(mistakes).toEqual([]);
-    expect([entries.length, records.length]).toEqual([5, 4]);
-    expect(entries.map(({ kind }) => kind)).toEqual([
-      "usage",
-      "usage",
-      "usage",
-      "reverse",
-      "usage",
+    await books.post([
+      record("a2", { ...corrected, id: "a2:1" }),
+      record("a8", { ...corrected, id: "a8:2" }),
+      record("a8", { ...corrected, id: "a8:1" }),
     ]);
+    const { mistakes, records } = await everything(store);
+    expect(mistakes).toEqual([]);
+    expect(records.length).toBe(12);
+    const sales = await store.salesOf(["a2"] as AttemptId[]);
+    expect(sales.map(({ rev, state }) => [rev, state])).toEqual([
+      [1n, "billed"],
+      [0n, "replaced"],
+    ]);
+  });
+
+  test(`${name}: whoever checks it hears how far he is`, async () => {
+    const books = await openBooks(store);
+    await books.post(Array.from({ length: 40 }, (_, index) => record(`a${index}`)));
+    const heard: (readonly [done: number, total: number])[] = [];
+    await verifyLedger(store, (done, total) => heard.push([done, total]));
+    const { entries } = await store.counts();
+    const leaves = [...(await store.logs()).values()].reduce((sum, size) => sum + size, 0n);
+    const total = Number(40n + entries.rows + leaves);
+    expect(heard.at(-1)).toEqual([total, total]);
+    expect(heard.map(([done]) => done)).toEqual(
+      heard.map(([done]) => done).toSorted((a, b) => a - b),
+    );
   });
 }
 
-export const emptyBatch = {
-  posted: [],
-  waiting: [],
-  released: [],
-  entries: [],
-  movements: new Map(),
-  cumulatives: [],
-  hours: [],
-  versions: [],
-  producers: [],
-};
-
-function producer(nextSeq: bigint) {
+export function producer(nextSeq: bigint) {
   return { gateway: usageRecord().gateway, epoch: 1n, nextSeq, ahead: "", lost: 0n };
 }
 
-export function record(attempt: string, changes: Partial<UsageRecord> = {}): UsageRecord {
-  return usageRecord({ attempt: attempt as AttemptId, id: `${attempt}:0`, ...changes });
+export function moved(debit: bigint, credit = 0n) {
+  return { debit, credit, heldDebit: 0n, heldCredit: 0n };
 }
 
-/** One batch the way settlement does it. */
-export async function post(
-  store: LedgerStore,
-  records: readonly UsageRecord[],
-  books: readonly PriceBook[] = [priceBook()],
-): Promise<void> {
-  const prepared = records.map((each) => {
-    const rev = BigInt(each.id.split(":").at(-1) ?? "");
-    return prepare(each, { rev, contract: contract(), book: books[0], sha256 });
-  });
-  const stored = await store.recordsOf(records.map(({ attempt }) => attempt));
-  const keys = keysOf(prepared, stored);
-  const totals = await store.totalsOf(keys.rating, keys.hours);
-  const posting = new Posting({ records: stored, ...totals }, (id) =>
-    books[0]?.lines.find((line) => line.id === partsOfLineId(id).line),
-  );
-  for (const each of prepared) posting.add(each);
-  const versions = books.map((book) => {
-    const text = bookText(book);
-    return { book: book.id, version: book.version, hash: sha256(text), text };
-  });
-  await store.commit({ ...posting.changes, versions, producers: [] });
-}
-
-async function everything(store: LedgerStore) {
-  const { mistakes } = await verifyLedger(store);
+/** All that can be asked for as a whole. */
+export async function everything(store: LedgerStore) {
+  const { mistakes, heads } = await verifyLedger(store);
+  const logs = [...(await store.logs()).keys()];
   return {
     mistakes,
-    records: await store.recordsAfter(undefined, 1_000),
-    entries: await store.entriesAfter(0n, 1_000),
+    heads,
+    records: await store.recordsAfter(undefined, 10_000),
+    entries: await store.entriesAfter(0n, 100_000),
     balances: await store.balances(),
-    cumulatives: (await store.cumulatives()).toSorted((a, b) => (a.key.line < b.key.line ? -1 : 1)),
+    cumulatives: await store.cumulatives(),
+    hours: await store.hours(),
+    consumption: await store.consumption(undefined, 0n, 2n ** 62n),
+    leaves: await Promise.all(logs.map((log) => store.leaves(log, 0n, 100_000))),
+    documents: await store.documents({}, { afterSeq: 0n, limit: 10_000 }),
+    holds: await store.holdsOpen(undefined, 10_000),
+    producers: await store.producers(),
     account: await store.account(northgrid, day),
   };
-}
-
-export async function close(store: LedgerStore, latest: Parameters<typeof closeStatement>[1]) {
-  const books = await store.account(northgrid, day);
-  const account = { vendor: northgrid, period: day, contractHash: "", ...books };
-  return closeStatement(account, latest, sha256);
 }
 
 async function pages(
