@@ -1,4 +1,7 @@
 import { tokenClasses, unsaid, type UsageRecord } from "../services/core/settlement/usage.ts";
+import { defaultContract } from "../services/core/settlement/contract.ts";
+import { defaultPairTerms } from "../services/core/settlement/pair-terms.ts";
+import { operatorSplitRule, type Agreements } from "../services/settlement/agreements.ts";
 import type { Calendar, PriceBook } from "../services/core/settlement/price-book.ts";
 import type {
   AttemptId,
@@ -6,6 +9,7 @@ import type {
   GatewayId,
   ModelId,
   OriginId,
+  PairId,
   PoolId,
   RegionId,
   RequestId,
@@ -15,6 +19,7 @@ import type {
 
 const vendors = 8;
 const poolsPerVendor = 5;
+const tenants = 50;
 const models = ["deepseek-v3.2", "qwen3-32b", "glm-5"] as ModelId[];
 /** 2026-11-20 14:00 in Shanghai. */
 const startUs = 1_795_154_400_000_000n;
@@ -55,6 +60,34 @@ export function loadBooks(calendar: Calendar): PriceBook[] {
   }));
 }
 
+/** What tenants pay: every model, every class, one list; divided among platform, vendor and channel. */
+export function loadTerms(calendar: Calendar, agreements: Agreements): void {
+  const [list] = loadBooks(calendar);
+  if (list === undefined) throw new Error("expected a book, found none");
+  const sellBook = "list" as BookId;
+  agreements.addBook({
+    ...list,
+    ...{ id: sellBook, side: "sell", vendor: "" as VendorId, pair: "tenant:*" as PairId },
+  });
+  agreements.addSplitRule({
+    ...{ id: operatorSplitRule, version: 1n, model: "*", effectiveFromUs: 0n },
+    parts: [
+      { part: "platform", party: "internal", way: "share", ppm: 900_000n },
+      { part: "computing", party: "*", way: "rate", ppm: 0n },
+      { part: "channel", party: "*", way: "share", ppm: 100_000n },
+    ],
+  });
+  const { touBasis, touGraceUs, attemptNanoMax } = defaultContract;
+  for (let tenant = 0; tenant < tenants; tenant++) {
+    agreements.addContract({
+      ...defaultPairTerms,
+      ...{ touBasis, touGraceUs, attemptNanoMax, sellBook, creditNano: undefined },
+      ...{ id: `tenant-${tenant}`, pair: `tenant:tenant-${tenant}` as PairId },
+      ...{ channel: "channel:west" as PairId, splitRule: undefined },
+    });
+  }
+}
+
 /** The record with a number: always the same one. */
 export function loadRecord(number: number): UsageRecord {
   const vendor = number % vendors;
@@ -66,7 +99,7 @@ export function loadRecord(number: number): UsageRecord {
     id: `${attempt}:0`,
     attempt,
     request: `request-${number}` as RequestId,
-    tenant: `tenant-${number % 50}` as TenantId,
+    tenant: `tenant-${number % tenants}` as TenantId,
     vendor: `vendor-${vendor}` as VendorId,
     pool: `vendor-${vendor}-pool-${number % poolsPerVendor}` as PoolId,
     region: "zhongwei" as RegionId,

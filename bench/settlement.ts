@@ -1,6 +1,6 @@
 /**
- * Durable records per second: from usage record to ledger, through count rule, price book, rating and posting, on
- * SQLite with `synchronous = FULL`. A record is durable when its caller is answered.
+ * Durable records per second: from usage record to ledger, through count rule, price books of both sides, rating, posting,
+ * split, leaves of the logs and consumption, on SQLite with `synchronous = FULL`. A record is durable when its caller is answered.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,22 +8,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toJsonString } from "@bufbuild/protobuf";
 import { Registry as Metrics } from "prom-client";
-import { defaultContract } from "../services/core/settlement/contract.ts";
 import { systemClock } from "../services/io/clock.ts";
 import { openLedgerThread } from "../services/io/ledger-thread.ts";
 import { verifyLedger } from "../services/io/ledger-verify.ts";
 import { openLog } from "../services/io/log.ts";
 import { loadCalendar } from "../services/io/preset.ts";
 import { openSqliteRegistry } from "../services/io/registry-sqlite.ts";
+import { Agreements } from "../services/settlement/agreements.ts";
 import { Books } from "../services/settlement/books.ts";
 import { Ingest } from "../services/settlement/ingest.ts";
+import { LedgerWriter } from "../services/settlement/ledger-writer.ts";
 import { SettlementMetrics } from "../services/settlement/metrics.ts";
 import { Producers } from "../services/settlement/producers.ts";
 import { PriceBookSchema } from "../services/wire/gen/tokengrid/v1/price_pb.js";
 import { fromPriceBook } from "../services/wire/price.ts";
 import { appendResult } from "./report.ts";
 import { medians, type Round } from "./rounds.ts";
-import { loadBooks, loadRecord } from "./settlement-load.ts";
+import { openSalt } from "../services/settlement/salt.ts";
+import { loadBooks, loadRecord, loadTerms } from "./settlement-load.ts";
 
 const rounds = 5;
 const roundMs = 500;
@@ -43,10 +45,14 @@ for (const book of loadBooks(calendar)) {
 }
 const log = openLog({ role: "bench", level: "warn" });
 const store = await openLedgerThread(join(folder, "ledger.sqlite"));
+const agreements = new Agreements({
+  buyBooks: new Books({ registry, calendarOf: () => calendar, log }),
+});
+loadTerms(calendar, agreements);
 const ingest = new Ingest({
-  store,
-  books: new Books({ registry, calendarOf: () => calendar, log }),
-  contractOf: () => defaultContract,
+  writer: new LedgerWriter({ store, log }),
+  terms: agreements,
+  saltOf: await openSalt(join(folder, "salt")),
   metrics: new SettlementMetrics(new Metrics()),
   log,
   producers: new Producers({ states: [], clock: systemClock, onLost: () => undefined }),

@@ -242,7 +242,7 @@ export class Ingest {
       store.recordsOf(prepared.map(({ record }) => record.attempt)),
       this.#salesOf(prepared),
       this.#balancesOf(prepared),
-      totals.load(keysOf(prepared, terms.lineOf)),
+      totals.load(keysOf(prepared)),
     ]);
     for (;;) {
       const known = { records, sales, ...totals.sheets };

@@ -1,11 +1,11 @@
 import type { PairId, PoolId } from "../units.ts";
-import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
+import type { Sha256 } from "./canonical.ts";
 import type { Charge, PostedRecord, StoredRecord } from "./posting.ts";
 import type { Prepared, Side } from "./prepare.ts";
-import type { Sale } from "./sale.ts";
+import type { Draw, Sale } from "./sale.ts";
 import type { SplitAmount } from "./split.ts";
 import type { Place } from "./tally.ts";
-import { tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
+import type { Tokens, UsageRecord } from "./usage.ts";
 
 /** A leaf of the log of a pair, before it has a place there. */
 export interface RecordLeaf {
@@ -55,21 +55,30 @@ export function usageLeaf(
   const { posted, side, takenBack, scopeOf } = settled;
   const salt = saltOf(record.id);
   const commitment = [salt, record.tenant, record.department, String(settled.saleNano ?? "")];
-  const members = canonicalJson({
-    ...chargeMembers(side.place, posted.charges, scopeOf),
-    count_basis: posted.basis,
-    count_rule: settled.countRule,
-    ending: posted.ending,
-    flags: posted.flags,
-    ...tokenMembers(posted.tokens),
-    prev_rev_hash: takenBack?.hash ?? null,
-    price_hash: settled.priceHash ?? null,
-    priv_commit: sha256(commitment.join("\n")),
-    record_hash: posted.hash,
-    request_ref: sha256(`${salt}\n${record.request}`),
-    slot: posted.slot,
-    taken_back: chargesText(takenBack?.charges ?? [], side.place, scopeOf),
-  });
+  const { tokens } = posted;
+  const members = objectText([
+    ["amount_nano", integer(sumOf(posted.charges))],
+    ["booking", quoted(side.place.booking)],
+    ["charges", chargesText(posted.charges, side.place, scopeOf)],
+    ["count_basis", quoted(posted.basis)],
+    ["count_rule", quoted(settled.countRule)],
+    ["currency", '"CNY"'],
+    ["ending", quoted(posted.ending)],
+    ["flags", JSON.stringify(posted.flags)],
+    ["in_cache_read", integer(tokens.cacheRead)],
+    ["in_cache_write", integer(tokens.cacheWrite)],
+    ["in_uncached", integer(tokens.uncachedInput)],
+    ["out_reasoning", integer(tokens.reasoning)],
+    ["out_response", integer(tokens.response)],
+    ["period", quoted(side.place.period)],
+    ["prev_rev_hash", known(takenBack?.hash)],
+    ["price_hash", known(settled.priceHash)],
+    ["priv_commit", quoted(sha256(commitment.join("\n")))],
+    ["record_hash", quoted(posted.hash)],
+    ["request_ref", quoted(sha256(`${salt}\n${record.request}`))],
+    ["slot", quoted(posted.slot)],
+    ["taken_back", chargesText(takenBack?.charges ?? [], side.place, scopeOf)],
+  ]);
   const witness = text.replaceAll(privateMembers, "");
   return {
     log: side.place.pair,
@@ -88,21 +97,31 @@ export function feeLeaf(
     readonly charges: readonly Charge[];
     readonly priceHash: string | undefined;
     readonly takenBack: TakenBack | undefined;
-    readonly scopeOf: ScopeOf;
   },
 ): RecordLeaf {
-  const { charges, takenBack, scopeOf } = owed;
-  const text = canonicalJson({
-    type: "fee",
-    v: "1",
-    ...headMembers(record),
-    ...chargeMembers(side.place, charges, () => "*"),
-    ...tokenMembers(owed.tokens),
-    prev_rev_hash: takenBack?.hash ?? null,
-    price_hash: owed.priceHash ?? null,
-    slot: side.slot,
-    taken_back: chargesText(takenBack?.charges ?? [], side.place, scopeOf),
-  });
+  const { charges, takenBack } = owed;
+  const { tokens } = owed;
+  const text = objectText([
+    ["amount_nano", integer(sumOf(charges))],
+    ["booking", quoted(side.place.booking)],
+    ["charges", chargesText(charges, side.place, everywhere)],
+    ["currency", '"CNY"'],
+    ["in_cache_read", integer(tokens.cacheRead)],
+    ["in_cache_write", integer(tokens.cacheWrite)],
+    ["in_uncached", integer(tokens.uncachedInput)],
+    ["model_id", quoted(record.model)],
+    ["opened_us", integer(record.openedUs)],
+    ["out_reasoning", integer(tokens.reasoning)],
+    ["out_response", integer(tokens.response)],
+    ["period", quoted(side.place.period)],
+    ["prev_rev_hash", known(takenBack?.hash)],
+    ["price_hash", known(owed.priceHash)],
+    ["record_id", quoted(record.id)],
+    ["slot", quoted(side.slot)],
+    ["taken_back", chargesText(takenBack?.charges ?? [], side.place, everywhere)],
+    ["type", '"fee"'],
+    ["v", '"1"'],
+  ]);
   return { log: side.place.pair, kind: "usage", ref: record.id, text };
 }
 
@@ -117,36 +136,41 @@ export function saleLeaf(
   },
 ): RecordLeaf {
   const { sale, side, takenBack } = sold;
-  const text = canonicalJson({
-    type: "sale",
-    v: "1",
-    ...headMembers(record),
-    attempt_id: record.attempt,
-    department: record.department,
-    key_prefix: record.keyPrefix,
-    project: record.project,
-    region_id: record.region,
-    request_id: record.request,
-    scenario: record.scenario,
-    tenant_id: record.tenant,
-    ...chargeMembers(side.place, sale.charges, () => "*"),
-    ...tokenMembers(sale.tokens),
-    billed_nano: sale.billedNano,
-    covered_nano: sale.coveredNano,
-    draws: sale.draws.map((draw) => ({
-      amount: draw.amount,
-      department: draw.department,
-      package_id: draw.package,
-      released_nano: draw.releasedNano,
-      unit: draw.unit,
-    })),
-    prev_rev_hash: takenBack?.hash ?? null,
-    price_hash: sold.priceHash ?? null,
-    record_hash: hash,
-    slot: side.slot,
-    taken_back: chargesText(takenBack?.charges ?? [], side.place, () => "*"),
-    taken_back_covered_nano: takenBack?.coveredNano ?? 0n,
-  });
+  const { tokens } = sale;
+  const text = objectText([
+    ["amount_nano", integer(sumOf(sale.charges))],
+    ["attempt_id", quoted(record.attempt)],
+    ["billed_nano", integer(sale.billedNano)],
+    ["booking", quoted(side.place.booking)],
+    ["charges", chargesText(sale.charges, side.place, everywhere)],
+    ["covered_nano", integer(sale.coveredNano)],
+    ["currency", '"CNY"'],
+    ["department", quoted(record.department)],
+    ["draws", `[${sale.draws.map(drawText).join(",")}]`],
+    ["in_cache_read", integer(tokens.cacheRead)],
+    ["in_cache_write", integer(tokens.cacheWrite)],
+    ["in_uncached", integer(tokens.uncachedInput)],
+    ["key_prefix", quoted(record.keyPrefix)],
+    ["model_id", quoted(record.model)],
+    ["opened_us", integer(record.openedUs)],
+    ["out_reasoning", integer(tokens.reasoning)],
+    ["out_response", integer(tokens.response)],
+    ["period", quoted(side.place.period)],
+    ["prev_rev_hash", known(takenBack?.hash)],
+    ["price_hash", known(sold.priceHash)],
+    ["project", quoted(record.project)],
+    ["record_hash", quoted(hash)],
+    ["record_id", quoted(record.id)],
+    ["region_id", quoted(record.region)],
+    ["request_id", quoted(record.request)],
+    ["scenario", quoted(record.scenario)],
+    ["slot", quoted(side.slot)],
+    ["taken_back", chargesText(takenBack?.charges ?? [], side.place, everywhere)],
+    ["taken_back_covered_nano", integer(takenBack?.coveredNano ?? 0n)],
+    ["tenant_id", quoted(record.tenant)],
+    ["type", '"sale"'],
+    ["v", '"1"'],
+  ]);
   return { log: side.place.pair, kind: "sale", ref: record.id, text };
 }
 
@@ -156,55 +180,72 @@ export function shareLeaf(
   share: SplitAmount & { readonly party: PairId },
   by: { readonly rule: string; readonly booking: string; readonly takenBackNano: bigint },
 ): RecordLeaf {
-  const text = canonicalJson({
-    type: "share",
-    v: "1",
-    ...headMembers(record),
-    amount_nano: share.amountNano,
-    booking: by.booking,
-    currency: "CNY",
-    part: share.part,
-    split_rule: by.rule,
-    taken_back_nano: by.takenBackNano,
-  });
+  const text = objectText([
+    ["amount_nano", integer(share.amountNano)],
+    ["booking", quoted(by.booking)],
+    ["currency", '"CNY"'],
+    ["model_id", quoted(record.model)],
+    ["opened_us", integer(record.openedUs)],
+    ["part", quoted(share.part)],
+    ["record_id", quoted(record.id)],
+    ["split_rule", quoted(by.rule)],
+    ["taken_back_nano", integer(by.takenBackNano)],
+    ["type", '"share"'],
+    ["v", '"1"'],
+  ]);
   return { log: share.party, kind: "sale", ref: `${record.id}:${share.part}`, text };
 }
 
 /** Where the tokens of a line cumulate, at a pool. */
 export type ScopeOf = (line: string, pool: PoolId) => string;
 
-function headMembers({ id, model, openedUs }: UsageRecord) {
-  return { model_id: model, opened_us: openedUs, record_id: id };
+/** To whom pools are not shown. */
+const everywhere: ScopeOf = () => "*";
+
+/**
+ * RFC 8785 of an object whose members are given in the order of their names, with their values as text: a leaf is written
+ * for every record, and to sort and to look at values again would cost more than all the rest of it.
+ */
+function objectText(members: readonly (readonly [name: string, value: string])[]): string {
+  let text = "{";
+  for (const [name, value] of members) text += `${text === "{" ? "" : ","}"${name}":${value}`;
+  return `${text}}`;
 }
 
-function chargeMembers(place: Place, charges: readonly Charge[], scopeOf: ScopeOf) {
-  return {
-    amount_nano: charges.reduce((sum, { amountNano }) => sum + amountNano, 0n),
-    booking: place.booking,
-    charges: chargesText(charges, place, scopeOf),
-    currency: "CNY",
-    period: place.period,
-  };
+function quoted(text: string): string {
+  return JSON.stringify(text);
 }
 
-function chargesText(charges: readonly Charge[], { pool }: Place, scopeOf: ScopeOf): Canonical[] {
-  return charges
-    .toSorted((a, b) => (a.line < b.line ? -1 : 1))
-    .map(({ line, tokens, pico, amountNano }) => {
-      return { line_id: line, nano: amountNano, pico, scope: scopeOf(line, pool), tokens };
-    });
+function integer(value: bigint): string {
+  return `"${value}"`;
 }
 
-const tokenMemberNames: Readonly<Record<TokenClass, string>> = {
-  uncachedInput: "in_uncached",
-  cacheRead: "in_cache_read",
-  cacheWrite: "in_cache_write",
-  response: "out_response",
-  reasoning: "out_reasoning",
-};
+function known(text: string | undefined): string {
+  return text === undefined ? "null" : quoted(text);
+}
 
-function tokenMembers(tokens: Tokens): Readonly<Record<string, bigint>> {
-  return Object.fromEntries(tokenClasses.map((each) => [tokenMemberNames[each], tokens[each]]));
+function sumOf(charges: readonly Charge[]): bigint {
+  return charges.reduce((sum, { amountNano }) => sum + amountNano, 0n);
+}
+
+function chargesText(charges: readonly Charge[], { pool }: Place, scopeOf: ScopeOf): string {
+  const sorted = charges.toSorted((a, b) => (a.line < b.line ? -1 : 1));
+  return `[${sorted.map((charge) => chargeText(charge, scopeOf(charge.line, pool))).join(",")}]`;
+}
+
+function chargeText({ line, tokens, pico, amountNano }: Charge, scope: string): string {
+  const head = `{"line_id":${quoted(line)},"nano":"${amountNano}","pico":"${pico}"`;
+  return `${head},"scope":${quoted(scope)},"tokens":"${tokens}"}`;
+}
+
+function drawText({ amount, department, package: id, releasedNano, unit }: Draw): string {
+  return objectText([
+    ["amount", integer(amount)],
+    ["department", quoted(department)],
+    ["package_id", quoted(id)],
+    ["released_nano", integer(releasedNano)],
+    ["unit", quoted(unit)],
+  ]);
 }
 
 /** What an earlier revision was owed, as the leaf of the next one takes it back. */

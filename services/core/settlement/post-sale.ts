@@ -122,7 +122,7 @@ export class SalePosting {
     const billed = fromSaleText(row.text);
     const { sale, period } = billed;
     const carried = this.#tools.tally.takeBack({ ...place, period }, sale.charges);
-    this.#enter(reverseSaleEntries(sale, by.record.id, by.record.openedUs));
+    this.#enter(reverseSaleEntries(sale, by.record.id, by.record.openedUs), sale);
     const old = this.#tools.recordOf(row.attempt, row.rev);
     const oldRecord = old === undefined ? by.record : fromRecordText(old.text);
     this.#tools.cube.takeBack(consumptionKey(oldRecord), ofSale(sale));
@@ -141,7 +141,7 @@ export class SalePosting {
       .map((each) => tills.wallets.stateOf(each, drawKey(record)));
     const of = { record: record.id, attempt, rev, request, tenant, model };
     const sale = settleSale({ ...of, tokens, charges, packages, rateParts, rule, parties });
-    this.#enter(saleEntries(sale, openedUs));
+    this.#enter(saleEntries(sale, openedUs), sale);
     for (const hold of tills.wallets.drawn(sale)) this.#holds.set(hold.id, hold);
     cube.add(consumptionKey(record), ofSale(sale));
     const text = toSaleText({ sale, period: place.period, slot, hash: prepared.hash });
@@ -187,9 +187,9 @@ export class SalePosting {
     this.#changed.set(`${row.attempt}\n${row.rev}`, { ...row, state: "replaced" });
   }
 
-  #enter(entries: readonly LedgerEntry[]): void {
+  #enter(entries: readonly LedgerEntry[], { draws }: Sale): void {
     this.entries.push(...entries);
-    this.#tools.tills.wallets.post(entries);
+    if (draws.length > 0) this.#tools.tills.wallets.post(entries);
   }
 
   #set(row: SaleRow, isWinner: boolean): void {

@@ -1,5 +1,4 @@
 import type { AttemptId } from "../units.ts";
-import type { HourKey, RatingKey } from "./charge.ts";
 import { consumptionKey, Cube, ofRecord } from "./cube.ts";
 import type { Hold } from "./hold.ts";
 import { feeLeaf, takenBackOf, usageLeaf, type LeafSecrets, type RecordLeaf } from "./leaf.ts";
@@ -14,7 +13,6 @@ import {
 import { SalePosting, type Tills } from "./post-sale.ts";
 import type {
   Changes,
-  ConsumptionKey,
   Fee,
   Known,
   LineOf,
@@ -24,10 +22,10 @@ import type {
   WaitingRecord,
   WantedKeys,
 } from "./posting.ts";
-import type { BookingOf, Doubtful, Owing, Prepared, Side } from "./prepare.ts";
+import type { BookingOf, Doubtful, Owing, Prepared } from "./prepare.ts";
 import { scopeOf, type PriceBook } from "./price-book.ts";
 import { fromRecordText } from "./record-text.ts";
-import { hourKeyOf, ratingKeyOf, Tally, type Place } from "./tally.ts";
+import { Tally, type Place } from "./tally.ts";
 import { noTokens, type UsageRecord } from "./usage.ts";
 
 export interface PostingTools {
@@ -228,7 +226,7 @@ export class Posting {
         prepared,
         { ...side, place },
         {
-          ...{ tokens: usage.tokens, charges: each.charges, scopeOf: this.#scopeOf },
+          ...{ tokens: usage.tokens, charges: each.charges },
           priceHash: side.book && this.#tools.priceHashOf(side.book),
           takenBack: old && before && { hash: old.hash, charges: before.charges },
         },
@@ -343,24 +341,12 @@ function highest(records: readonly StoredRecord[]): StoredRecord | undefined {
   return records.toSorted((a, b) => Number(b.rev - a.rev))[0];
 }
 
-/** The totals that most of a batch needs: those of its lines. What corrections and shares need shows when it is posted. */
-export function keysOf(prepared: readonly Prepared[], lineOf: LineOf): WantedKeys {
-  const cumulatives: RatingKey[] = [];
-  const hours: HourKey[] = [];
-  const consumption: ConsumptionKey[] = [];
-  const want = ({ place, lines }: Side): void => {
-    for (const { line: id } of lines) {
-      const line = lineOf(id);
-      if (line !== undefined) cumulatives.push(ratingKeyOf(place, line, id));
-      hours.push(hourKeyOf(place, id));
-    }
-  };
-  for (const { record, finding } of prepared) {
-    if (finding.kind !== "owing") continue;
-    want(finding.buy);
-    if (finding.fee !== undefined) want(finding.fee);
-    if (finding.sale.kind === "priced") want(finding.sale.side);
-    consumption.push(consumptionKey(record));
-  }
-  return { cumulatives, hours, consumption };
+/**
+ * Totals that a batch is sure to want, and that are likely to be new. What else it wants is mostly known; what is not
+ * shows when it is posted.
+ */
+export function keysOf(prepared: readonly Prepared[]): WantedKeys {
+  const owing = prepared.filter(({ finding }) => finding.kind === "owing");
+  const consumption = owing.map(({ record }) => consumptionKey(record));
+  return { cumulatives: [], hours: [], consumption };
 }

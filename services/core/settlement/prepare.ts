@@ -2,6 +2,7 @@ import type { InstantUs, PairId } from "../units.ts";
 import type { Sha256 } from "./canonical.ts";
 import {
   lineIdOf,
+  partsOfLineId,
   priceTokens,
   priceUsage,
   type PriceReason,
@@ -222,15 +223,14 @@ export function isComputingShared(rule: SplitRule | undefined): boolean {
   return rule?.parts.some(({ part, way }) => part === "computing" && way === "share") ?? false;
 }
 
-/** Finds lines in books that are at hand. */
+/** Finds lines in books that are at hand. What was found once is found again: books never change. */
 export function linesIn(bookOf: (id: string, version: bigint) => PriceBook | undefined): LineOf {
-  const known = new WeakMap<PriceBook, ReadonlyMap<string, PriceBook["lines"][number]>>();
-  return (id) => {
-    const [book = "", version = "0", ...line] = id.split(":");
-    const found = bookOf(book, BigInt(version));
-    if (found === undefined) return undefined;
-    const lines = known.get(found) ?? new Map(found.lines.map((each) => [each.id, each]));
-    known.set(found, lines);
-    return lines.get(line.join(":"));
+  const known = new Map<string, PriceBook["lines"][number]>();
+  const find = (id: string): PriceBook["lines"][number] | undefined => {
+    const { book, version, line } = partsOfLineId(id);
+    const found = bookOf(book, version)?.lines.find((each) => each.id === line);
+    if (found !== undefined) known.set(id, found);
+    return found;
   };
+  return (id) => known.get(id) ?? find(id);
 }

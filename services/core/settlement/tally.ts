@@ -151,7 +151,7 @@ function sumOf(before: HourTotal, by: HourTotal): HourTotal {
   };
 }
 
-export function ratingKeyOf(
+function ratingKeyOf(
   { pair, period, pool }: Pick<Place, "pair" | "period" | "pool">,
   line: PriceLine,
   id: string,
@@ -159,7 +159,7 @@ export function ratingKeyOf(
   return { pair, period, line: id, scope: scopeOf(line, pool) };
 }
 
-export function hourKeyOf(place: Omit<Place, "period">, line: string): HourKey {
+function hourKeyOf(place: Omit<Place, "period">, line: string): HourKey {
   const { pair, booking, openedUs, pool, region } = place;
   return { pair, booking, hourUs: hourOf(openedUs), line, pool, region };
 }

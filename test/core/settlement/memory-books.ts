@@ -155,7 +155,7 @@ export class MemoryBooks {
     add: (posting: Posting, prepared: Prepared) => PostOutcome,
   ) {
     let read: WantedKeys = { cumulatives: [], hours: [], consumption: [] };
-    let wanted: WantedKeys = keysOf(prepared, this.lineOf);
+    let wanted: WantedKeys = keysOf(prepared);
     for (;;) {
       read = {
         cumulatives: [...read.cumulatives, ...wanted.cumulatives],

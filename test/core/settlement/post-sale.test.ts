@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { canonicalJson } from "../../../services/core/settlement/canonical.ts";
 import type { SplitRule } from "../../../services/core/settlement/split.ts";
 import type { UsageRecord } from "../../../services/core/settlement/usage.ts";
 import type { AttemptId, PairId, PoolId, RequestId } from "../../../services/core/units.ts";
@@ -375,6 +376,7 @@ test("leaves show a vendor nothing of the tenant, and a tenant nothing of the ve
     for (const word of ["northgrid", "p1", "299925"]) expect(textOf(log)).not.toContain(word);
   }
   for (const log of [owner, channel]) expect(textOf(log)).not.toContain("acme");
+  for (const { text } of books.leaves) expect(canonicalJson(JSON.parse(text))).toBe(text);
   expect(JSON.parse(textOf("tenant:acme"))).toMatchObject({
     tenant_id: "acme",
     billed_nano: "527980",
