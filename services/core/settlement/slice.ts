@@ -46,7 +46,8 @@ export function planSlices(states: readonly PackageState[], ask: SliceAsk): Slic
   }
   const changes = offers.slice(0, used).flatMap(({ state, available }, index) => {
     // Something is held of it even where the tokens burn nothing: the slice says that it covers them.
-    const least = units[index] || 1n;
+    const covered = units[index] ?? 0n;
+    const least = covered > 0n ? covered : 1n;
     return heldIn(state, better(least, available, ask.times), { ...ask, index });
   });
   return { kind: "granted", changes };
