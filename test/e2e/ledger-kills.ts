@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { randomFromSeed, type Random } from "../../services/core/random.ts";
 import { openLedger } from "../../services/io/ledger-open.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
@@ -69,6 +70,18 @@ export async function booksOf(target: string) {
 /** The writer until its end, without anybody killed. */
 export async function runUncut(target: string): Promise<string | undefined> {
   return (await run(target, undefined)).at(-1);
+}
+
+/** The writer where no file can grow beyond so much. Returns what it said, and what is wrong then. */
+export async function runOnFullDisk(target: string, fileKibMax: number) {
+  const script = `ulimit -f ${fileKibMax}; exec "$0" "$@"`;
+  const child = spawn("bash", ["-c", script, process.execPath, writer, target], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const lines = (await text(child.stdout)).trimEnd().split("\n");
+  const durable = lines.filter((line) => line.startsWith("durable")).length;
+  const { mistakes, ids } = await booksOf(target);
+  return { lines, durable, mistakes: [...mistakes, ...objections(new Set(ids), durable)] };
 }
 
 function objections(ids: ReadonlySet<string>, durable: number): string[] {
