@@ -68,6 +68,7 @@ export function loadTerms(calendar: Calendar, agreements: Agreements): void {
   agreements.addBook({
     ...list,
     ...{ id: sellBook, side: "sell", vendor: "" as VendorId, pair: "tenant:*" as PairId },
+    lines: list.lines.map((line) => ({ ...line, scope: "contract" })),
   });
   agreements.addSplitRule({
     ...{ id: operatorSplitRule, version: 1n, model: "*", effectiveFromUs: 0n },

@@ -9,6 +9,7 @@ import {
   type SaleRow,
 } from "../core/settlement/posting.ts";
 import { toNano } from "../core/settlement/rate.ts";
+import { shownTo } from "../core/settlement/statement-lines.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import { fromSaleText } from "../core/settlement/sale-text.ts";
 import { tokenClasses } from "../core/settlement/usage.ts";
@@ -210,7 +211,8 @@ function hourOfRecord(
   pair: string,
   line: string,
 ): string {
-  return hourText({ pair: pair as PairId, hourUs: hourOf(openedUs), line, pool, region });
+  const shown = shownTo(pair as PairId, { pool, region });
+  return hourText({ pair: pair as PairId, hourUs: hourOf(openedUs), line, ...shown });
 }
 
 function hourText({ pair, hourUs, line, pool, region }: Omit<HourKey, "booking">): string {

@@ -15,6 +15,7 @@ import {
 import { scopeOf, type PriceLine, type Tier } from "./price-book.ts";
 import { nothingRated as emptyKey, rate, unrate, type Cumulative, type Rated } from "./rate.ts";
 import { Sheet } from "./sheet.ts";
+import { shownTo } from "./statement-lines.ts";
 
 /** Where a record's charges of one pair go. */
 export interface Place {
@@ -159,7 +160,8 @@ function ratingKeyOf(
   return { pair, period, line: id, scope: scopeOf(line, pool) };
 }
 
+/** By what the pair is shown of where it was used. */
 function hourKeyOf(place: Omit<Place, "period">, line: string): HourKey {
-  const { pair, booking, openedUs, pool, region } = place;
-  return { pair, booking, hourUs: hourOf(openedUs), line, pool, region };
+  const { pair, booking, openedUs } = place;
+  return { pair, booking, hourUs: hourOf(openedUs), line, ...shownTo(pair, place) };
 }
