@@ -2,15 +2,13 @@ import { canonicalJson } from "../core/settlement/canonical.ts";
 import { verifyDetached, type JwsHeader } from "../core/settlement/jws.ts";
 import type { LedgerEntry } from "../core/settlement/ledger.ts";
 import { isBill, receiptEntries, stateEntries } from "../core/settlement/statement-entries.ts";
+import { statementJwsType } from "../core/settlement/statement-check.ts";
 import { payableNano, type Statement } from "../core/settlement/statement.ts";
 import type { InstantUs, Nano, PairId } from "../core/units.ts";
 import type { LedgerDocument, LedgerStore } from "../io/ledger-store.ts";
 import { verify } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
 import type { Writer } from "./writer.ts";
-
-/** What a detached signature of a statement says it is of. */
-export const statementJwsType = "tokengrid-statement";
 
 export const parties = ["operator", "counterparty"] as const;
 export type StatementParty = (typeof parties)[number];

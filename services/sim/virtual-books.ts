@@ -15,10 +15,12 @@ import {
 import { prepare, type Prepared } from "../core/settlement/prepare.ts";
 import type { PriceBook, PriceLine } from "../core/settlement/price-book.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
-import { closeStatement, type Account, type Statement } from "../core/settlement/statement.ts";
+import { makeStatement } from "../core/settlement/make-statement.ts";
+import { linesOfHours } from "../core/settlement/statement-lines.ts";
+import type { Account, Statement } from "../core/settlement/statement.ts";
 import { bookText, contractText } from "../core/settlement/terms-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
-import type { AttemptId, InstantUs, Nano, VendorId } from "../core/units.ts";
+import type { AttemptId, InstantUs, Nano, PairId, VendorId } from "../core/units.ts";
 
 /** What the books made of a record. */
 export type Booked =
@@ -69,18 +71,22 @@ export class VirtualBooks {
   statement(vendor: VendorId, dayUs: InstantUs): Statement {
     const period = dayOf(dayUs, defaultContract.timeZone);
     const { posted, quarantined } = this.#counts.get(countKey(vendor, dayUs)) ?? nothing;
+    const pair = `vendor:${vendor}` as PairId;
+    const hours = [...this.#hours.values()].filter(({ key }) => isOf(key, pair, period));
     const account: Account = {
-      vendor,
-      period,
-      hours: [...this.#hours.values()].filter(({ key }) => isOf(key, vendor, period)),
-      attempts: posted,
-      quarantined,
-      contractHash: sha256(contractText(defaultContract)),
+      ...{ pair, kind: "daily", period, isPayable: true, attempts: posted, prevDigest: "" },
+      lines: linesOfHours(hours, period),
+      ...{ fees: [], trueUps: [], days: [], creditsNano: 0n, rounded: undefined },
       hashByVersion: new Map(
         [...this.#books].map(([version, book]) => [version, sha256(bookText(book))]),
       ),
+      frozen: {
+        ...{ log: noLog, contractHash: sha256(contractText(defaultContract)), calendars: [] },
+        ...{ producers: [], gaps: [], recon: undefined, seal: undefined, disputedNano: 0n },
+        quarantined,
+      },
     };
-    return closeStatement(account, undefined, sha256);
+    return makeStatement(account, sha256);
   }
 
   /** Over the canonical bytes of all records in the order they came. */
@@ -138,8 +144,11 @@ function countKey(vendor: VendorId, us: InstantUs): string {
   return `${vendor}\n${periodNameAt(us, "daily", defaultContract.timeZone)}`;
 }
 
-function isOf(key: HourKey, vendor: VendorId, { fromUs, toUs }: Period): boolean {
-  return key.vendor === vendor && key.hourUs >= fromUs && key.hourUs < toUs;
+/** Virtual books have no log. */
+const noLog = { origin: "", size: 0n, root: "", firstIndex: 0n, endIndex: 0n } as const;
+
+function isOf(key: HourKey, pair: PairId, { fromUs, toUs }: Period): boolean {
+  return key.pair === pair && key.hourUs >= fromUs && key.hourUs < toUs;
 }
 
 function sha256(text: string): string {
