@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { dayKind, localTime, slotAt } from "../../../services/core/settlement/calendar.ts";
+import {
+  checkCalendar,
+  dayKind,
+  daysLeft,
+  isCovered,
+  localTime,
+  offsetAt,
+  slotAt,
+  slotChoiceAt,
+  type SlotChoice,
+} from "../../../services/core/settlement/calendar.ts";
 import {
   dayOf,
   hourOf,
@@ -10,7 +20,9 @@ import {
 } from "../../../services/core/settlement/period.ts";
 import {
   dayKinds,
+  type Calendar,
   type DayKind,
+  type PriceBook,
   type TimeOfUseSlot,
 } from "../../../services/core/settlement/price-book.ts";
 import { loadCalendar } from "../../../services/io/preset.ts";
@@ -136,4 +148,80 @@ test("a period is named after its day, its month or its ends", () => {
   ]);
   expect(periodNameAt(at, "daily", "Asia/Shanghai")).toBe("2026-11-21");
   expect(periodNameAt(at, "monthly", "UTC")).toBe("2026-11");
+});
+
+const uncovered = us("2027-03-06T10:00:00+08:00");
+
+// prettier-ignore
+const choices: readonly [why: string, changes: Partial<PriceBook>, at: string, expected: SlotChoice][] = [
+  ["a workday that the calendar has", { slots: deepseek }, "2026-11-20T10:00:00+08:00", { slot: "peak", isCovered: true }],
+  ["a Saturday that is worked", { slots: deepseek }, "2026-10-10T10:00:00+08:00", { slot: "off-peak", isCovered: true }],
+  ["a Friday beyond the calendar, by the week", { slots: deepseek }, "2027-03-05T10:00:00+08:00", { slot: "peak", isCovered: false }],
+  ["the same with a base slot", { slots: deepseek, baseSlot: "off-peak" }, "2027-03-05T10:00:00+08:00", { slot: "off-peak", isCovered: false }],
+  ["an evening that is off-peak on every day", { slots: deepseek, baseSlot: "peak" }, "2027-03-05T20:00:00+08:00", { slot: "off-peak", isCovered: true }],
+  ["hours that are the same on every day", { slots: bailian, baseSlot: "off-peak" }, "2027-03-05T10:00:00+08:00", { slot: "peak", isCovered: true }],
+  ["before the calendar begins", { slots: deepseek }, "2025-12-31T10:00:00+08:00", { slot: "peak", isCovered: false }],
+];
+
+for (const [why, changes, at, expected] of choices) {
+  test(`slotChoiceAt() of ${why} is ${expected.slot}, covered ${expected.isCovered}`, () => {
+    expect(slotChoiceAt(priceBook({ calendar: china, ...changes }), us(at))).toEqual(expected);
+  });
+}
+
+test("offsetAt() follows the changes that the calendar carries", () => {
+  const summer = us("2026-03-29T01:00:00Z");
+  const berlin = { ...china, offsetMinutes: 60, offsets: [{ fromUs: summer, minutes: 120 }] };
+  expect([summer - 1n, summer].map((at) => offsetAt(berlin, at))).toEqual([60, 120]);
+  expect(offsetAt(china, summer)).toBe(480);
+});
+
+test("daysLeft() counts down to the end of the calendar, and on below 0", () => {
+  const end = china.coversToUs;
+  const day = 86_400_000_000n;
+  expect(
+    [end - 61n * day, end - 1n, end, end + 1n, end + day].map((at) => daysLeft(china, at)),
+  ).toEqual([61, 0, 0, -1, -1]);
+});
+
+const extended: Calendar = {
+  ...china,
+  version: 2n,
+  coversToUs: us("2028-01-01T00:00:00+08:00"),
+  kindByDate: new Map([...china.kindByDate, ["2027-01-01", "holiday"]]),
+};
+const published = us("2026-11-22T00:00:00+08:00");
+
+test("checkCalendar() takes a version that reaches further and leaves the past as it was", () => {
+  expect(checkCalendar(china)).toEqual([]);
+  expect(checkCalendar(extended, china, published)).toEqual([]);
+  expect(dayKind(extended, us("2027-01-01T12:00:00+08:00"))).toBe("holiday");
+  // A day that is still to come may change.
+  const moved = new Map([...extended.kindByDate, ["2026-12-31", "holiday"]] as const);
+  expect(checkCalendar({ ...extended, kindByDate: moved }, china, published)).toEqual([]);
+});
+
+// prettier-ignore
+const wrongCalendars: Record<string, readonly [changes: Partial<Calendar>, message: string]> = {
+  "a past day that becomes another": [{ kindByDate: new Map([...extended.kindByDate, ["2026-10-08", "holiday"]]) }, "days.2026-10-08: retroactive: expected workday as before, found holiday"],
+  "a past holiday left out": [{ kindByDate: new Map([...extended.kindByDate].filter(([date]) => date !== "2026-10-01")) }, "days.2026-10-01: retroactive: expected holiday as before, found workday"],
+  "a shorter reach": [{ coversToUs: us("2026-12-30T00:00:00+08:00"), kindByDate: china.kindByDate }, "covers_to: expected"],
+  "a day beyond its reach": [{ kindByDate: new Map([...extended.kindByDate, ["2028-01-01", "holiday"]]) }, "days.2028-01-01: outside of what the calendar covers"],
+  "a date that is none": [{ kindByDate: new Map([...extended.kindByDate, ["2027-02-29", "holiday"]]) }, "days.2027-02-29: no date"],
+  "a version left out": [{ version: 4n }, "version: expected 2, found 4"],
+  "another offset in the past": [{ offsetMinutes: 540 }, "retroactive: expected 480 minutes as before, found 540"],
+  "offsets out of order": [{ offsets: [{ fromUs: 5n, minutes: 0 }, { fromUs: 5n, minutes: 60 }] }, "offsets[2].from: expected after 5, found 5"],
+};
+
+for (const [what, [changes, message]] of Object.entries(wrongCalendars)) {
+  test(`checkCalendar() finds ${what}, and says where`, () => {
+    const found = checkCalendar({ ...extended, ...changes }, china, published);
+    expect(found.map(({ path, message: text }) => `${path}: ${text}`).join("\n")).toContain(
+      message,
+    );
+  });
+}
+
+test("a record of a day that no calendar knows is flagged", () => {
+  expect(isCovered(china, uncovered)).toBe(false);
 });
