@@ -89,6 +89,11 @@ export const entries: Readonly<Record<string, Entry>> = {
     summary: "what a vendor is owed for a period: generate, list, get, export",
     load: () => import("./commands/statement.ts"),
   },
+  package: {
+    group: "Money:",
+    summary: "packages of tokens and points: publish, sell, share out, refund",
+    load: () => import("./commands/package.ts"),
+  },
   doctor: {
     group: "Look after:",
     summary: "check this machine, the ports, the data folder and its books",
