@@ -11,8 +11,8 @@ import type { BookId, InstantUs, PairId, RegionId, VendorId } from "../core/unit
 import type { ClaimRow, LedgerStore } from "../io/ledger-store.ts";
 import type { Seen } from "./vendor-watch.ts";
 
-/** Rows that are read at once. */
-const pageRows = 2_000;
+/** Rows that are read at once, if nobody says otherwise. */
+export const pageRowsDefault = 2_000;
 
 /** Witnesses of the stream that the vendor has too: its count is to be equal, not near. */
 const exactBases: ReadonlySet<CountBasis> = new Set([
@@ -70,10 +70,11 @@ export async function* ourPages(
   asked: { readonly vendor: VendorId; readonly span: Span },
   options: {
     readonly valuation: Valuation;
+    readonly pageRows: number;
     onRecord?(counted: Counted, record: PostedRecord): void;
   },
 ): AsyncGenerator<Counted[]> {
-  const { valuation, onRecord } = options;
+  const { valuation, pageRows, onRecord } = options;
   let after: PostedRecord | undefined;
   /** The newest revision seen of the attempt at the end of the page: a newer one may follow. */
   let held: PostedRecord | undefined;
@@ -100,7 +101,7 @@ export async function* ourPages(
 export async function* theirPages(
   store: LedgerStore,
   asked: { readonly pair: PairId; readonly span: Span },
-  valuation: Valuation,
+  { valuation, pageRows }: { readonly valuation: Valuation; readonly pageRows: number },
 ): AsyncGenerator<Counted[]> {
   let after: ClaimRow | undefined;
   for (;;) {

@@ -11,7 +11,7 @@ import { Reconciler, type Discrepancy, type Reconciliation } from "../core/settl
 import type { ReconCounts } from "../core/settlement/statement.ts";
 import type { AttemptId, BookId, InstantUs, PairId, VendorId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
-import { ourPages, seenIn, theirPages, valuationOf } from "./recon-sources.ts";
+import { ourPages, pageRowsDefault, seenIn, theirPages, valuationOf } from "./recon-sources.ts";
 import type { Audit, Listening, Seen, VendorWatch } from "./vendor-watch.ts";
 
 /** Contracts differ in this alone for a comparison. */
@@ -26,6 +26,7 @@ interface Parts {
   closingsOf(pair: PairId): readonly Closing[];
   /** When a batch of claims came. */
   receivedUs(batch: string): InstantUs | undefined;
+  readonly pageRows?: number;
 }
 
 export interface ReconcileAsked {
@@ -110,7 +111,7 @@ export class ReconcileRuns {
     onDiscrepancy: (discrepancy: Discrepancy) => void,
   ): AsyncGenerator<ReconcileStep, Reconciliation> {
     const { pair, vendor, period, closings } = asked;
-    const { store } = this.#parts;
+    const { store, pageRows = pageRowsDefault } = this.#parts;
     const terms = this.#parts.termsOf(pair, period.fromUs);
     const { timeZone } = terms;
     // The clocks of two parties differ, and so do the days on which they have the same attempt.
@@ -143,12 +144,13 @@ export class ReconcileRuns {
         { vendor, span },
         {
           valuation,
+          pageRows,
           ...(listening && {
             onRecord: (counted, record) => void seen.set(counted, seenIn(record)),
           }),
         },
       ),
-      theirs: theirPages(store, { pair, span }, valuation),
+      theirs: theirPages(store, { pair, span }, { valuation, pageRows }),
     };
     const rows = { ours: 0n, theirs: 0n };
     const recordsTotal = valuation.attempts;
