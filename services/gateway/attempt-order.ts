@@ -9,6 +9,7 @@ import type { DrainPlaces } from "./drain.ts";
 import type { Refusal } from "./errors.ts";
 import type { GatewayMetrics, RetryReason, StreamEnd } from "./metrics.ts";
 import type { PlacementClient } from "./placement-client.ts";
+import type { Reservation } from "./quota.ts";
 import type { Spool, UnnumberedRecord } from "./spool.ts";
 import type { Sweeper } from "./sweeper.ts";
 import type { Upstreams } from "./upstream.ts";
@@ -46,6 +47,8 @@ export interface AttemptOrder {
   /** With the first event, for clients that may know. */
   readonly debugHeaders: Readonly<Record<string, string>>;
   readonly answer: Answer;
+  /** Undefined: nobody keeps quota. */
+  readonly reservation: Reservation | undefined;
   /** Where its text is kept for a recount; undefined where nothing could count it. */
   readonly text: AnswerText | undefined;
 }

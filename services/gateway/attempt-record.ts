@@ -126,9 +126,13 @@ export function closedRecord(
     readonly sentBytes: number;
     readonly bytesAtCancel: number | undefined;
     readonly watermark: Watermark | undefined;
+    /** Output tokens that were reserved in the end. */
+    readonly reservedOutput: bigint | undefined;
   },
 ): UnnumberedRecord {
   const { meter, times, end, cancelCause, httpStatus, isWinner, closedAt, watermark } = outcome;
+  const { reservedOutput } = outcome;
+  const promptTokens = draft.gatewayCounts.input ?? 0n;
   return {
     ...draft,
     dispatchedUs: optionalUs(times.dispatchedAt),
@@ -140,7 +144,7 @@ export function closedRecord(
     httpStatus,
     isWinner,
     closedUs: toUs(closedAt),
-    finishReason: meter.finishReason,
+    finishReason: meter.finishReason ?? (cancelCause === "quota" ? "quota" : undefined),
     engineCounts: meter.usage.counts,
     engineVersion: meter.engineVersion,
     idsInput: meter.ids?.input,
@@ -153,8 +157,22 @@ export function closedRecord(
     bytesAtCancel: outcome.bytesAtCancel === undefined ? undefined : BigInt(outcome.bytesAtCancel),
     watermarkOutput: watermark?.output === undefined ? undefined : BigInt(watermark.output),
     watermarkUs: watermark === undefined ? undefined : BigInt(watermark.atUs),
-    flags: meter.usage.flags,
+    reservedTokens: reservedOutput === undefined ? undefined : promptTokens + reservedOutput,
+    flags: isOverage(meter, reservedOutput)
+      ? [...meter.usage.flags, "overage" as const].toSorted()
+      : meter.usage.flags,
   };
+}
+
+/** Bytes of text that a token has at least, if an engine is to be believed that it made more than was reserved. */
+const bytesPerTokenMin = 2n;
+
+/** While an answer goes on its tokens are known about, so it may outgrow its reservation. Its bytes show that it did. */
+function isOverage(meter: AnswerMeter, reservedOutput: bigint | undefined): boolean {
+  const { output } = meter.usage.counts;
+  if (reservedOutput === undefined || output === undefined || output <= reservedOutput)
+    return false;
+  return output * bytesPerTokenMin <= BigInt(meter.textBytes);
 }
 
 export function watermarkOf(

@@ -3,15 +3,17 @@ import type { AttemptEnding, AttemptOrder, AttemptParts } from "./attempt-order.
 import { closedRecord, type AttemptTimes } from "./attempt-record.ts";
 import { ChunkReader, type ChunkSink } from "./chunk-reader.ts";
 import { Drain } from "./drain.ts";
-import { asciiJson } from "./json-text.ts";
-import { isObject, type JsonObject } from "./json-value.ts";
+import { quotaEvents, usageEvent } from "./final-events.ts";
+import type { JsonObject } from "./json-value.ts";
 import { LeaseHolder } from "./lease-holder.ts";
 import { AnswerMeter, type TextKind } from "./meter.ts";
 import type { StreamEnd } from "./metrics.ts";
+import type { Refused } from "./quota.ts";
+import { QuotaWatch } from "./quota-watch.ts";
 import { RejectedAnswer } from "./rejected-answer.ts";
+import { quotaRefusal } from "./reserve.ts";
 import type { Ticker } from "./sweeper.ts";
 import { withoutIds } from "./token-ids.ts";
-import { isMalformedUsage } from "./usage-shape.ts";
 import {
   atDrainLimit,
   clientGone,
@@ -19,6 +21,7 @@ import {
   drained,
   late,
   lost,
+  quotaGone,
   unreachable,
   type GoneWhy,
   type Verdict,
@@ -38,6 +41,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
   readonly #lease: LeaseHolder;
   readonly #onEnded: (ending: AttemptEnding) => void;
   readonly #watermarks: Watermarks;
+  readonly #quota: QuotaWatch;
   readonly #times: AttemptTimes = {
     dispatchedAt: undefined,
     firstByteAt: undefined,
@@ -71,6 +75,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities, text);
     this.#watermarks = new Watermarks(parts, { draft, meter: this.#meter });
     this.#reader = new ChunkReader(this, answer.rewrite);
+    this.#quota = new QuotaWatch(order.reservation, (refused) => this.#stopAtQuota(refused));
     this.#lease = new LeaseHolder(parts.placement, plan.placement, parts.log);
   }
 
@@ -208,6 +213,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#stopRejected(now);
     this.#watermarks.tick(now, this.#order.answer, this.#times);
     if (this.#drain !== undefined) return this.#tickDrain(this.#drain, now);
+    this.#quota.tick(this.#tokens);
     const reason = this.#reasonToStop(now);
     if (reason !== undefined) this.#stop(late(reason));
   }
@@ -248,16 +254,19 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#stop(this.#lost(problem, "upstream_error"));
   }
 
-  /** Clients that asked for the counts get them, also where the engine said them beside text. */
   #usageEvent(): string {
-    const { rewrite } = this.#order.answer;
-    const usage = this.#lastUsage;
-    if (rewrite.usage !== "final" || this.#reader.hasShownUsage) return "";
-    if (!isObject(usage) || isMalformedUsage(usage)) return "";
-    const { id, created } = this.#reader.lastChunk ?? {};
-    const object = "chat.completion.chunk";
-    const chunk = { id, object, created, model: rewrite.alias, choices: [], usage };
-    return `data: ${asciiJson(chunk)}\n\n`;
+    return usageEvent(this.#order.answer, this.#reader, this.#lastUsage);
+  }
+
+  /** The answer ends here, as it stands, for want of quota. */
+  #stopAtQuota(refused: Refused): void {
+    if (this.#verdict !== undefined || this.#doneAt !== undefined || this.#isOver) return;
+    const { answer } = this.#order;
+    if (this.#isCommitted) {
+      const events = quotaEvents(answer, this.#reader, this.#meter.openChoices);
+      answer.finish(events + this.#usageEvent());
+    }
+    this.#stop(this.#isCommitted ? quotaGone : { ...quotaGone, refusal: quotaRefusal(refused) });
   }
 
   #lost(message: string, streamEnd: StreamEnd): Verdict {
@@ -358,6 +367,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
         sentBytes: this.#order.answer.sentBytes,
         bytesAtCancel: this.#bytesAtCancel,
         watermark: this.#watermarks.last,
+        reservedOutput: this.#order.reservation?.outputTokens,
       }),
       text: this.#order.text,
       isUncommitted: !this.#isCommitted,

@@ -2,7 +2,7 @@ import { createClient } from "@connectrpc/connect";
 import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import type { GatewayId, OriginId } from "../core/units.ts";
+import type { GatewayId, OriginId, RegionId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics, type Registry as Metrics } from "../io/metrics.ts";
@@ -28,11 +28,13 @@ import {
   type Recounter,
   type RecountLimits,
 } from "./recount.ts";
+import { QuotaKeeper } from "./quota.ts";
 import { RetryBudget } from "./retry-budget.ts";
 import { defaultRoundTripTimings, RoundTrips, type RoundTripTimings } from "./round-trips.ts";
 import { GatewayServer } from "./server.ts";
 import { shipRest, shipUsage, type Shipping } from "./ship.ts";
 import { defaultSpoolLimits, openSpool, type SpoolLimits } from "./spool.ts";
+import { openSliceSource } from "./slice-client.ts";
 import { Sweeper } from "./sweeper.ts";
 import { Upstreams } from "./upstream.ts";
 import { recordSender } from "./usage-sender.ts";
@@ -65,6 +67,8 @@ export interface GatewayOptions {
   /** Of a million answers that were counted well, so many are counted again. */
   readonly auditPpm?: number;
   readonly recountLimits?: RecountLimits;
+  /** Answers end where the tenant's packages do. Settlement must serve QuotaService. */
+  readonly isQuotaKept?: boolean;
   /** How long streams may go on when the gateway is closed. */
   readonly drainMs?: number;
 }
@@ -96,6 +100,8 @@ export const configSchema = z.strictObject({
   tokenizersPath: z.string().default(""),
   /** Of a million answers that engines counted, so many are counted again. */
   auditPpm: z.int().min(0).max(1_000_000).default(0),
+  /** Whether answers end where the tenant's packages do: asked of settlement, or of nobody. */
+  quota: z.enum(["ledger", "none"]).default("none"),
   /** File with an operator's key, where control or settlement is not on loopback. Empty: none. */
   credentialPath: z.string().default(""),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
@@ -109,6 +115,7 @@ export type GatewayConfig = z.output<typeof configSchema>;
 
 const drainMsDefault = 10_000;
 const shipRestMs = 2_000;
+const quotaTickMs = 5_000;
 
 /** Makes each thing once, hands it on, and listens. Resolves when requests are taken. */
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
@@ -127,6 +134,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       signal: stop.signal,
     }),
     watching,
+    keepQuota(parts.quota, stop.signal),
   ];
   let isDraining = false;
   const server = new GatewayServer(parts, () =>
@@ -138,6 +146,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     stop.abort();
     await parts.placement.close();
     await Promise.all(tasks);
+    await parts.quota?.close();
     await shipLast(shipping);
     parts.sweeper.stop();
     await parts.recounter?.close();
@@ -205,11 +214,34 @@ async function openParts(options: GatewayOptions, signal: AbortSignal) {
     tenancy,
     classTables,
     idempotency: new IdempotencyKeys(),
+    quota: quotaOf(options),
     origin: options.origin,
     limits: { ...defaultRequestLimits, ...options.limits },
   };
   const watching = Promise.all([tenancy.watching, classTables.watching, vendorTerms.watching]);
   return { parts, pools, watching };
+}
+
+function quotaOf(options: GatewayOptions): QuotaKeeper | undefined {
+  const { isQuotaKept = false, settlementUrl: url, credential, gatewayId: gateway } = options;
+  if (!isQuotaKept) return undefined;
+  const transport = rpcTransport({ url, credential });
+  // Where a gateway stands is the region for which it holds slices.
+  const region = String(options.origin) as RegionId;
+  const { clock, log } = options;
+  return new QuotaKeeper({ source: openSliceSource({ transport, gateway, region }), clock, log });
+}
+
+/** Slices are held longer, or given back, until the signal says stop. */
+async function keepQuota(quota: QuotaKeeper | undefined, signal: AbortSignal): Promise<void> {
+  while (quota !== undefined && !signal.aborted) {
+    await delay(quotaTickMs, undefined, { signal, ref: false }).catch(ignoreAbort);
+    if (!signal.aborted) await quota.tick();
+  }
+}
+
+function ignoreAbort(): void {
+  // The loop looks at the signal itself.
 }
 
 async function recounterOf(options: GatewayOptions): Promise<Recounter | undefined> {
@@ -251,6 +283,7 @@ export async function start(config: GatewayConfig, signal: AbortSignal): Promise
     credential,
     gatewayId: config.gatewayId as GatewayId,
     origin: config.origin as OriginId,
+    isQuotaKept: config.quota === "ledger",
     registry,
     log,
     metrics,

@@ -75,6 +75,11 @@ export class AnswerMeter {
     return this.#finishReasons.size > 0 && this.#open === 0;
   }
 
+  /** Those that have not said why they ended. */
+  get openChoices(): readonly number[] {
+    return [...this.#finishReasons].filter(([, reason]) => reason === undefined).map(([at]) => at);
+  }
+
   /** Of the first choice. */
   get finishReason(): string | undefined {
     return this.#finishReasons.get(0) ?? this.#finishReasons.values().find(Boolean);

@@ -25,6 +25,7 @@ const streamEnds = [
   "deadline",
   "slow_reader",
   "drain",
+  "quota",
   "shed",
 ] as const;
 const rejectedReasons = [

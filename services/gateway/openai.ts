@@ -13,6 +13,8 @@ import { integerHeader, textHeader, type Exchange, type ExchangeEnd } from "./ex
 import type { IdempotencyKeys } from "./idempotency.ts";
 import { labelOf } from "./metrics.ts";
 import type { PoolDirectory } from "./pools.ts";
+import type { QuotaKeeper } from "./quota.ts";
+import { reserve, usedBy } from "./reserve.ts";
 import { requestClass } from "./request-class.ts";
 import { readJsonBody } from "./request-body.ts";
 import { route, type RouteJob, type RouteParts, type RouteResult } from "./route.ts";
@@ -24,6 +26,8 @@ export interface OpenAiParts extends RouteParts {
   readonly tenancy: Tenancy;
   readonly classTables: ClassTables;
   readonly idempotency: IdempotencyKeys;
+  /** Undefined: packages stop nobody here. */
+  readonly quota: QuotaKeeper | undefined;
   readonly origin: OriginId;
   readonly limits: RequestLimits;
 }
@@ -100,7 +104,7 @@ async function serveChat(
     : new WholeAnswer(socket, { alias, showsIds }, headers);
   const gone = new AbortController();
   answer.onGone = () => gone.abort();
-  const result = await route(parts, {
+  const result = await routeReserved(parts, {
     request: placing,
     chat,
     use,
@@ -113,6 +117,31 @@ async function serveChat(
   });
   countTimes(parts, exchange, { result, criticality: chat.criticality });
   return endOf(result, answer, { chat, placing });
+}
+
+/** Within the tenant's quota: reserved before anything is placed, settled however it ends. Throws `Refusal`. */
+async function routeReserved(
+  parts: OpenAiParts,
+  job: Omit<RouteJob, "reservation">,
+): Promise<RouteResult> {
+  const { tenant, model, inputTokens, outputTokensMax } = job.request;
+  const { department, project, scenario } = job.use;
+  const reservation = await reserve(
+    parts.quota,
+    { tenant, department, project, scenario },
+    {
+      model,
+      promptTokens: BigInt(inputTokens),
+      outputTokensMax: outputTokensMax === undefined ? undefined : BigInt(outputTokensMax),
+    },
+  );
+  let result: RouteResult | undefined;
+  try {
+    result = await route(parts, { ...job, reservation });
+    return result;
+  } finally {
+    reservation?.settle(usedBy(result?.last?.record));
+  }
 }
 
 /** What control is asked, for whichever attempt. Throws `Refusal`. */

@@ -44,6 +44,8 @@ export interface Refused {
 /** What an answer may use. It is settled once, however the answer ends. */
 export interface Reservation {
   readonly kind: "reserved";
+  /** Output tokens that it is good for now. Undefined: nothing was set aside, as nothing limits the tenant. */
+  readonly outputTokens: bigint | undefined;
   /** Whether more must be reserved before the answer goes on, when it has so many output tokens. */
   needsMore(outputTokens: bigint): boolean;
   /** Room for more output, beyond so many tokens. Refused: the answer ends here, and its finish reason is `quota`. */
@@ -151,6 +153,9 @@ export class QuotaKeeper {
     const { model, outputTokensMax } = ask;
     return {
       kind: "reserved",
+      get outputTokens() {
+        return holding.parts.length === 0 ? undefined : holding.output;
+      },
       needsMore: (outputTokens) =>
         holding.output !== outputTokensMax && outputTokens + holding.margin > holding.output,
       extend: async (outputTokens) => this.#extend(account, holding, { ...ask, outputTokens }),

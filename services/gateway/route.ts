@@ -13,6 +13,7 @@ import { uuidV7 } from "./ids.ts";
 import { countTokens, type RetryReason } from "./metrics.ts";
 import { UnavailableError } from "./placement-client.ts";
 import type { PoolDirectory, PoolEntry } from "./pools.ts";
+import type { Reservation } from "./quota.ts";
 import { recounted, type Recounter } from "./recount.ts";
 import type { RetryBudget } from "./retry-budget.ts";
 import { MeteringError, type UnnumberedRecord } from "./spool.ts";
@@ -33,6 +34,7 @@ export interface RouteJob {
   readonly request: Omit<PlacementRequest, "attempt" | "excluded">;
   readonly chat: ChatRequest;
   readonly use: UseDimensions;
+  readonly reservation: Reservation | undefined;
   readonly answer: Answer;
   /** When the caller asked, by the monotonic clock. */
   readonly startedAt: number;
@@ -250,7 +252,7 @@ class Router {
       leftMs,
     }: { readonly draft: UnnumberedRecord; readonly body: Buffer; readonly leftMs: number },
   ): AttemptOrder {
-    const { answer, limits, isDebug, request, traceparent } = this.#job;
+    const { answer, limits, isDebug, request, traceparent, reservation } = this.#job;
     const { placement, pool } = plan;
     return {
       plan,
@@ -258,6 +260,7 @@ class Router {
       limits,
       answer,
       body,
+      reservation,
       text: this.#parts.recounter?.textOf(plan.request.model),
       headers: {
         "content-type": "application/json",

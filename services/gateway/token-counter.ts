@@ -56,8 +56,8 @@ const encodings: Readonly<
 };
 
 async function openAiTokens(encoding: OpenAiEncoding): Promise<Count> {
-  const { countTokens } = await encodings[encoding]();
-  return (text) => countTokens(text, asText);
+  const counting = await encodings[encoding]();
+  return (text) => counting.countTokens(text, asText);
 }
 
 function publishedTokens(tokenizerJson: string, configJson: string): Count {

@@ -76,6 +76,14 @@ export const atDrainLimit: Verdict = {
   streamEnd: "client_disconnect",
 };
 
+/** Nobody pays for more of it. */
+export const quotaGone: Verdict = {
+  end: "gateway-cancel",
+  cause: "quota",
+  result: "cancelled",
+  streamEnd: "quota",
+};
+
 export const clientGone: Readonly<Record<GoneWhy, Verdict>> = {
   client: { end: "client-cancel", result: "cancelled", streamEnd: "client_disconnect" },
   "slow-reader": {

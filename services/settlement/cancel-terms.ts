@@ -9,9 +9,9 @@ const lookMs = 5_000;
 
 export interface CancelTermsSource {
   readonly registry: Registry;
-  vendors(): Promise<ReadonlySet<string>>;
+  readonly vendors: () => Promise<ReadonlySet<string>>;
   /** In force now; the house's where nothing was agreed. */
-  contractWith(pair: PairId): CancelTerms;
+  readonly contractWith: (pair: PairId) => CancelTerms;
 }
 
 /**

@@ -23,6 +23,7 @@ import {
   PoolService,
   PoolStatus,
 } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
+import { Admission, QuotaService } from "../../services/wire/gen/tokengrid/v1/package_pb.js";
 import {
   RecordStatus,
   UsageService,
@@ -58,6 +59,10 @@ export interface ScriptedControl {
   readonly deliveries: ReadonlyMap<string, number>;
   /** The ledger answers with this instead of keeping what it is sent. */
   refuseRecords: ConnectError | undefined;
+  /** Tokens of any kind that the tenant's package still has; undefined: it pays as it goes. */
+  quotaLeft: bigint | undefined;
+  /** What was used of slices that were given back. */
+  readonly slicesUsed: readonly bigint[];
   /** Instead of placing. */
   unplaceable: UnplaceableReason | undefined;
   close(): Promise<void>;
@@ -76,10 +81,13 @@ export async function openScriptedControl(
     records: new Map<string, UsageRecord>(),
     deliveries: new Map<string, number>(),
     refuseRecords: undefined as ConnectError | undefined,
+    quotaLeft: undefined as bigint | undefined,
+    slicesUsed: [] as bigint[],
     unplaceable: undefined as UnplaceableReason | undefined,
   };
   const ttlMs = options.ttlMs ?? 60_000;
   let fence = 0n;
+  let slices = 0;
   const place = (request: PlaceRequest): PlaceResponse => {
     state.places.push(request);
     const pool = pools.find(({ id }) => !request.poolIdsExcluded.includes(id));
@@ -141,6 +149,26 @@ export async function openScriptedControl(
         for (const [pool, figure] of Object.entries(roundTripMsByPool)) {
           state.roundTrips.set(`${originId}/${pool}`, figure.value);
         }
+        return {};
+      },
+    });
+    router.service(QuotaService, {
+      acquireSlice: ({ uncachedInputTokens, responseTokens, times }) => {
+        const { quotaLeft: left } = state;
+        if (left === undefined) return { admission: Admission.UNLIMITED };
+        const least = uncachedInputTokens + responseTokens;
+        if (least > left)
+          return { admission: Admission.REFUSED, reason: `${left} tokens are left` };
+        const wanted = least * BigInt(times);
+        const units = wanted < left ? wanted : left;
+        state.quotaLeft = left - units;
+        slices += 1;
+        const burn = { denominator: 1n, rates: [{ modelId: "*", numerator: 1n }] };
+        const slice = { sliceId: `slice-${slices}`, units, left: units, ttlMs: 60_000n, burn };
+        return { admission: Admission.GRANTED, slices: [slice] };
+      },
+      returnSlice: ({ slices: returned }) => {
+        state.slicesUsed.push(...returned.map(({ used }) => used));
         return {};
       },
     });

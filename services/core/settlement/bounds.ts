@@ -85,11 +85,11 @@ export const bounds = {
     const most = (rateMax * (lastByteUs - firstByteUs)) / usPerSecond;
     return excess("output tokens", output, most + contract.boundSlackTokens, "in its time");
   },
-  /** The prompt is counted at the lower of the engine's and our count, by ours it was set aside. */
+  /** It was set aside by the gateway's estimate of the prompt: what that lacks is not held against the output. */
   "settled-over-reserved": (record, { input, output, grace }, { boundSlackTokens }) => {
     const { reservedTokens, gatewayCounts, flags } = record;
     if (reservedTokens === undefined || flags.includes("overage")) return undefined;
-    const own = gatewayCounts.input ?? input;
+    const own = gatewayCounts.source === "heuristic" ? (gatewayCounts.input ?? 0n) : 0n;
     const used = (own < input ? own : input) + output - grace;
     return excess("tokens", used, reservedTokens + boundSlackTokens, "as reserved");
   },
