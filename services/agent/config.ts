@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Figure } from "../core/figure.ts";
 import type { PoolRegistration, ServedModel } from "../core/pool.ts";
 import type { Instant, ModelId, PoolId, RegionId, VendorId } from "../core/units.ts";
+import { witnessSchema } from "./witness-config.ts";
 import { dialectNames } from "./dialects.ts";
 
 /** A declaration stands until it is replaced; the protocol carries ages of up to 49 days. */
@@ -95,6 +96,8 @@ export const configSchema = z.strictObject({
       port: z.int().min(0).max(65_535).default(9_467),
     })
     .prefault({}),
+  /** Absent: this agent witnesses nothing. */
+  witness: witnessSchema.optional(),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

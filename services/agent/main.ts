@@ -3,14 +3,19 @@ import type { PoolRegistration } from "../core/pool.ts";
 import { systemClock } from "../io/clock.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
+import { rpcTransport } from "../io/rpc-client.ts";
 import { toRegistration, type AgentConfig } from "./config.ts";
 import type { DialectName } from "./dialects.ts";
 import { PowerMeter, type PowerFigures, type PowerSource } from "./power.ts";
 import { ScrapeError } from "./prometheus-text.ts";
 import { declaredAt, streamReports, type PoolFigures } from "./report-stream.ts";
 import { Scraper } from "./scrape.ts";
+import { openWitness } from "./witness-config.ts";
+import { followLog, LogFollower } from "./witness.ts";
 
 export { configSchema } from "./config.ts";
+export { openWitness, toWitnessConfig } from "./witness-config.ts";
+export { followLog, LogFollower, type FollowOutcome } from "./witness.ts";
 export type { PowerSource } from "./power.ts";
 
 export interface AgentOptions {
@@ -156,6 +161,7 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
   const isReady = (): boolean => agent.isReady();
   const stop = new AbortController();
   const until = AbortSignal.any([signal, stop.signal]);
+  const witness = await startWitness(config, { credential, log, signal: until });
   try {
     await serveMetrics({ ...config.metrics, registry, isReady, signal: until });
     log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
@@ -163,5 +169,28 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
   } finally {
     stop.abort();
     await agent.close();
+    await witness?.closed;
   }
+}
+
+/** The vendor's witness beside its pool, if it is set up: it follows the vendor's log at the operator. */
+async function startWitness(
+  config: AgentConfig,
+  parts: { readonly credential: string; readonly log: Log; readonly signal: AbortSignal },
+): Promise<{ readonly closed: Promise<void> } | undefined> {
+  if (config.witness === undefined) return undefined;
+  const { logId, intervalMs, everyLeaf } = config.witness;
+  const { signal } = parts;
+  const log = parts.log.child({ logId });
+  const { witness, logKeys, state } = await openWitness(config.witness, () => systemClock.now());
+  const credential = parts.credential === "" ? undefined : parts.credential;
+  const transport = rpcTransport({ url: config.rpcUrl, credential });
+  const options = { transport, logId, logKeys, witness, isEveryLeafRead: everyLeaf };
+  const follower = new LogFollower(options);
+  const onOutcome = (): void => undefined;
+  const followed = followLog({ follower, intervalMs, onOutcome, log, signal });
+  const closed = followed
+    .catch((error: unknown) => log.error({ error }, "the witness ended by itself"))
+    .finally(() => state.close());
+  return { closed };
 }

@@ -631,14 +631,14 @@ export enum LogKeyRole {
 export declare const LogKeyRoleSchema: GenEnum<LogKeyRole>;
 
 /**
- * The Merkle logs behind the books: one for each counterparty, and what its witness says of it. A vendor sees its own
- * log alone, an operator all. Texts are those of C2SP: signed notes, checkpoints, cosignatures, proofs.
+ * The Merkle logs behind the books: one for each counterparty, and what its witness says of it. Vendors and
+ * tenants see their own log alone, operators all. Texts are those of C2SP: signed notes, checkpoints, cosignatures, proofs.
  *
  * @generated from service tokengrid.v1.LogService
  */
 export declare const LogService: GenService<{
   /**
-   * Every log with its size and its last checkpoint. To a vendor, its own.
+   * Every log with its size and its last checkpoint. To a vendor or a tenant, its own.
    *
    * @generated from rpc tokengrid.v1.LogService.ListLogs
    */

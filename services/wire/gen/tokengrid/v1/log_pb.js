@@ -194,8 +194,8 @@ export const LogKeyRole = /*@__PURE__*/
   tsEnum(LogKeyRoleSchema);
 
 /**
- * The Merkle logs behind the books: one for each counterparty, and what its witness says of it. A vendor sees its own
- * log alone, an operator all. Texts are those of C2SP: signed notes, checkpoints, cosignatures, proofs.
+ * The Merkle logs behind the books: one for each counterparty, and what its witness says of it. Vendors and
+ * tenants see their own log alone, operators all. Texts are those of C2SP: signed notes, checkpoints, cosignatures, proofs.
  *
  * @generated from service tokengrid.v1.LogService
  */

@@ -1,0 +1,50 @@
+import { createRouterTransport } from "@connectrpc/connect";
+import { identityKey, localOperator, type Identity } from "../../services/io/grpc-identity.ts";
+import { validation } from "../../services/io/grpc-validation.ts";
+import { newSigningKey, type SigningKey } from "../../services/io/signing.ts";
+import { Witness } from "../../services/io/witness.ts";
+import { serveLogs } from "../../services/settlement/log-rpc.ts";
+import { LedgerHeads } from "../../services/settlement/witness-heads.ts";
+import { domain, openProcess, witnessKey } from "./log-fixtures.ts";
+
+/** LogService over a ledger in a file or in memory. */
+export async function openLogServer(path = ":memory:", signing: SigningKey = newSigningKey()) {
+  const process = await openProcess(path, signing);
+  const { store, writer, sealer, logKeys, nowUs } = process;
+  const own = witnessKey("grid.example/witness");
+  const witness = new Witness({
+    key: own.key,
+    sign: own.signing.sign,
+    heads: new LedgerHeads({
+      store,
+      writer,
+      pairOf: (origin) => logKeys.ownLog(origin)?.log ?? "internal",
+      nowUs,
+    }),
+    keysOf: (origin) => logKeys.ownLog(origin)?.keys,
+    nowSeconds: () => nowUs() / 1_000_000n,
+  });
+  const { publicKey } = signing;
+  const transportOf = (caller: Identity) =>
+    createRouterTransport(
+      (router) =>
+        serveLogs(router, { store, writer, sealer, logKeys, witness, publicKey, domain, nowUs }),
+      {
+        router: {
+          interceptors: [validation],
+          requestGate: ({ values }) => {
+            values.set(identityKey, caller);
+          },
+        },
+      },
+    );
+  return {
+    ...process,
+    witness,
+    operator: transportOf(localOperator),
+    transportOf,
+  };
+}
+
+export const northVendor: Identity = { kind: "vendor", subject: "northgrid" };
+export const southVendor: Identity = { kind: "vendor", subject: "southgrid" };
