@@ -89,6 +89,8 @@ function toBook(order: BookOrder, prices: readonly ListPrice[], calendar: Calend
     effectiveFromUs,
     effectiveToUs: undefined,
     slots,
+    // Where nobody can say what day it is, the vendor gets the lower price until a calendar does.
+    ...(slots.length > 0 ? { baseSlot: "off-peak" } : {}),
     calendar,
     lines: offers.flatMap((offer) => linesOf(offer, rowsOf(offer, prices), slots)),
     source: sourceOf(offers, prices),
