@@ -179,7 +179,7 @@ test("three gateways with deaths and late records: no more is used than was sold
       expect(after).toMatchObject({ held: 0n, left: 20_000n - tokens });
       await server.close();
     }),
-    { numRuns: 40 },
+    { numRuns: 15 },
   );
 }, 60_000);
 
