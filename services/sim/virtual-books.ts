@@ -2,24 +2,28 @@ import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
 import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
 import { defaultContract } from "../core/settlement/contract.ts";
+import { OpenHolds } from "../core/settlement/hold.ts";
+import { makeStatement } from "../core/settlement/make-statement.ts";
 import { dayOf, periodNameAt, type Period } from "../core/settlement/period.ts";
+import { Posting, type PostingTools } from "../core/settlement/post.ts";
 import {
+  consumptionText,
   hourText,
-  keysOf,
-  Posting,
   ratingText,
   type At,
   type Changes,
+  type Consumption,
+  type ConsumptionKey,
   type HourTotal,
 } from "../core/settlement/posting.ts";
-import { prepare, type Prepared } from "../core/settlement/prepare.ts";
-import type { PriceBook, PriceLine } from "../core/settlement/price-book.ts";
+import { linesIn, prepare, type Prepared } from "../core/settlement/prepare.ts";
+import type { PriceBook } from "../core/settlement/price-book.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
-import { makeStatement } from "../core/settlement/make-statement.ts";
 import { linesOfHours } from "../core/settlement/statement-lines.ts";
 import type { Account, Statement } from "../core/settlement/statement.ts";
 import { bookText, contractText } from "../core/settlement/terms-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
+import { Wallets } from "../core/settlement/wallet.ts";
 import type { AttemptId, InstantUs, Nano, PairId, VendorId } from "../core/units.ts";
 
 /** What the books made of a record. */
@@ -30,9 +34,18 @@ export type Booked =
 /** Settlement in memory: the same rules as over the ledger's store, a record at a time. */
 export class VirtualBooks {
   readonly #books = new Map<string, PriceBook>();
-  readonly #lines = new Map<string, PriceLine>();
-  readonly #cumulatives = new Map<string, At<RatingKey, Cumulative>>();
-  readonly #hours = new Map<string, At<HourKey, HourTotal>>();
+  readonly #cumulatives = new Map<string, At<RatingKey, Cumulative> | undefined>();
+  readonly #hours = new Map<string, At<HourKey, HourTotal> | undefined>();
+  readonly #consumption = new Map<string, At<ConsumptionKey, Consumption> | undefined>();
+  readonly #tools: PostingTools = {
+    lineOf: linesIn((id, version) => this.#books.get(`${id}@${version}`)),
+    bookingOf,
+    priceHashOf: (book) => this.#hashOf(book),
+    secrets: { sha256, saltOf: (record) => record },
+    // Nobody is sold anything: the vendors' side is what the simulation asks about.
+    tills: { wallets: new Wallets(new Map(), new OpenHolds()), packagesOf: () => [] },
+  };
+  readonly #hashes = new Map<PriceBook, string>();
   readonly #attempts = new Set<AttemptId>();
   /** Posted and quarantined records, by vendor and day. */
   readonly #counts = new Map<string, Counts>();
@@ -42,7 +55,6 @@ export class VirtualBooks {
 
   publish(book: PriceBook): void {
     this.#books.set(`${book.id}@${book.version}`, book);
-    for (const line of book.lines) this.#lines.set(`${book.id}:${book.version}:${line.id}`, line);
   }
 
   post(record: UsageRecord): Booked {
@@ -50,13 +62,18 @@ export class VirtualBooks {
     this.#attempts.add(record.attempt);
     const prepared = prepare(record, {
       rev: 0n,
-      contract: defaultContract,
-      book: this.#books.get(`${record.priceBook}@${record.priceVersion}`),
+      terms: {
+        contract: defaultContract,
+        book: this.#books.get(`${record.priceBook}@${record.priceVersion}`),
+        licence: undefined,
+        sell: undefined,
+      },
       sha256,
+      bookingOf,
     });
     this.#hash.update(prepared.text);
-    const posting = this.#postingFor(prepared);
-    const { status, reason } = posting.add(prepared);
+    const { posting, outcome } = this.#posted(prepared);
+    const { status, reason } = outcome;
     assert(status === "posted" || status === "quarantined", "a record is posted or quarantined");
     this.#count(record, status);
     return status === "posted" ? this.#keep(posting.changes) : { kind: status, reason };
@@ -72,13 +89,16 @@ export class VirtualBooks {
     const period = dayOf(dayUs, defaultContract.timeZone);
     const { posted, quarantined } = this.#counts.get(countKey(vendor, dayUs)) ?? nothing;
     const pair = `vendor:${vendor}` as PairId;
-    const hours = [...this.#hours.values()].filter(({ key }) => isOf(key, pair, period));
+    const hours = [...this.#hours.values()].filter((each) => each !== undefined);
     const account: Account = {
-      ...{ pair, kind: "daily", period, isPayable: true, attempts: posted, prevDigest: "" },
-      lines: linesOfHours(hours, period),
-      ...{ fees: [], trueUps: [], days: [], creditsNano: 0n, rounded: undefined },
+      ...{ pair, kind: "daily", period, isPayable: true, attempts: posted },
+      lines: linesOfHours(
+        hours.filter(({ key }) => isOf(key, pair, period)),
+        period,
+      ),
+      ...{ fees: [], trueUps: [], creditsNano: 0n, days: [], rounded: undefined, prevDigest: "" },
       hashByVersion: new Map(
-        [...this.#books].map(([version, book]) => [version, sha256(bookText(book))]),
+        [...this.#books].map(([version, book]) => [version, this.#hashOf(book)]),
       ),
       frozen: {
         ...{ log: noLog, contractHash: sha256(contractText(defaultContract)), calendars: [] },
@@ -97,7 +117,7 @@ export class VirtualBooks {
   /** What is owed is what was charged, what was entered, and what statements add up. */
   check(): void {
     let stated = 0n;
-    for (const { total } of this.#hours.values()) stated += total.amountNano;
+    for (const each of this.#hours.values()) stated += each?.total.amountNano ?? 0n;
     assert(this.#chargedNano === this.#enteredNano, "entries add up to the charges");
     assert(this.#chargedNano === stated, "statements add up to the charges");
   }
@@ -108,18 +128,25 @@ export class VirtualBooks {
     this.#counts.set(key, { ...before, [status]: before[status] + 1n });
   }
 
-  #postingFor(prepared: Prepared): Posting {
-    const wanted = keysOf([prepared], []);
-    const cumulatives = wanted.rating.map((key) => this.#cumulatives.get(ratingText(key)));
-    const hours = wanted.hours.map((key) => this.#hours.get(hourText(key)));
-    return new Posting(
-      {
-        records: [],
-        cumulatives: cumulatives.filter((each) => each !== undefined),
-        hours: hours.filter((each) => each !== undefined),
-      },
-      (line) => this.#lines.get(line),
-    );
+  /** Made again with what it found missing. */
+  #posted(prepared: Prepared) {
+    const [cumulatives, hours, consumption] = [this.#cumulatives, this.#hours, this.#consumption];
+    for (;;) {
+      const known = { records: [], sales: [], cumulatives, hours, consumption };
+      const posting = new Posting(known, this.#tools);
+      const outcome = posting.add(prepared);
+      const { missing } = posting;
+      if (Object.values(missing).every((keys) => keys.length === 0)) return { posting, outcome };
+      for (const key of missing.cumulatives) cumulatives.set(ratingText(key), undefined);
+      for (const key of missing.hours) hours.set(hourText(key), undefined);
+      for (const key of missing.consumption) consumption.set(consumptionText(key), undefined);
+    }
+  }
+
+  #hashOf(book: PriceBook): string {
+    const known = this.#hashes.get(book) ?? sha256(bookText(book));
+    this.#hashes.set(book, known);
+    return known;
   }
 
   #keep(changes: Changes): Booked {
@@ -127,8 +154,9 @@ export class VirtualBooks {
     assert(posted !== undefined, "what was posted is among the changes");
     for (const each of changes.cumulatives) this.#cumulatives.set(ratingText(each.key), each);
     for (const each of changes.hours) this.#hours.set(hourText(each.key), each);
+    for (const each of changes.consumption) this.#consumption.set(consumptionText(each.key), each);
     for (const { amountNano } of posted.charges) this.#chargedNano += amountNano;
-    for (const { amountNano } of changes.entries) this.#enteredNano += amountNano;
+    for (const { amount } of changes.entries) this.#enteredNano += amount;
     return { kind: "posted", tokens: posted.tokens, amountNano: posted.amountNano };
   }
 }
@@ -149,6 +177,10 @@ const noLog = { origin: "", size: 0n, root: "", firstIndex: 0n, endIndex: 0n } a
 
 function isOf(key: HourKey, pair: PairId, { fromUs, toUs }: Period): boolean {
   return key.pair === pair && key.hourUs >= fromUs && key.hourUs < toUs;
+}
+
+function bookingOf(_pair: PairId, openedUs: InstantUs): string {
+  return periodNameAt(openedUs, "daily", defaultContract.timeZone);
 }
 
 function sha256(text: string): string {

@@ -6,7 +6,7 @@ import type { Geography } from "../core/region.ts";
 import { tokensOf, type Site, type StatementSummary } from "../core/report.ts";
 import type { PriceBook } from "../core/settlement/price-book.ts";
 import type { Statement } from "../core/settlement/statement.ts";
-import type { Instant, ModelId, OriginId, PoolId } from "../core/units.ts";
+import type { Instant, ModelId, OriginId, PoolId, VendorId } from "../core/units.ts";
 import type { Arrival } from "../core/workload.ts";
 import type { Fleet } from "./fleet.ts";
 import { Lies } from "./lying.ts";
@@ -326,7 +326,7 @@ class World {
   }
 
   /** One for each local day that the run touched. */
-  #statements(vendor: Statement["vendor"]): StatementSummary[] {
+  #statements(vendor: VendorId): StatementSummary[] {
     if (this.#books === undefined) return [];
     const first = this.#books.statement(vendor, toUs(this.#epoch));
     const statements = [first];
@@ -335,7 +335,7 @@ class World {
       statements.push(next);
       from = next.period.toUs;
     }
-    return statements.map(summary);
+    return statements.map((each) => summary(vendor, each));
   }
 }
 
@@ -354,11 +354,11 @@ function toUs(at: Instant): bigint {
   return BigInt(Math.floor(at)) * 1_000n;
 }
 
-function summary({ id, vendor, totals, digest, lines }: Statement): StatementSummary {
+function summary(vendor: VendorId, { id, totals, digest, lines }: Statement): StatementSummary {
   return {
     vendor,
     statement: id,
-    attempts: totals.attempts,
+    attempts: totals.attempts ?? 0n,
     tokens: tokensOf(totals),
     amountNano: totals.netNano,
     quarantined: totals.quarantined,
