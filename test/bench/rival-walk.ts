@@ -28,7 +28,6 @@ import {
   northgrid,
   policy,
   priceBook,
-  priceLine,
   registration,
   report,
   request,
@@ -121,9 +120,7 @@ class Walk {
       ];
     });
     const lines = [chat, other].flatMap((model) =>
-      priceBook().lines.map(({ tokenClass, tiers }) =>
-        priceLine(tokenClass, { id: `${model} ${tokenClass}`, model, tiers }),
-      ),
+      priceBook().lines.map((line) => ({ ...line, id: `${model} ${line.tokenClass}`, model })),
     );
     const geography = { ...map, regions: new Map(map.regions).set(wuhu.id, wuhu) };
     return [

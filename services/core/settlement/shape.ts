@@ -130,8 +130,7 @@ export function note(lengthMax: number): Shape<string> {
   return {
     write: (value) => value,
     read: (found, place) =>
-      // eslint-disable-next-line no-control-regex -- they are what is refused
-      typeof found === "string" && found.length <= lengthMax && !/[\u0000-\u001f\u007f]/.test(found)
+      typeof found === "string" && found.length <= lengthMax && !/\p{Cc}/u.test(found)
         ? found
         : place.refuse(`a line of at most ${lengthMax} characters`, found),
   };
@@ -289,7 +288,7 @@ function shownValue(found: unknown): string {
   if (found === undefined) return "nothing";
   if (typeof found === "string") return JSON.stringify(found.slice(0, 80));
   if (Array.isArray(found)) return "a list";
-  return isObject(found) ? "an object" : String(found);
+  return isObject(found) ? "an object" : JSON.stringify(found);
 }
 
 /** `; did you mean x?`, if a known name begins alike. */

@@ -205,11 +205,14 @@ describe("whose book it is", () => {
 });
 
 describe("the worked example, from a book with its discount", () => {
-  const list = { uncachedInput: 1_000_000n, cacheRead: 20_000n, response: 4_000_000n };
+  const list = new Map<PriceLine["tokenClass"], bigint>([
+    ["uncachedInput", 1_000_000n],
+    ["cacheRead", 20_000n],
+  ]);
   const ppm = 123_500n;
   const off = (pico: bigint): bigint => discounted(pico, ppm) ?? -1n;
   const lines = plain.lines.map((line): PriceLine => {
-    const pico = off(list[line.tokenClass as keyof typeof list] ?? 4_000_000n);
+    const pico = off(list.get(line.tokenClass) ?? 4_000_000n);
     const tiers = [{ fromTokens: 0n, pricePicoPerToken: pico }];
     // Response above 1,000 tokens a period is a tenth off.
     const more = { fromTokens: 1_000n, pricePicoPerToken: (pico * 9n) / 10n };
