@@ -52,11 +52,27 @@ type LogReads = Pick<
   LedgerReads,
   "logs" | "leaves" | "leafHashes" | "leafOf" | "leavesOf" | "tile" | "document" | "documents"
 >;
-type BookReads = Omit<LedgerReads, keyof RecordReads | keyof LogReads>;
+type SaleReads = Pick<
+  LedgerReads,
+  | "salesOf"
+  | "salesOfRequests"
+  | "salesWaiting"
+  | "consumptionOf"
+  | "consumption"
+  | "hold"
+  | "holdsEnding"
+  | "holdsOpen"
+>;
+type BookReads = Omit<LedgerReads, keyof RecordReads | keyof LogReads | keyof SaleReads>;
 
 export function ledgerReads(driver: SqlDriver): LedgerReads {
   const asking = new Asking(driver);
-  return { ...recordReads(asking), ...bookReads(asking), ...logReads(asking) };
+  return {
+    ...recordReads(asking),
+    ...bookReads(asking),
+    ...saleReads(asking),
+    ...logReads(asking),
+  };
 }
 
 /** The three forms in which most questions come. */
@@ -189,6 +205,29 @@ function bookReads(asking: Asking): BookReads {
       const keys = accounts.map(({ unit, account }) => [unit, account]);
       return balanceMap(await asking.among(reads.balancesOf, keys));
     },
+    async counts() {
+      const queries = [reads.recordCount, reads.entryCount, reads.documentCount];
+      const statements = queries.map((each) => ({ text: each, values: [] }));
+      const [[records] = [], [entries] = [], [documents] = []] = await asking.together(
+        ...statements,
+      );
+      const count = (row: Row = {}): RowCount => ({
+        rows: int(row, "rows_there"),
+        last: int(row, "last"),
+      });
+      return { records: count(records), entries: count(entries), documents: count(documents) };
+    },
+    async cumulatives() {
+      return (await asking.all(reads.cumulatives)).map(toCumulative);
+    },
+    async hours() {
+      return (await asking.all(reads.hours)).map(toHour);
+    },
+  };
+}
+
+function saleReads(asking: Asking): SaleReads {
+  return {
     async salesOf(attempts) {
       const keys = [...new Set(attempts)].toSorted().map((each) => [each]);
       return (await asking.among(reads.salesOf, keys)).map(toSale);
@@ -219,24 +258,6 @@ function bookReads(asking: Asking): BookReads {
     },
     async holdsOpen(after, limit) {
       return (await asking.all(reads.holdsOpen, after ?? "", BigInt(limit))).map(toHold);
-    },
-    async counts() {
-      const queries = [reads.recordCount, reads.entryCount, reads.documentCount];
-      const statements = queries.map((each) => ({ text: each, values: [] }));
-      const [[records] = [], [entries] = [], [documents] = []] = await asking.together(
-        ...statements,
-      );
-      const count = (row: Row = {}): RowCount => ({
-        rows: int(row, "rows_there"),
-        last: int(row, "last"),
-      });
-      return { records: count(records), entries: count(entries), documents: count(documents) };
-    },
-    async cumulatives() {
-      return (await asking.all(reads.cumulatives)).map(toCumulative);
-    },
-    async hours() {
-      return (await asking.all(reads.hours)).map(toHour);
     },
   };
 }

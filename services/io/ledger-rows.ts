@@ -1,4 +1,3 @@
-import { canonicalJson } from "../core/settlement/canonical.ts";
 import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
 import type { CostSide, Ending } from "../core/settlement/contract.ts";
 import type { CountBasis } from "../core/settlement/count-rule.ts";
@@ -86,7 +85,7 @@ export function fromPosted(record: PostedRecord): Value[] {
     record.basis,
     record.slot,
     record.flags.join(","),
-    canonicalJson(record.charges.map(chargeMembers)),
+    chargesText(record.charges),
     record.amountNano,
     feesText(record.fees),
     fromTokens(record.sold).join(","),
@@ -282,8 +281,13 @@ function tokensOf(countAt: (index: number) => bigint): Tokens {
   return tokens;
 }
 
-function chargeMembers({ line, tokens, pico, amountNano }: Charge) {
-  return { line_id: line, tokens, pico, nano: amountNano };
+/** As canonical JSON, spelt out: there are some of them for every record. */
+function chargesText(charges: readonly Charge[]): string {
+  const each = charges.map(({ line, tokens, pico, amountNano }) => {
+    const id = JSON.stringify(line);
+    return `{"line_id":${id},"nano":"${amountNano}","pico":"${pico}","tokens":"${tokens}"}`;
+  });
+  return `[${each.join(",")}]`;
 }
 
 function toCharge(members: Row): Charge {
@@ -296,12 +300,12 @@ function toCharge(members: Row): Charge {
 }
 
 function feesText(fees: readonly Fee[]): string {
-  if (fees.length === 0) return "[]";
-  return canonicalJson(
-    fees.map(({ pair, period, booking, charges, amountNano }) => ({
-      ...{ pair, period, booking, charges: charges.map(chargeMembers), nano: amountNano },
-    })),
-  );
+  const each = fees.map(({ pair, period, booking, charges, amountNano }) => {
+    const [at, of, by] = [booking, pair, period].map((text) => JSON.stringify(text));
+    const rest = `"nano":"${amountNano}","pair":${of},"period":${by}`;
+    return `{"booking":${at},"charges":${chargesText(charges)},${rest}}`;
+  });
+  return `[${each.join(",")}]`;
 }
 
 function toFees(json: string): Fee[] {

@@ -86,7 +86,7 @@ class Writer {
       return int(row, "epoch");
     });
     const questions = [reads.lastRecord, reads.lastEntry, reads.lastDocument];
-    const [[record], [entry], [document], logs = []] = (await driver.ask(
+    const [[record], [entry], [document], logs] = (await driver.ask(
       ...[...questions, reads.logs].map((query) => ({ text: query, values: [] })),
     )) as [Row[], Row[], Row[], Row[]];
     const last = (row: Row | undefined): bigint => int(row ?? {}, "last");

@@ -58,7 +58,8 @@ describe.skipIf(whyNot !== undefined)(`a ledger in a real PostgreSQL${note}`, ()
     title,
     async () => {
       const [target, uncut] = [await postgres.url("killed"), await postgres.url("uncut")];
-      const { victims, crash: crashServer } = postgres;
+      const { victims } = postgres;
+      const crashServer = () => postgres.crash();
       const mistakes = await killLedger({ seed, kills: 4, target, victims, crashServer });
       expect(mistakes).toEqual([]);
       expect(await runUncut(uncut)).toBe("done");

@@ -104,17 +104,14 @@ interface Kill {
 
 /** Runs the writer, and returns what it said. */
 async function run(target: string, kill: Kill | undefined): Promise<string[]> {
-  const stdio = ["ignore", "pipe", kill === undefined ? "inherit" : "ignore"] as const;
-  const child = spawn(process.execPath, [writer, target], { stdio: [...stdio] });
+  const child = spawn(process.execPath, [writer, target], { stdio: ["ignore", "pipe", "ignore"] });
   const lines: string[] = [];
   let crashed: Promise<void> | undefined;
   const strike = (victim: Victim, campaign: Campaign): void => {
     if (victim === "writer") child.kill("SIGKILL");
     else crashed = campaign.crashServer();
   };
-  const { stdout } = child;
-  if (stdout === null) throw new Error("the writer has no output");
-  for await (const line of createInterface({ input: stdout })) {
+  for await (const line of createInterface({ input: child.stdout })) {
     lines.push(line);
     if (kill === undefined || lines.length - 1 !== kill.after) continue;
     // It goes on writing until then.
