@@ -297,9 +297,10 @@ describe("a correction", () => {
     books.post([record("a1:1", shorter)]);
     const taken = books.entries.filter(({ corrects }) => corrects !== "");
     const posted = before.filter(({ phase }) => phase === "posted");
-    expect(taken.map(({ debit, credit, amount }) => [credit, debit, amount]).toSorted()).toEqual(
-      posted.map(({ debit, credit, amount }) => [debit, credit, amount]).toSorted(),
-    );
+    expect(
+      new Set(taken.map(({ debit, credit, amount }) => [credit, debit, amount].join())),
+    ).toEqual(new Set(posted.map(({ debit, credit, amount }) => [debit, credit, amount].join())));
+    expect(taken.length).toBe(posted.length);
     expect(new Set(taken.map(({ corrects }) => corrects))).toEqual(
       new Set(["usage:a1:0", "model-fee:a1:0", "sale:a1:0"]),
     );
