@@ -75,7 +75,11 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#meter = new AnswerMeter(plan.pool.engine, plan.poolModel.capabilities, text);
     this.#watermarks = new Watermarks(parts, { draft, meter: this.#meter });
     this.#reader = new ChunkReader(this, answer.rewrite);
-    this.#quota = new QuotaWatch(order.reservation, (refused) => this.#stopAtQuota(refused));
+    this.#quota = new QuotaWatch(order.reservation, {
+      wait: () => this.#call?.pause(),
+      goOn: () => this.#isPaused || this.#call?.resume(),
+      stop: (refused) => this.#stopAtQuota(refused),
+    });
     this.#lease = new LeaseHolder(parts.placement, plan.placement, parts.log);
   }
 
@@ -142,7 +146,10 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#commit();
     if (this.#reader.problem !== undefined) this.#broken(shown);
     else if (this.#reader.isDone) this.#done(shown, now);
-    else if (!this.#order.answer.send(shown)) this.#pause();
+    else {
+      if (!this.#order.answer.send(shown)) this.#pause();
+      if (this.#order.reservation !== undefined) this.#quota.check(this.#tokens);
+    }
   }
 
   /** What the client cannot be given in one piece ends the attempt, not the gateway. */
@@ -213,7 +220,6 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     this.#stopRejected(now);
     this.#watermarks.tick(now, this.#order.answer, this.#times);
     if (this.#drain !== undefined) return this.#tickDrain(this.#drain, now);
-    this.#quota.tick(this.#tokens);
     const reason = this.#reasonToStop(now);
     if (reason !== undefined) this.#stop(late(reason));
   }
@@ -331,7 +337,7 @@ export class Attempt implements UpstreamHandler, ChunkSink, Ticker {
     if (!this.#isPaused) return;
     this.#isPaused = false;
     this.#lastPacketAt = performance.now();
-    this.#call?.resume();
+    if (!this.#quota.isWaiting) this.#call?.resume();
   }
 
   /** The pool's stream is over: the lease is free now, the record waits for what the client still takes. */

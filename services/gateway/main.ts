@@ -234,9 +234,10 @@ function quotaOf(options: GatewayOptions): QuotaKeeper | undefined {
 
 /** Slices are held longer, or given back, until the signal says stop. */
 async function keepQuota(quota: QuotaKeeper | undefined, signal: AbortSignal): Promise<void> {
-  while (quota !== undefined && !signal.aborted) {
+  const isStopped = (): boolean => signal.aborted;
+  while (quota !== undefined && !isStopped()) {
     await delay(quotaTickMs, undefined, { signal, ref: false }).catch(ignoreAbort);
-    if (!signal.aborted) await quota.tick();
+    if (!isStopped()) await quota.tick();
   }
 }
 

@@ -35,20 +35,20 @@ async function endless(call: PoolCall): Promise<void> {
 }
 
 test("a request that no package covers is refused before anything is placed", async () => {
-  const { chat, control, pools } = await opened(answering("never"), 0n);
-  const response = await chat();
+  const open = await opened(answering("never"), 0n);
+  const response = await open.chat();
   expect(response.status).toBe(429);
   expect(response.headers.get("x-should-retry")).toBe("false");
   expect(await response.json()).toMatchObject({
     error: { type: "insufficient_quota", code: "insufficient_quota" },
   });
-  expect([control.places, pools[0]?.requests]).toEqual([[], []]);
+  expect([open.control.places, open.pools[0]?.requests]).toEqual([[], []]);
 });
 
 test("who pays as it goes is not stopped, and nothing is reserved for it", async () => {
-  const { chat, records } = await opened(answering("a", "b"), undefined);
-  expect((await chat()).status).toBe(200);
-  const [record] = (await records(1)).values();
+  const open = await opened(answering("a", "b"), undefined);
+  expect((await open.chat()).status).toBe(200);
+  const [record] = (await open.records(1)).values();
   expect(record?.reserved).toBeUndefined();
 });
 
@@ -61,37 +61,37 @@ const said: readonly [tokens: number, flags: boolean][] = [
 
 for (const [tokens, isOverage] of said) {
   test(`an answer of ${tokens} tokens that came at once is ${isOverage ? "" : "no "}overage of what was reserved`, async () => {
-    const { chat, records } = await opened((call) => {
+    const open = await opened((call) => {
       call.head();
       call.events(chunk({ content: "word" }), chunk({ content: "x".repeat(5_996) }));
       call.events(chunk({}, "stop"), usageChunk(7, tokens), "[DONE]");
       call.end();
     }, 100_000n);
-    await (await chat()).text();
-    const [record] = (await records(1)).values();
+    await (await open.chat()).text();
+    const [record] = (await open.records(1)).values();
     expect(record?.reserved).toBe(1n + 2_048n);
     expect(record?.flags.includes("overage")).toBe(isOverage);
   });
 }
 
 test("what was used of a package is what the answer came to, and the rest is given back", async () => {
-  const { chat, control, gateway: running } = await opened(answering("a", "b", "c"), 100_000n);
-  await (await chat()).text();
-  await running.close();
+  const open = await opened(answering("a", "b", "c"), 100_000n);
+  await (await open.chat()).text();
+  await open.gateway.close();
   // 7 of the prompt, 3 of the answer.
-  expect(control.slicesUsed).toEqual([10n]);
+  expect(open.control.slicesUsed).toEqual([10n]);
 });
 
 describe("an answer that outgrows its package", () => {
   for (const form of [{ stream: true, stream_options: { include_usage: true } }, {}]) {
     test(`ends with the finish reason quota, its counts and a clean end: ${JSON.stringify(form)}`, async () => {
-      const { chat, control, gateway: running, records } = await opened(endless, 300n);
-      const response = await chat(form);
+      const open = await opened(endless, 300n);
+      const response = await open.chat(form);
       const text = await response.text();
       expect(response.status).toBe(200);
       expect(text).toContain('"finish_reason":"quota"');
       expect(text).toContain('"usage":{"prompt_tokens":7');
-      const [record] = (await records(1)).values();
+      const [record] = (await open.records(1)).values();
       expect(record).toMatchObject({
         outcome: AttemptEnd.GATEWAY_CANCEL,
         cancelCause: CancelCause.QUOTA,
@@ -102,24 +102,24 @@ describe("an answer that outgrows its package", () => {
       // One token of the prompt, and of the output what could be had.
       expect(record?.reserved).toBe(1n + 256n);
       expect(record?.flags).not.toContain("overage");
-      await running.close();
-      const used = control.slicesUsed.reduce((sum, each) => sum + each, 0n);
+      await open.gateway.close();
+      const used = open.control.slicesUsed.reduce((sum, each) => sum + each, 0n);
       expect(used).toBe(7n + (record?.engOutput ?? 0n));
       expect(used).toBeLessThanOrEqual(300n);
     });
   }
 
   test("goes on while there is more to be had", async () => {
-    const { chat } = await opened(answering(...Array.from({ length: 3_000 }, () => "a")), 100_000n);
-    const text = await (await chat({ stream: true })).text();
+    const open = await opened(answering(...Array.from({ length: 3_000 }, () => "a")), 100_000n);
+    const text = await (await open.chat({ stream: true })).text();
     expect(text).toContain('"finish_reason":"stop"');
   });
 });
 
 test("a ledger that does not answer stops who may be limited, and says to come again", async () => {
-  const { chat, control } = await opened(answering("never"), 100n);
-  await control.close();
-  const response = await chat();
+  const open = await opened(answering("never"), 100n);
+  await open.control.close();
+  const response = await open.chat();
   expect(response.status).toBe(503);
   expect(await response.json()).toMatchObject({ error: { code: "metering_unavailable" } });
 });
