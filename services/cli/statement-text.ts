@@ -6,10 +6,11 @@ const nanoPerFen = 10_000_000n;
 
 const listColumns: readonly Column[] = [
   { name: "STATEMENT" },
-  { name: "VENDOR" },
-  { name: "FROM" },
+  { name: "WITH" },
+  { name: "PERIOD" },
+  { name: "KIND" },
+  { name: "FROM", isWide: true },
   { name: "TO", isWide: true },
-  { name: "REV", align: "right" },
   { name: "ATTEMPTS", align: "right" },
   { name: "TOKENS", align: "right" },
   { name: "NET CNY", align: "right" },
@@ -24,17 +25,19 @@ export function statementList(statements: readonly Statement[], isWide: boolean)
   return textTable(listColumns, statements.map(listRow), isWide);
 }
 
-function listRow({ statementId, vendorId, period, rev, totals, digest }: Statement): string[] {
+function listRow(statement: Statement): string[] {
+  const { statementId, pairId, period, periodName, kind, totals, digest } = statement;
   return [
     statementId,
-    vendorId,
+    pairId,
+    periodName,
+    kind,
     localTime(period?.fromUs ?? 0n),
     localTime(period?.toUs ?? 0n),
-    String(rev),
     grouped(totals?.attempts ?? 0n),
     grouped(tokensOf(totals?.tokensByClass ?? {})),
     yuan(totals?.netNano ?? 0n),
-    payable(totals?.minorUnits ?? 0n),
+    statement.isPayable ? payable(totals?.minorUnits ?? 0n) : "-",
     grouped(totals?.quarantined ?? 0n),
     digest.slice(0, 12),
   ];
@@ -47,6 +50,7 @@ const lineColumns: readonly Column[] = [
   { name: "SLOT" },
   { name: "PRICE" },
   { name: "LINE", isWide: true },
+  { name: "USED", isWide: true },
   { name: "ATTEMPTS", align: "right" },
   { name: "TOKENS", align: "right" },
   { name: "PICO", align: "right", isWide: true },
@@ -59,13 +63,14 @@ export function statementCard(statement: Statement, isWide: boolean): string {
   const { period, totals } = statement;
   const head = textCard([
     ["statement", statement.statementId],
-    ["vendor", statement.vendorId],
+    ["with", statement.pairId],
     [
       "period",
       `${localTime(period?.fromUs ?? 0n)} to ${localTime(period?.toUs ?? 0n)} ${period?.timeZone ?? ""}`,
     ],
-    ["revision", String(statement.rev)],
+    ["kind", statement.kind === "interim" ? "interim: not closed, may change" : statement.kind],
     ["digest", statement.digest],
+    ["before", statement.prevDigest === "" ? "none" : statement.prevDigest],
   ]);
   const lines = textTable(lineColumns, statement.lines.map(lineRow), isWide);
   const foot = textCard([
@@ -73,14 +78,32 @@ export function statementCard(statement: Statement, isWide: boolean): string {
     ...Object.entries(totals?.tokensByClass ?? {}).map(
       ([name, tokens]) => [name, `${grouped(tokens)} tokens`] as const,
     ),
+    ...parts(statement),
     [
       "net",
       `${yuan(totals?.netNano ?? 0n)} ${statement.currency} (${grouped(totals?.netNano ?? 0n)} nano)`,
     ],
-    ["payable", `${payable(totals?.minorUnits ?? 0n)} ${statement.currency}`],
+    ["payable", payableText(statement)],
     ["quarantined", `${grouped(totals?.quarantined ?? 0n)} records, not in the lines`],
   ]);
   return [head, lines, foot].join("\n");
+}
+
+/** What the net is made of, where it is more than lines of the period. */
+function parts({ totals, fees }: Statement): [string, string][] {
+  const all: readonly [string, bigint][] = [
+    ...fees.map(({ part, amountNano }): [string, bigint] => [`share ${part}`, amountNano]),
+    ["credits", totals?.creditsNano ?? 0n],
+    ["earlier periods", totals?.adjustmentsNano ?? 0n],
+    ["true-up", totals?.trueUpNano ?? 0n],
+    ["in dispute", totals?.disputedNano ?? 0n],
+  ];
+  return all.filter(([, nano]) => nano !== 0n).map(([name, nano]) => [name, `${yuan(nano)} CNY`]);
+}
+
+function payableText({ isPayable, kind, totals, currency }: Statement): string {
+  if (isPayable) return `${payable(totals?.minorUnits ?? 0n)} ${currency}`;
+  return kind === "monthly" ? "with its days" : "with its month";
 }
 
 function lineRow(line: StatementLine): string[] {
@@ -91,6 +114,7 @@ function lineRow(line: StatementLine): string[] {
     line.slot,
     `${line.priceBookId}@${line.priceVersion}`,
     line.lineId,
+    line.usagePeriod === "" ? "-" : line.usagePeriod,
     grouped(line.attempts),
     grouped(line.tokens),
     grouped(line.amountPico),

@@ -248,15 +248,17 @@ export function statement(changes: Changes<typeof StatementSchema> = {}): Statem
     attempts: 3n,
   };
   return create(StatementSchema, {
-    statementId: "northgrid:daily:2026-11-21:1",
+    statementId: "vendor:northgrid:daily:2026-11-21:0",
     vendorId: "northgrid",
+    pairId: "vendor:northgrid",
+    periodName: "2026-11-21",
+    isPayable: true,
     kind: "daily",
     period: {
       fromUs: 1_795_190_400_000_000n,
       toUs: 1_795_276_800_000_000n,
       timeZone: "Asia/Shanghai",
     },
-    rev: 1,
     currency: "CNY",
     lines: [
       {

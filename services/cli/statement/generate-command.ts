@@ -1,0 +1,110 @@
+import { Command, Option } from "commander";
+import {
+  RecomputeSource,
+  SettlementService,
+  type Statement,
+  StatementSchema,
+} from "../../wire/gen/tokengrid/v1/settlement_pb.js";
+import {
+  answered,
+  client,
+  type OutputOptions,
+  type ServerOptions,
+  withOutput,
+  withServer,
+} from "../connect.ts";
+import { exits, type ExitCode, Refusal } from "../outcome.ts";
+import { jsonOf, print, textCard, yuan } from "../print.ts";
+import { statementList } from "../statement-text.ts";
+import { openProgress } from "./progress.ts";
+import { type PairOptions, pairsOf, periodOf, present, withPair } from "./source.ts";
+
+interface GenerateOptions extends ServerOptions, OutputOptions, PairOptions {
+  readonly period: string;
+  readonly catchUp?: boolean;
+  readonly recompute?: keyof typeof sources;
+}
+
+const sources = {
+  hours: RecomputeSource.HOURS,
+  records: RecomputeSource.RECORDS,
+  leaves: RecomputeSource.LEAVES,
+} as const;
+
+export function generateCommand(): Command {
+  return withPair(withOutput(withServer(new Command("generate"))))
+    .summary("close a period, or say how it stands")
+    .description(
+      "Closes a day or a month of every vendor, or of one counterparty, and prints its statement. A closed period never " +
+        "changes: what comes later goes into the next day. Of a period that is not over an interim statement, which is " +
+        "not kept. Days and months are those of Asia/Shanghai.",
+    )
+    .requiredOption("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
+    .option("--catch-up", "close the days before that are still open, too")
+    .addOption(
+      new Option(
+        "--recompute <source>",
+        "make each closed one again and compare the bytes",
+      ).choices(Object.keys(sources)),
+    )
+    .action(exits(generate));
+}
+
+async function generate(options: GenerateOptions): Promise<ExitCode> {
+  const { fromUs, toUs, timeZone } = periodOf(options.period);
+  const period = { fromUs, toUs, timeZone };
+  const pairs = await pairsOf(options);
+  const statements: Statement[] = [];
+  const progress = openProgress("close");
+  try {
+    for (const pairId of pairs) {
+      const catchUp = options.catchUp ?? false;
+      const answer = await answered(options, () =>
+        client(SettlementService, options).closeStatement({ pairId, period, catchUp }),
+      );
+      statements.push(present(answer.statement));
+      progress.at(statements.length, pairs.length);
+    }
+  } finally {
+    progress.stop();
+  }
+  if (options.recompute !== undefined) await recompute(statements, options);
+  print(options.output, {
+    json: statements.map((statement) => jsonOf(StatementSchema, statement)),
+    names: statements.map(({ statementId }) => statementId),
+    text: (isWide) => generated(statements, isWide),
+  });
+  return 0;
+}
+
+async function recompute(
+  statements: readonly Statement[],
+  options: GenerateOptions,
+): Promise<void> {
+  const source = sources[options.recompute ?? "hours"];
+  const found: string[] = [];
+  for (const { statementId, kind } of statements) {
+    if (kind === "interim") continue;
+    const progress = openProgress(`recompute ${statementId}`);
+    const steps = client(SettlementService, options).recomputeStatement({ statementId, source });
+    for await (const { items, itemsTotal, differences } of steps) {
+      progress.at(items, itemsTotal);
+      found.push(...differences.map((each) => `${statementId}: ${each}`));
+    }
+    progress.stop();
+  }
+  if (found.length > 0) {
+    throw new Refusal(`expected the bytes that were stated, found others:\n${found.join("\n")}`);
+  }
+}
+
+function generated(statements: readonly Statement[], isWide: boolean): string {
+  const netNano = statements.reduce((sum, { totals }) => sum + (totals?.netNano ?? 0n), 0n);
+  const attempts = statements.reduce((sum, { totals }) => sum + (totals?.attempts ?? 0n), 0n);
+  const isOpen = statements.some(({ kind }) => kind === "interim");
+  const total = textCard([
+    ["total", `${attempts} ${attempts === 1n ? "attempt" : "attempts"}, ${yuan(netNano)} CNY net`],
+    ...(isOpen ? [["interim", "the period is not closed: figures may change"] as const] : []),
+  ]);
+  return `${statementList(statements, isWide)}\n${total}`;
+}

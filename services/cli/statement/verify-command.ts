@@ -1,0 +1,149 @@
+import { createReadStream, readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { Command } from "commander";
+import {
+  checkStatement,
+  LeafCheck,
+  type Check,
+  type Evidence,
+  type Trust,
+} from "../../core/settlement/statement-check.ts";
+import { treeHash } from "../../core/settlement/merkle.ts";
+import type { Statement } from "../../core/settlement/statement.ts";
+import { parsePolicy } from "../../core/settlement/tlog-policy.ts";
+import { sha256, verify } from "../../io/signing.ts";
+import { type OutputOptions, withOutput } from "../connect.ts";
+import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
+import { print, textTable } from "../print.ts";
+import { openProgress } from "./progress.ts";
+
+interface VerifyOptions extends OutputOptions {
+  readonly keys: string;
+  readonly signature?: readonly string[];
+  readonly previous?: string;
+  readonly checkpoint?: string;
+  readonly proof?: string;
+  readonly leaves?: string;
+}
+
+/** Leaves between two words of progress. */
+const progressLeaves = 10_000;
+
+const means = { sha256, verify, tree: treeHash(sha256) };
+
+export function verifyCommand(): Command {
+  return withOutput(new Command("verify"))
+    .summary("check a statement offline, with public keys alone")
+    .description(
+      "Checks the bytes of a statement, its sums and its digest; and of what came with it the signatures, the statement " +
+        "before, the checkpoint and the proof of its log. With --leaves every line is added up again from the leaves of " +
+        "the log, and the log's root is made of them. Needs no network. The keys file has a line for each party, " +
+        "`party <kid> <public key in hex>`, and the keys of logs and witnesses as a tlog-policy has them.",
+    )
+    .argument("<file>", "the canonical text, as `statement export --format json` writes it")
+    .requiredOption("--keys <file>", "whom you believe")
+    .option("--signature <file...>", "detached JWS of a party")
+    .option("--previous <file>", "the statement before, that this one names")
+    .option("--checkpoint <file>", "signed note of the log at the statement's size")
+    .option("--proof <file>", "tlog-proof that the statement is in the log")
+    .option("--leaves <file>", "the log range, as `statement export --format leaves` writes it")
+    .action(exits(verifyStatement));
+}
+
+async function verifyStatement(file: string, options: VerifyOptions): Promise<ExitCode> {
+  const evidence: Evidence = {
+    signatures: (options.signature ?? []).map((path) => textOf(path)),
+    previous: options.previous === undefined ? undefined : textOf(options.previous),
+    checkpoint:
+      options.checkpoint === undefined ? undefined : readFileSync(options.checkpoint, "utf8"),
+    proof: options.proof === undefined ? undefined : readFileSync(options.proof, "utf8"),
+  };
+  const trust = readKeys(options.keys);
+  const { statement, checks } = checkStatement(textOf(file), evidence, { trust, means });
+  const all = [...checks, ...(await leafChecks(statement, options))];
+  print(options.output, {
+    json: {
+      statement_id: statement?.id ?? "",
+      digest: statement?.digest ?? "",
+      checks: all.map(jsonOf),
+    },
+    names: all.filter(({ isGood }) => !isGood).map(({ name }) => name),
+    text: () => checksText(statement, all),
+  });
+  const bad = all.filter(({ isGood }) => !isGood);
+  if (bad.length > 0) {
+    throw new Refusal(
+      `statement verify: expected all checks to pass, found ${bad.length} that did not`,
+    );
+  }
+  return 0;
+}
+
+export function checksText(statement: Statement | undefined, checks: readonly Check[]): string {
+  const rows = checks.map(({ name, isGood, detail }) => [isGood ? "ok" : "WRONG", name, detail]);
+  const table = textTable([{ name: "RESULT" }, { name: "CHECK" }, { name: "FOUND" }], rows);
+  return `${statement?.id ?? "no statement"}\n${table}`;
+}
+
+function jsonOf({ name, isGood, detail }: Check) {
+  return { name, is_good: isGood, detail };
+}
+
+/** Without the end of the last line, which editors add. */
+function textOf(path: string): string {
+  return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+}
+
+function readKeys(path: string): Trust {
+  const lines = readFileSync(path, "utf8").split("\n");
+  const keyByKid = new Map<string, string>();
+  const rest: string[] = [];
+  for (const [place, line] of lines.entries()) {
+    const [word, kid, key, ...more] = line.replace(/#.*$/, "").trim().split(/\s+/);
+    if (word !== "party") {
+      rest.push(line);
+      continue;
+    }
+    if (kid === undefined || key === undefined || more.length > 0 || !/^[0-9a-f]{64}$/.test(key)) {
+      throw new Failure(
+        `${path}:${place + 1}: expected party, a kid and 64 digits of hex, found ${line}`,
+      );
+    }
+    keyByKid.set(kid, key);
+  }
+  const isPolicy = rest.some((line) => line.replace(/#.*$/, "").trim() !== "");
+  const policy = isPolicy ? parsePolicy(rest.join("\n"), sha256) : undefined;
+  if (typeof policy === "string") throw new Failure(`${path}: ${policy}`);
+  return { keyOf: (kid) => keyByKid.get(kid), policy };
+}
+
+async function leafChecks(
+  statement: Statement | undefined,
+  { leaves }: VerifyOptions,
+): Promise<Check[]> {
+  if (statement === undefined || leaves === undefined) return [];
+  const progress = openProgress("verify");
+  const total = statement.log.endIndex - statement.log.firstIndex;
+  let check: LeafCheck | undefined;
+  let done = 0;
+  const lines = createInterface({ input: createReadStream(leaves), crlfDelay: Infinity });
+  try {
+    for await (const line of lines) {
+      if (check === undefined) check = new LeafCheck(statement, rootsIn(line, leaves), means.tree);
+      else check.add(line);
+      done += 1;
+      if (done % progressLeaves === 0) progress.at(done, total);
+    }
+  } finally {
+    progress.stop();
+  }
+  if (check === undefined)
+    throw new Failure(`${leaves}: expected a log range, found an empty file`);
+  return check.checks;
+}
+
+function rootsIn(line: string, path: string): readonly string[] {
+  const head = JSON.parse(line) as { readonly type?: string; readonly roots?: readonly string[] };
+  if (head.type === "log-range" && head.roots !== undefined) return head.roots;
+  throw new Failure(`${path}: expected a log range in the first line, found ${line.slice(0, 60)}`);
+}
