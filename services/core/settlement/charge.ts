@@ -85,7 +85,10 @@ export function priceUsage(usage: Usage, book: PriceBook | undefined, terms: Rat
   const pair = `vendor:${record.vendor}` as PairId;
   const { priceBook, priceVersion } = record;
   if (book === undefined && !isNothing(tokens)) {
-    return doubt("price-book-unknown", `price book ${priceBook}@${priceVersion} is not known`);
+    return doubt(
+      "price-book-unknown",
+      `price book ${priceBook}@${priceVersion} is not known, or not signed by both`,
+    );
   }
   return priceTokens({ record, tokens, side: "buy", pair }, book, terms);
 }
