@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { DescService } from "@bufbuild/protobuf";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { type Command, Option } from "commander";
 import { fromEnvironment } from "../io/config.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
@@ -51,8 +51,12 @@ export function client<Service extends DescService>(
   service: Service,
   options: ServerOptions,
 ): Client<Service> {
+  return createClient(service, transportOf(options));
+}
+
+export function transportOf(options: ServerOptions): Transport {
   const credential = options.tokenFile === undefined ? undefined : readToken(options.tokenFile);
-  return createClient(service, rpcTransport({ url: checkedAddress(options.addr), credential }));
+  return rpcTransport({ url: checkedAddress(options.addr), credential });
 }
 
 /** Says which address did not answer and what to do about it, instead of a bare ECONNREFUSED. */

@@ -94,6 +94,16 @@ export const entries: Readonly<Record<string, Entry>> = {
     summary: "packages of tokens and points: publish, sell, share out, refund",
     load: () => import("./commands/package.ts"),
   },
+  ledger: {
+    group: "Money:",
+    summary: "the books and their logs: verify, prove a record, sign what is new",
+    load: () => import("./commands/ledger.ts"),
+  },
+  witness: {
+    group: "Money:",
+    summary: "sign another's log as long as it only grows",
+    load: () => import("./commands/witness.ts"),
+  },
   doctor: {
     group: "Look after:",
     summary: "check this machine, the ports, the data folder and its books",

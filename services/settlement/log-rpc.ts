@@ -42,10 +42,12 @@ export function serveLogs(router: ConnectRouter, parts: LogParts): void {
   const reader = new LogReader(store);
   router.service(LogService, {
     async listLogs(_request, { values }) {
-      const sizes = await store.logs();
-      const own = pairOf(values);
-      const logs = [...sizes.keys()].toSorted().filter((log) => own === undefined || own === log);
-      return { logs: logs.map((log) => stateOf(parts, log, sizes.get(log) ?? 0n)) };
+      return { logs: await statesOf(parts, pairOf(values)) };
+    },
+    async sealLogs(_request, { values }) {
+      requireOperator(values);
+      await sealer.round();
+      return { logs: await statesOf(parts, undefined) };
     },
     async getCheckpoint({ logId }, { values }) {
       return { checkpoint: noteOf(sealer, allowed(values, logId)) };
@@ -123,6 +125,13 @@ function allowed(values: ContextValues, logId: string): LogId {
     throw toConnectError("NOT_ALLOWED", `expected log ${own}, found ${logId}`);
   }
   return logId as LogId;
+}
+
+/** Of all logs, or of one. */
+async function statesOf(parts: LogParts, own: LogId | undefined) {
+  const sizes = await parts.store.logs();
+  const logs = [...sizes.keys()].toSorted().filter((log) => own === undefined || own === log);
+  return logs.map((log) => stateOf(parts, log, sizes.get(log) ?? 0n));
 }
 
 function stateOf({ sealer, domain }: LogParts, log: LogId, size: bigint) {

@@ -1,4 +1,5 @@
 import { createRouterTransport } from "@connectrpc/connect";
+import type { InstantUs } from "../../services/core/units.ts";
 import { identityKey, localOperator, type Identity } from "../../services/io/grpc-identity.ts";
 import { validation } from "../../services/io/grpc-validation.ts";
 import { newSigningKey, type SigningKey } from "../../services/io/signing.ts";
@@ -10,7 +11,8 @@ import { domain, openProcess, witnessKey } from "./log-fixtures.ts";
 /** LogService over a ledger in a file or in memory. */
 export async function openLogServer(path = ":memory:", signing: SigningKey = newSigningKey()) {
   const process = await openProcess(path, signing);
-  const { store, writer, sealer, logKeys, nowUs } = process;
+  const { store, writer, sealer, logKeys } = process;
+  const nowUs = (): InstantUs => process.nowUs();
   const own = witnessKey("grid.example/witness");
   const witness = new Witness({
     key: own.key,

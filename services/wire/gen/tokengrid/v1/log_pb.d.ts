@@ -486,6 +486,36 @@ export declare type AddCheckpointResponse = Message<"tokengrid.v1.AddCheckpointR
 export declare const AddCheckpointResponseSchema: GenMessage<AddCheckpointResponse>;
 
 /**
+ * @generated from message tokengrid.v1.SealLogsRequest
+ */
+export declare type SealLogsRequest = Message<"tokengrid.v1.SealLogsRequest"> & {
+};
+
+/**
+ * Describes the message tokengrid.v1.SealLogsRequest.
+ * Use `create(SealLogsRequestSchema)` to create a new message.
+ */
+export declare const SealLogsRequestSchema: GenMessage<SealLogsRequest>;
+
+/**
+ * @generated from message tokengrid.v1.SealLogsResponse
+ */
+export declare type SealLogsResponse = Message<"tokengrid.v1.SealLogsResponse"> & {
+  /**
+   * Sorted by id.
+   *
+   * @generated from field: repeated tokengrid.v1.LogState logs = 1;
+   */
+  logs: LogState[];
+};
+
+/**
+ * Describes the message tokengrid.v1.SealLogsResponse.
+ * Use `create(SealLogsResponseSchema)` to create a new message.
+ */
+export declare const SealLogsResponseSchema: GenMessage<SealLogsResponse>;
+
+/**
  * @generated from message tokengrid.v1.TrustKeyRequest
  */
 export declare type TrustKeyRequest = Message<"tokengrid.v1.TrustKeyRequest"> & {
@@ -717,6 +747,16 @@ export declare const LogService: GenService<{
     methodKind: "unary";
     input: typeof AddCheckpointRequestSchema;
     output: typeof AddCheckpointResponseSchema;
+  },
+  /**
+   * Signs at once what is durable, instead of within a second. Operators only.
+   *
+   * @generated from rpc tokengrid.v1.LogService.SealLogs
+   */
+  sealLogs: {
+    methodKind: "unary";
+    input: typeof SealLogsRequestSchema;
+    output: typeof SealLogsResponseSchema;
   },
   /**
    * From now on a key speaks for a counterparty, or no longer. Operators only: who a key belongs to was settled
