@@ -199,7 +199,10 @@ test("a record is found by its request with what settlement made of it", async (
   expect(found?.record && toUsageRecord(found.record)).toEqual(record);
   const waiting = await usage.list({ requestId: "r1" });
   expect(waiting.usages.map(({ status, reason }) => [status, reason])).toEqual([
-    [QUARANTINED, "price-book-unknown: price book northgrid-list@9 is not known, or not signed by both"],
+    [
+      QUARANTINED,
+      "price-book-unknown: price book northgrid-list@9 is not known, or not signed by both",
+    ],
     [POSTED, ""],
   ]);
 });
