@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Calendar } from "../core/settlement/price-book.ts";
 import { readSqliteLedger } from "../io/ledger-sqlite.ts";
+import type { LedgerStore } from "../io/ledger-store.ts";
 import { verifyLedger } from "../io/ledger-verify.ts";
 import { loadCalendar } from "../io/preset.ts";
 import { type DataFolder, dataFolder, holderOf } from "./dev/data-folder.ts";
@@ -217,7 +218,13 @@ async function ledgerFindings(folder: DataFolder): Promise<Finding[]> {
   const intact = bookFinding("ledger", folder.ledger, "entry");
   if (intact.verdict !== "ok") return [intact];
   const check = "ledger sums";
-  const store = readSqliteLedger(folder.ledger);
+  let store: LedgerStore;
+  try {
+    store = await readSqliteLedger(folder.ledger);
+  } catch (error) {
+    // Of another version, which alone can read it.
+    return [intact, { check, verdict: "bad", detail: String(error) }];
+  }
   try {
     const { records, entries, mistakes } = await verifyLedger(store);
     const detail = `${grouped(records)} records and ${grouped(entries)} entries add up`;
