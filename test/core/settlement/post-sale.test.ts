@@ -273,6 +273,18 @@ describe("a sale", () => {
     checkBooks(books);
   });
 
+  test("goes to the next winner of the request when the first is taken back in the same batch", () => {
+    const books = market();
+    const request = "r1" as RequestId;
+    books.post([
+      record("a1:0", { request }),
+      record("a1:1", { request, isWinner: false }),
+      record("a2:0", { request }),
+    ]);
+    expect(books.sales.get("a2:0")?.state).toBe("billed");
+    checkBooks(books);
+  });
+
   test("waits where the vendor was paid by its book before a share was agreed", () => {
     const books = market({ rule: undefined });
     books.post([record("a1:0")]);
@@ -324,6 +336,16 @@ describe("a correction", () => {
     );
     // 30 instead of 50, and 50 of another.
     expect(response?.total).toMatchObject({ tokens: 30n, attempts: 1n });
+    checkBooks(books);
+  });
+
+  test("that comes before what it corrects leaves that without a booking", () => {
+    const books = market();
+    books.post([record("a1:1", shorter), record("a1:0")]);
+    expect(books.records.get("a1:0")).toMatchObject({ state: "posted", booking: "", period: "" });
+    expect(books.records.get("a1:1")).toMatchObject({ booking: "2026-11-20" });
+    const leaf = books.leaves.find(({ ref, log }) => ref === "a1:0" && log.startsWith("vendor:"));
+    expect(JSON.parse(leaf?.text ?? "").settled).toMatchObject({ booking: "", charges: [] });
     checkBooks(books);
   });
 
