@@ -1,6 +1,7 @@
 import {
   batchIdOf,
   checkBatch,
+  claimsJwsType,
   statusOf,
   type ChainHead,
   type ClaimBatch,
@@ -19,9 +20,6 @@ import { sha256, verify } from "../io/signing.ts";
 import { toConnectError, type Reason } from "../wire/errors.ts";
 import type { Documents } from "./documents.ts";
 import type { Change, Writer } from "./writer.ts";
-
-/** What a detached signature of a batch says it is of. */
-export const claimsJwsType = "tokengrid-claims";
 
 /** Finds the key of a party, lower-case hex; undefined for a stranger. */
 export type KeyOf = (party: PairId | "internal", kid: string) => string | undefined;

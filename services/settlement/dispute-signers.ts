@@ -1,12 +1,9 @@
-import type { Transition } from "../core/settlement/dispute-text.ts";
+import { disputeJwsType, type Transition } from "../core/settlement/dispute-text.ts";
 import type { Actor } from "../core/settlement/dispute.ts";
 import { verifyDetached } from "../core/settlement/jws.ts";
 import type { PairId } from "../core/units.ts";
 import { verify } from "../io/signing.ts";
 import type { KeyOf } from "./claims.ts";
-
-/** What a detached signature of a transition says it is of. */
-export const disputeJwsType = "tokengrid-dispute";
 
 type Signer = PairId | "internal";
 

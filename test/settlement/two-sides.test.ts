@@ -7,9 +7,13 @@ import {
 } from "@connectrpc/connect";
 import { Registry as Metrics } from "prom-client";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { batchOf, toBatchText } from "../../services/core/settlement/claim-batch.ts";
+import { batchOf, claimsJwsType, toBatchText } from "../../services/core/settlement/claim-batch.ts";
 import type { UsageClaim } from "../../services/core/settlement/claim.ts";
-import { toTransitionText, type Transition } from "../../services/core/settlement/dispute-text.ts";
+import {
+  disputeJwsType,
+  toTransitionText,
+  type Transition,
+} from "../../services/core/settlement/dispute-text.ts";
 import type { DisputeClaim, Party } from "../../services/core/settlement/dispute.ts";
 import { signDetached } from "../../services/core/settlement/jws.ts";
 import { balanceText, payableStates } from "../../services/core/settlement/ledger.ts";
@@ -24,9 +28,7 @@ import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
 import { newSigningKey } from "../../services/io/signing.ts";
 import { Agreements } from "../../services/settlement/agreements.ts";
-import { claimsJwsType } from "../../services/settlement/claims.ts";
 import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
-import { disputeJwsType } from "../../services/settlement/dispute-signers.ts";
 import { Documents } from "../../services/settlement/documents.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
 import { StatementSteps } from "../../services/settlement/statement-steps.ts";

@@ -3,6 +3,9 @@ import { canonicalJson, type Sha256 } from "./canonical.ts";
 import { claimTokenNames, toClaimText, type UsageClaim } from "./claim.ts";
 import { noTokens, tokenClasses, type TokenClass, type Tokens } from "./usage.ts";
 
+/** What a detached signature of a batch says it is of. */
+export const claimsJwsType = "tokengrid-claims";
+
 /** Claims that are signed and submitted together. */
 export const batchClaimsMax = 1_000;
 

@@ -14,6 +14,9 @@ import {
   type Party,
 } from "./dispute.ts";
 
+/** What a detached signature of a transition says it is of. */
+export const disputeJwsType = "tokengrid-dispute";
+
 /** One transition as it is signed: what was before is named by its hash, so no two histories fit one end. */
 export interface Transition {
   readonly dispute: string;
