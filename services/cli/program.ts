@@ -89,6 +89,11 @@ export const entries: Readonly<Record<string, Entry>> = {
     summary: "what a vendor is owed for a period: generate, list, get, export",
     load: () => import("./commands/statement.ts"),
   },
+  claim: {
+    group: "Money:",
+    summary: "what a vendor counted itself: sign and send it",
+    load: () => import("./commands/claim.ts"),
+  },
   package: {
     group: "Money:",
     summary: "packages of tokens and points: publish, sell, share out, refund",

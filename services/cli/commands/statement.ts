@@ -12,8 +12,10 @@ import {
   withOutput,
   withServer,
 } from "../connect.ts";
+import { disputeCommand } from "../dispute-command.ts";
 import { exits, type ExitCode } from "../outcome.ts";
 import { jsonOf, print, textCard } from "../print.ts";
+import { reconcileCommand } from "../reconcile-command.ts";
 import { statementCard, statementList } from "../statement-text.ts";
 import { exportCommand } from "../statement/export-command.ts";
 import { generateCommand } from "../statement/generate-command.ts";
@@ -59,7 +61,9 @@ export function command(): Command {
     .addCommand(verifyCommand())
     .addCommand(signCommand())
     .addCommand(approveCommand())
-    .addCommand(payCommand());
+    .addCommand(payCommand())
+    .addCommand(reconcileCommand())
+    .addCommand(disputeCommand());
 }
 
 async function list(options: ListOptions): Promise<ExitCode> {
