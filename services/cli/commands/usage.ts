@@ -1,5 +1,5 @@
-import { setTimeout } from "node:timers/promises";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { SettlementService } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
 import {
   type SettledUsage,
   UsageService,
@@ -14,6 +14,7 @@ import {
   withServer,
 } from "../connect.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
+import { dimensionNames, type DimensionName, printSums } from "../usage-sums-text.ts";
 import { parsePeriod } from "../period.ts";
 import { jsonOf, print } from "../print.ts";
 import { usageTable } from "../usage-text.ts";
@@ -27,17 +28,27 @@ interface Options extends ServerOptions, OutputOptions {
 interface QueryOptions extends Options {
   readonly period?: string;
   readonly limit: number;
+  readonly by?: readonly DimensionName[];
+  readonly csv?: boolean;
+  readonly model?: string;
 }
-
-const tailLimits = { intervalMs: 1_000, recordsPerLook: 1_000 } as const;
 
 export function command(): Command {
   return new Command("usage")
     .description("What was used, attempt by attempt, and what is owed for it.")
     .addCommand(
       filtered(new Command("query"))
-        .description("Attempts in the ledger, newest first.")
+        .summary("what was used: attempt by attempt, or added up")
+        .description(
+          "Attempts in the ledger, newest first. With --by, what was used in a period added up: requests, tokens and " +
+            "money by the sell book, what packages covered and let go of, what is billed, its cost and the margin.",
+        )
         .option("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
+        .addOption(
+          new Option("--by <what...>", "add up by these, in this order").choices(dimensionNames),
+        )
+        .option("--model <id>", "only this model; with --by")
+        .option("--csv", "comma-separated, with --by")
         .option("--limit <n>", "at most so many", limitNumber, 100)
         .action(exits(query)),
     )
@@ -65,6 +76,8 @@ function limitNumber(text: string): number {
 }
 
 async function query(options: QueryOptions): Promise<ExitCode> {
+  if (options.by !== undefined) return querySums(options, options.by);
+  if (options.csv === true) throw new Failure("--csv: expected --by with it, found none");
   const span = options.period === undefined ? {} : periodOf(options.period);
   const usages: SettledUsage[] = [];
   let pageToken = "";
@@ -86,33 +99,39 @@ function periodOf(text: string): { fromUs: bigint; toUs: bigint } {
   return { fromUs: period.fromUs, toUs: period.toUs };
 }
 
-/** Looks again and again; what it has printed it knows by the record's id. */
-async function tail(options: Options): Promise<ExitCode> {
-  const stop = new AbortController();
-  process.once("SIGINT", () => stop.abort());
-  const usage = client(UsageService, options);
-  const newest = () => usage.list({ ...filter(options), limit: tailLimits.recordsPerLook });
-  let seen = new Set((await answered(options, newest)).usages.map(idOf));
-  while (!stop.signal.aborted) {
-    await pause(stop.signal);
-    const { usages } = await answered(options, newest);
-    const fresh = usages.filter((each) => !seen.has(idOf(each)));
-    if (fresh.length > 0) printUsages(options, fresh.toReversed());
-    if (fresh.length === tailLimits.recordsPerLook) {
-      process.stderr.write("… more came in than were printed; `usage query` has them all\n");
-    }
-    seen = new Set(usages.map(idOf));
-  }
+async function querySums(options: QueryOptions, by: readonly DimensionName[]): Promise<ExitCode> {
+  const { vendor = "", tenant = "", model = "", request, period = "today" } = options;
+  if (request !== undefined) throw new Failure("--request: expected it without --by");
+  const span = parsePeriod(period, Date.now());
+  if (typeof span === "string") throw new Failure(`--period: ${span}`);
+  const { fromUs, toUs, timeZone } = span;
+  const answer = await answered(options, () =>
+    client(SettlementService, options).queryUsage({
+      period: { fromUs, toUs, timeZone },
+      groupBy: by.map((name) => dimensionNames.indexOf(name) + 1),
+      ...{ tenantId: tenant, vendorId: vendor, modelId: model },
+    }),
+  );
+  printSums(answer, { by, output: options.output, isCsv: options.csv ?? false });
   return 0;
 }
 
-/** Ends early, without a word, when the signal says stop. */
-async function pause(signal: AbortSignal): Promise<void> {
+async function tail(options: Options): Promise<ExitCode> {
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort());
+  const asked = filter(options);
+  const stream = client(SettlementService, options).tailUsage(asked, { signal: stop.signal });
   try {
-    await setTimeout(tailLimits.intervalMs, undefined, { signal });
+    for await (const { usages, leftOut } of stream) {
+      if (usages.length > 0) printUsages(options, usages);
+      if (leftOut > 0n) {
+        process.stderr.write("… more came in than were printed; `usage query` has them all\n");
+      }
+    }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!stop.signal.aborted) throw error;
   }
+  return 0;
 }
 
 function filter({ vendor = "", tenant = "", request = "" }: Options): {
