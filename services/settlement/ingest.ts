@@ -8,9 +8,10 @@ import { prepare, type Prepared } from "../core/settlement/prepare.ts";
 import type { PriceBook } from "../core/settlement/price-book.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import { bookText } from "../core/settlement/terms-text.ts";
-import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
 import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
-import type { ChargedVersion } from "../io/ledger-store.ts";
+import type { AttemptId, PairId } from "../core/units.ts";
+import type { ChargedVersion, ClaimRow } from "../io/ledger-store.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
@@ -200,8 +201,9 @@ export class Ingest {
     const { writer, terms, metrics, producers } = this.#options;
     const records = jobs.flatMap((job) => job.records);
     await terms.learn(records);
+    const claims = await this.#claimsOf(records);
     const asked = jobs.flatMap(({ kind, records: own }) =>
-      own.map((record) => ({ kind, prepared: this.#prepare(record) })),
+      own.map((record) => ({ kind, prepared: this.#prepare(record, claims.get(record.attempt)) })),
     );
     const { posting, outcomes } = await this.#posted(asked);
     const delivered = jobs.filter(({ kind }) => kind === "delivery");
@@ -280,10 +282,31 @@ export class Ingest {
     return writer.totals.balancesOf(accountsOf([...new Set(packages)]));
   }
 
-  #prepare(record: UsageRecord): Prepared {
+  /** What vendors have claimed by now, where the contract goes by it. */
+  async #claimsOf(records: readonly UsageRecord[]): Promise<ReadonlyMap<AttemptId, Tokens>> {
+    const { terms, writer } = this.#options;
+    const byVendor = Map.groupBy(
+      records.filter((record) => {
+        return terms.termsOf(record).contract.countRule === "claim-in-tolerance";
+      }),
+      ({ vendor }) => vendor,
+    );
+    const newest = new Map<AttemptId, ClaimRow>();
+    for (const [vendor, own] of byVendor) {
+      const attempts = own.map(({ attempt }) => attempt);
+      for (const claim of await writer.store.claimsOf(`vendor:${vendor}` as PairId, attempts)) {
+        const before = newest.get(claim.attempt);
+        if (before === undefined || claim.rev > before.rev) newest.set(claim.attempt, claim);
+      }
+    }
+    return new Map([...newest].map(([attempt, { tokens }]) => [attempt, tokens]));
+  }
+
+  #prepare(record: UsageRecord, claim?: Tokens): Prepared {
     const { terms } = this.#options;
     const { bookingOf } = terms;
-    return prepare(record, { rev: revOf(record), terms: terms.termsOf(record), sha256, bookingOf });
+    const of = { ...terms.termsOf(record), claim };
+    return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf });
   }
 
   /** Versions that this process has not charged by yet; the ledger keeps what it charged by. */

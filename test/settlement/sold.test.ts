@@ -10,8 +10,10 @@ import type { UsageRecord } from "../../services/core/settlement/usage.ts";
 import type {
   AttemptId,
   GatewayId,
+  ModelId,
   PackageId,
   PairId,
+  PoolId,
   RequestId,
 } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
@@ -19,10 +21,18 @@ import { LedgerStoppedError, type LedgerStore } from "../../services/io/ledger-s
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { DocumentConflictError } from "../../services/settlement/ledger-writer.ts";
 import { hmacBy, openSalt } from "../../services/settlement/salt.ts";
-import { engineCounts, evidence, friday, usageRecord } from "../core/settlement/fixtures.ts";
+import {
+  contract,
+  engineCounts,
+  evidence,
+  friday,
+  usageRecord,
+} from "../core/settlement/fixtures.ts";
 import { acme, channel, owner } from "../core/settlement/market.ts";
 import { sku } from "../core/settlement/package-ledger.ts";
 import { openIngest, UnsureStore } from "./sold-books.ts";
+
+const vendor = "vendor:northgrid" as PairId;
 
 let store: LedgerStore;
 
@@ -134,6 +144,40 @@ test("a sale that waited is billed when its book has come, at another start too"
   const sales = await store.salesOf(["a1", "a2"] as AttemptId[]);
   expect(sales.map(({ state }) => state)).toEqual(["billed", "billed"]);
   expect((await verifyLedger(store)).mistakes).toEqual([]);
+});
+
+test("a contract that goes by the claim has what the vendor counted, if it is near; the tenant too", async () => {
+  const { ingest, agreements, writer } = openIngest(store);
+  agreements.addContract(contract({ pair: vendor, countRule: "claim-in-tolerance" }));
+  const claimed = (attempt: string, response: bigint) => ({
+    ...{ pair: vendor, attempt: attempt as AttemptId, rev: 0n, openedUs: friday },
+    ...{ pool: "p1" as PoolId, model: "qwen3-32b" as ModelId, batch: "b", text: attempt, hash: "" },
+    tokens: { uncachedInput: 60n, cacheRead: 40n, cacheWrite: 0n, response, reasoning: 0n },
+  });
+  const claims = [claimed("a1", 49n), claimed("a2", 90n)];
+  await writer.write(async () => ({ change: { claims }, result: null }));
+  await ingest.record([record("a1:0"), record("a2:0"), record("a3:0")]);
+  const posted = await store.recordsAfter(undefined, 9);
+  expect(posted.map(({ basis, tokens, sold }) => [basis, tokens.response, sold.response])).toEqual([
+    ["vendor-claim", 49n, 49n],
+    ["engine-final", 50n, 50n],
+    ["engine-final", 50n, 50n],
+  ]);
+});
+
+test("a sale that waited is not billed by another count than its vendor was paid by", async () => {
+  const before = openIngest(store, { hasSellBook: false });
+  await before.ingest.record([record("a1:0")]);
+  const after = openIngest(store);
+  after.agreements.addContract(contract({ pair: vendor, countRule: "ids-first" }));
+  await after.ingest.releaseSales();
+  expect((await store.salesWaiting(undefined, 9)).length).toBe(0);
+  await before.ingest.record([record("a2:0", { idsOutput: 51n })]);
+  expect(await after.ingest.releaseSales()).toBe(0);
+  const [waiting] = await store.salesWaiting(undefined, 9);
+  expect(waiting?.reason).toBe(
+    "count-changed: expected 50 response as when a2:0 was posted, found 51",
+  );
 });
 
 describe("packages", () => {

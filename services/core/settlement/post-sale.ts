@@ -13,7 +13,7 @@ import { settleSale, type Sale } from "./sale.ts";
 import { defaultSplitRule, type SplitAmount, type SplitParties, type SplitRule } from "./split.ts";
 import type { Place, Tally } from "./tally.ts";
 import type { TokenPackage } from "./token-package.ts";
-import { noTokens, type UsageRecord } from "./usage.ts";
+import { noTokens, tokenClasses, type UsageRecord } from "./usage.ts";
 import type { Wallets } from "./wallet.ts";
 
 /** What may pay for a record beside money. */
@@ -105,9 +105,14 @@ export class SalePosting {
     return this.#bill(prepared, terms, taken);
   }
 
-  #objection({ sale }: Owing, posted: StoredRecord): string | undefined {
+  #objection({ sale, usage }: Owing, posted: StoredRecord): string | undefined {
     if (sale.kind === "none") return undefined;
     if (sale.kind === "waiting") return `${sale.reason}: ${sale.detail}`;
+    const moved = tokenClasses.find((each) => usage.sold[each] !== posted.sold[each]);
+    if (moved !== undefined) {
+      const [was, is] = [posted.sold[moved], usage.sold[moved]];
+      return `count-changed: expected ${was} ${moved} as when ${posted.record} was posted, found ${is}`;
+    }
     const winner = this.#winners.get(posted.request);
     if (winner !== undefined && winner !== posted.attempt) {
       return `second-winner: request ${posted.request} was billed for attempt ${winner}`;

@@ -20,7 +20,7 @@ import type { LineTokens, Place } from "./tally.ts";
 import { tokenClasses, type Tokens, type UsageRecord } from "./usage.ts";
 
 /** Why a sale waits. */
-export type SaleReason = PriceReason | "split-rule-unknown" | "licence-unknown" | "second-winner";
+export type SaleReason = PriceReason | "split-rule-unknown" | "licence-unknown";
 
 export type DoubtReason = CountReason | PriceReason | "revision-mismatch";
 
