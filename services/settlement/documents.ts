@@ -20,14 +20,11 @@ export class Documents {
 
   /** Reads what is there, then follows what is committed. To be called once, before anything is written. */
   async follow(store: LedgerStore, writer: LedgerWriter): Promise<void> {
-    let afterSeq = 0n;
-    for (;;) {
-      const page = await store.documents({}, { afterSeq, limit: pageDocuments });
-      for (const document of page) this.#tell(document);
-      const last = page.at(-1);
-      if (last === undefined) break;
-      afterSeq = last.seq;
-    }
+    // Kinds that nobody asked for, such as statements, are many more than all the others.
+    const kinds = [...this.#byKind.keys()];
+    const found = await Promise.all(kinds.map(async (kind) => readAll(store, kind)));
+    const inOrder = found.flat().toSorted((a, b) => (a.seq < b.seq ? -1 : 1));
+    for (const document of inOrder) this.#tell(document);
     writer.onCommitted(({ documents }) => {
       for (const document of documents) this.#tell(document);
     });
@@ -35,5 +32,15 @@ export class Documents {
 
   #tell(document: LedgerDocument): void {
     for (const apply of this.#byKind.get(document.kind) ?? []) apply(document);
+  }
+}
+
+async function readAll(store: LedgerStore, kind: string): Promise<LedgerDocument[]> {
+  const all: LedgerDocument[] = [];
+  for (;;) {
+    const afterSeq = all.at(-1)?.seq ?? 0n;
+    const page = await store.documents({ kind }, { afterSeq, limit: pageDocuments });
+    all.push(...page);
+    if (page.length < pageDocuments) return all;
   }
 }

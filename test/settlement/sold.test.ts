@@ -19,6 +19,7 @@ import type {
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { LedgerStoppedError, type LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
+import { Documents } from "../../services/settlement/documents.ts";
 import { DocumentConflictError } from "../../services/settlement/ledger-writer.ts";
 import { hmacBy, openSalt } from "../../services/settlement/salt.ts";
 import {
@@ -250,6 +251,24 @@ describe("write()", () => {
     expect(seen).toEqual(["x"]);
     expect((await store.documents({}, { afterSeq: 0n, limit: 9 })).length).toBe(1);
     expect((await store.logs()).get("internal")).toBe(1n);
+  });
+
+  test("tells reducers of documents in their order, of those before and of those to come", async () => {
+    const { writer } = openIngest(store);
+    const write = async (kind: string, id: string) =>
+      writer.write(async () => ({
+        change: { documents: [{ ...document, kind, id }] },
+        result: id,
+      }));
+    for (const [place, kind] of ["a", "b", "other", "a"].entries()) await write(kind, `${place}`);
+    const told: string[] = [];
+    const documents = new Documents();
+    documents.on(["b", "a"], ({ kind }) => told.push(kind));
+    await documents.follow(store, writer);
+    expect(told).toEqual(["a", "b", "a"]);
+    await write("other", "new");
+    await write("b", "new");
+    expect(told).toEqual(["a", "b", "a", "b"]);
   });
 
   test("what it read is still true when it is committed, whoever else writes", async () => {
