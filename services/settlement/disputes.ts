@@ -17,6 +17,7 @@ import {
   actors,
   dueOf,
   isTooHigh,
+  parties,
   type Dispute,
   type DisputeTerms,
   type MoveRefusal,
@@ -251,8 +252,8 @@ function objectionTo({ dispute, step, by }: Transition): string | undefined {
   if (!disputeReasons.includes(reason)) {
     return `reason: expected one of ${disputeReasons.join(", ")}, found ${reason}`;
   }
-  if (opener !== "operator" && opener !== "counterparty") {
-    return `opener: expected operator or counterparty, found ${String(opener)}`;
+  if (!parties.includes(opener)) {
+    return `opener: expected one of ${parties.join(", ")}, found ${opener}`;
   }
   if (items.length > itemsMax) return `items: expected at most ${itemsMax}, found ${items.length}`;
   const wrong = items.find(({ account }) => !accountPattern.test(account));

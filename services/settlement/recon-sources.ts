@@ -71,7 +71,7 @@ export async function* ourPages(
   options: {
     readonly valuation: Valuation;
     readonly pageRows: number;
-    onRecord?(counted: Counted, record: PostedRecord): void;
+    readonly onRecord?: (counted: Counted, record: PostedRecord) => void;
   },
 ): AsyncGenerator<Counted[]> {
   const { valuation, pageRows, onRecord } = options;

@@ -117,9 +117,9 @@ export class ReconcileRuns {
     // The clocks of two parties differ, and so do the days on which they have the same attempt.
     const span: Span = { fromUs: period.fromUs - usPerHour, toUs: period.toUs + usPerHour };
     const known = {
-      bookOf: this.#parts.bookOf,
+      bookOf: (book: BookId, version: bigint) => this.#parts.bookOf(book, version),
       closings,
-      receivedUs: this.#parts.receivedUs,
+      receivedUs: (batch: string) => this.#parts.receivedUs(batch),
     };
     const valuation = await valuationOf(store, { pair, span, timeZone }, known);
     const seen = new WeakMap<Counted, Seen>();

@@ -64,14 +64,13 @@ export class VendorWatch {
 
   /** Resolves when it is durable; the evidence of a period is added once. */
   async keep(pair: PairId, period: string, listening: Listening): Promise<void> {
-    const { writer, nowUs } = this.#parts;
-    await writer.write(async (store) => {
+    await this.#parts.writer.write(async (store) => {
       const id = `${pair}:${period}`;
       if ((await store.document("suspicion", id)) !== undefined)
         return { change: {}, result: undefined };
       const body = toSuspicionText({ period, byModel: listening.byModel });
       return {
-        change: { documents: [{ kind: "suspicion", id, pair, atUs: nowUs(), body }] },
+        change: { documents: [{ kind: "suspicion", id, pair, atUs: this.#parts.nowUs(), body }] },
         result: undefined,
       };
     });

@@ -193,14 +193,12 @@ describe("FOCUS rows", () => {
 
 test("any table of any text is read back, however it is cut into pieces", () => {
   const cell = fc.string({ unit: fc.constantFrom("a", "é", "漢", '"', ",", "\n", "\r", " ") });
-  const table = fc
-    .integer({ min: 1, max: 4 })
-    .chain((width) =>
-      fc.array(fc.array(cell, { minLength: width, maxLength: width }), {
-        minLength: 1,
-        maxLength: 5,
-      }),
-    );
+  const table = fc.integer({ min: 1, max: 4 }).chain((width) =>
+    fc.array(fc.array(cell, { minLength: width, maxLength: width }), {
+      minLength: 1,
+      maxLength: 5,
+    }),
+  );
   fc.assert(
     fc.property(
       table,

@@ -21,7 +21,8 @@ export const disputeStates = [
 export type DisputeState = (typeof disputeStates)[number];
 
 /** `counterparty` is the vendor, tenant, model owner or channel of the pair. */
-export type Party = "operator" | "counterparty";
+export const parties = ["operator", "counterparty"] as const;
+export type Party = (typeof parties)[number];
 
 /** Who makes a transition. `both` needs a signature of each, `timer` is the ledger's clock. */
 export const actors = ["operator", "counterparty", "both", "arbiter", "timer"] as const;
