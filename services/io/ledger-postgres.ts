@@ -33,8 +33,6 @@ class PostgresDriver implements SqlDriver {
   readonly #readers: Pool;
   readonly #names = new StatementNames();
   #writer: Client | undefined;
-  /** Transactions come one after the other. */
-  #last: Promise<unknown> = Promise.resolve();
   /** Why nothing can be committed any more: nobody knows whether a commit came through. */
   #broken: unknown;
 
@@ -57,12 +55,6 @@ class PostgresDriver implements SqlDriver {
     }
   }
 
-  async transaction<Result>(work: () => Work<Result>) {
-    const done = this.#last.then(() => this.#transact(work));
-    this.#last = done.catch(() => undefined);
-    return done;
-  }
-
   async hasTable(name: string) {
     return this.#names.hasTable(await this.#connected(), name);
   }
@@ -75,12 +67,11 @@ class PostgresDriver implements SqlDriver {
   }
 
   async close() {
-    await this.#last;
     await Promise.all([this.#writer?.end(), this.#readers.end()]);
     this.#writer = undefined;
   }
 
-  async #transact<Result>(work: () => Work<Result>): Promise<Result> {
+  async transaction<Result>(work: () => Work<Result>) {
     if (this.#broken !== undefined) {
       throw new LedgerStoppedError("a commit failed before", { cause: this.#broken });
     }

@@ -30,7 +30,6 @@ import type { Value } from "./sql-driver.ts";
 export const writes = {
   takeOver: `INSERT INTO writer (shard, epoch) VALUES ('main', 1)
     ON CONFLICT (shard) DO UPDATE SET epoch = writer.epoch + 1 RETURNING epoch`,
-  addSchema: "INSERT INTO ledger_schema (name, version) {rows} ON CONFLICT (name) DO NOTHING",
   record: insert("usage_record", usageColumns),
   waiting: insert("quarantine", quarantineColumns),
   release: "UPDATE quarantine SET state = 'released' WHERE (attempt_id, rev) IN ({rows})",

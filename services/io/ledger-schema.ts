@@ -41,6 +41,10 @@ const rules: readonly Rule[] = [
 
 const tables = readFileSync(new URL("./ledger.sql", import.meta.url), "utf8");
 
+/** With the tables, so that there are none without a number. */
+const number = `INSERT INTO ledger_schema (name, version) VALUES ('ledger', ${schemaVersion})
+  ON CONFLICT (name) DO NOTHING;`;
+
 const nameOf = ({ table, change }: Rule): string => `${table}_no_${change.toLowerCase()}`;
 
 export function sqliteSchema(): string {
@@ -50,7 +54,7 @@ export function sqliteSchema(): string {
       ${when === undefined ? "" : `WHEN ${when}`}
       BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;`;
   });
-  return `${tables} ${triggers.join("\n")}`;
+  return `${tables} ${number} ${triggers.join("\n")}`;
 }
 
 /** Texts compare by their bytes, as in SQLite; and who writes has no right to change what is written. */
@@ -71,5 +75,5 @@ export function postgresSchema(): string {
   return `${tables.replaceAll(/\bTEXT\b/g, 'TEXT COLLATE "C"')}
     CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
       $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$;
-    ${[...triggers, ...emptying, ...rights].join("\n")}`;
+    ${[number, ...triggers, ...emptying, ...rights].join("\n")}`;
 }

@@ -14,19 +14,17 @@ export interface SqlLedger extends LedgerStore {
 /** Makes the tables if there are none, and fences off whoever wrote before. */
 export async function openSqlLedger(driver: SqlDriver): Promise<SqlLedger> {
   try {
-    if (await isNew(driver)) {
-      await driver.create();
-      await driver.transaction(function* () {
-        yield [{ text: writes.addSchema, rows: [["ledger", schemaVersion]] }];
-      });
-    }
+    if (await isNew(driver)) await driver.create();
     await checkSchema(driver);
     const writer = await Writer.takeOver(driver);
     return {
       ...ledgerReads(driver),
       commit: (batch) => writer.commit(fromBatch(batch)),
       commitRows: (rows) => writer.commit(rows),
-      close: () => driver.close(),
+      close: async () => {
+        await writer.drain();
+        await driver.close();
+      },
     };
   } catch (error) {
     await driver.close();
@@ -79,6 +77,7 @@ class Writer {
   readonly #epoch: bigint;
   #numbers: Numbers;
   readonly #sizeByLog: Map<string, bigint>;
+  #last: Promise<unknown> = Promise.resolve();
 
   static async takeOver(driver: SqlDriver): Promise<Writer> {
     const epoch = await driver.transaction(function* (): Work<bigint> {
@@ -113,7 +112,19 @@ class Writer {
     this.#sizeByLog = state.sizes;
   }
 
+  /** One after the other: each goes on from the numbers that the one before it left. */
   async commit(rows: BatchRows): Promise<void> {
+    const done = this.#last.then(() => this.#commit(rows));
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Resolves when nothing is being written. */
+  async drain(): Promise<void> {
+    await this.#last;
+  }
+
+  async #commit(rows: BatchRows): Promise<void> {
     const sizes = this.#sizesAfter(rows.leaves);
     const after = await this.#driver.transaction(() => this.#write(rows));
     this.#numbers = after;

@@ -23,7 +23,7 @@ export interface SqlDriver {
   readonly rowLock: "" | " FOR UPDATE";
   /** Answers of one moment, however many are asked for. */
   ask(...statements: readonly Statement[]): Promise<Row[][]>;
-  /** One after the other. Throws `LedgerStoppedError` when it is not known what was written, and from then on. */
+  /** Not two at once. Throws `LedgerStoppedError` when it is not known what was written, and from then on. */
   transaction<Result>(work: () => Work<Result>): Promise<Result>;
   hasTable(name: string): Promise<boolean>;
   /** Makes the tables, all or none. */

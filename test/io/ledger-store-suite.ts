@@ -12,6 +12,7 @@ import { LedgerFencedError, type LedgerStore } from "../../services/io/ledger-st
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { engineCounts, evidence, friday, usageRecord } from "../core/settlement/fixtures.ts";
 import { batch, openBooks, post, record } from "./ledger-books.ts";
+import { hashed, leaf } from "./ledger-rows.ts";
 import { ledgerRowsSuite } from "./ledger-rows-suite.ts";
 
 const day = dayOf(friday, "Asia/Shanghai");
@@ -80,6 +81,19 @@ export function ledgerStoreSuite(name: string, kind: LedgerKind): void {
     expect(await everything(store)).toEqual(before);
     await post(store, [record("a2", { producerSeq: 2n })]);
     expect((await everything(store)).records.length).toBe(2);
+  });
+
+  test(`${name}: commits that do not wait for one another are numbered one after the other`, async () => {
+    const commits = Array.from({ length: 20 }, (_, index) => {
+      const leaves = [leaf("internal", 2 * index), leaf("internal", 2 * index + 1)];
+      const body = { kind: "k", pair: "internal", seq: 0n, atUs: 0n, ...hashed("x") } as const;
+      const documents = [0, 1].map((each) => ({ ...body, id: `${index}-${each}` }));
+      return store.commit(batch({ leaves, documents }));
+    });
+    await Promise.all(commits);
+    const { documents } = await store.counts();
+    expect(documents).toEqual({ rows: 40n, last: 40n });
+    expect((await verifyLedger(store)).mistakes).toEqual([]);
   });
 
   test(`${name}: whoever opened it last writes, the one before is fenced off`, async () => {
