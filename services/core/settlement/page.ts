@@ -100,16 +100,16 @@ function totalsOf(statement: Statement): string {
   return `<table class="totals"><caption>CNY 人民币</caption><tbody>\n${body}\n${payable}\n</tbody></table>`;
 }
 
-const columns: readonly (readonly [label: string, isNumber: boolean])[] = [
-  ["Model 模型", false],
-  ["Class 类别", false],
-  ["Pool 算力池", false],
-  ["Slot 时段", false],
-  ["Price 价格", false],
-  ["Used 使用日", false],
-  ["Attempts 次数", true],
-  ["Tokens 词元", true],
-  ["CNY 金额", true],
+const columns: readonly (readonly [en: string, zh: string, isNumber?: true])[] = [
+  ["Model", "模型"],
+  ["Class", "类别"],
+  ["Pool", "算力池"],
+  ["Slot", "时段"],
+  ["Price", "价格"],
+  ["Used", "使用日"],
+  ["Attempts", "次数", true],
+  ["Tokens", "词元", true],
+  ["CNY", "金额", true],
 ];
 
 function lineTable({ lines }: Statement): string {
@@ -117,7 +117,9 @@ function lineTable({ lines }: Statement): string {
     return `<p class="empty">No usage in this period. <span lang="zh">本期无用量。</span></p>`;
   }
   const head = columns
-    .map(([label, isNumber]) => `<th${isNumber ? ` class="number"` : ""}>${label}</th>`)
+    .map(([en, zh, isNumber]) => {
+      return `<th${isNumber === true ? ` class="number"` : ""}>${en}<br><span lang="zh">${zh}</span></th>`;
+    })
     .join("");
   return `<table class="lines"><thead><tr>${head}</tr></thead><tbody>
 ${lines.map(lineRow).join("\n")}
@@ -220,9 +222,9 @@ h1 span { font-weight: 400; color: #4a5768; margin-left: 2mm; }
 h2 { font-size: 10.5pt; margin: 0 0 2mm; }
 .id { margin: 1mm 0 0; color: #4a5768; }
 .interim { margin: 3mm 0 0; padding: 2mm 3mm; border: 1px solid #b3541e; color: #7a3712; }
-.facts { display: grid; grid-template-columns: 1fr 82mm; gap: 8mm; margin-bottom: 6mm; align-items: start; }
+.facts { display: grid; grid-template-columns: 1fr 84mm; gap: 8mm; margin-bottom: 6mm; align-items: start; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 1mm 4mm; margin: 0; }
-dt { color: #4a5768; }
+dt { color: #4a5768; max-width: 46mm; }
 dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: right; color: #4a5768; padding-bottom: 1mm; }
@@ -235,7 +237,9 @@ td, th { padding: 1.1mm 1.5mm; vertical-align: top; }
 .payable th, .payable td { font-weight: 600; padding-top: 2mm; }
 .lines { font-size: 8pt; margin-bottom: 5mm; }
 .lines thead { display: table-header-group; border-bottom: 1.5px solid #16202c; }
-.lines th { white-space: nowrap; }
+.lines th { white-space: nowrap; line-height: 1.25; }
+.lines th span { color: #4a5768; font-weight: 400; }
+.lines td:nth-child(2), .lines td:nth-child(6) { white-space: nowrap; }
 .lines td { overflow-wrap: anywhere; }
 .lines tr, .proof, .totals tr { break-inside: avoid; }
 .fees { margin-bottom: 5mm; }
