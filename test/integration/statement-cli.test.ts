@@ -1,0 +1,213 @@
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { toJsonString } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { Registry as Metrics } from "prom-client";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
+import { program } from "../../services/cli/program.ts";
+import type { AttemptId } from "../../services/core/units.ts";
+import { openIdentities } from "../../services/io/grpc-identity.ts";
+import { openLog } from "../../services/io/log.ts";
+import { loadCalendar } from "../../services/io/preset.ts";
+import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
+import type { Registry } from "../../services/io/registry.ts";
+import { rpcTransport } from "../../services/io/rpc-client.ts";
+import { serveRpc, type RpcServer } from "../../services/io/rpc-server.ts";
+import { openSettlement, type Settlement } from "../../services/settlement/main.ts";
+import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
+import { UsageService } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { fromPriceBook } from "../../services/wire/price.ts";
+import { fromUsageRecord } from "../../services/wire/usage.ts";
+import { friday, priceBook, usageRecord } from "../core/settlement/fixtures.ts";
+import { focusMistakes, readCsv, toInteger } from "../core/settlement/focus-rules.ts";
+
+/** The commands as people type them, against settlement over a socket. Each test goes on from the last. */
+
+const id = "vendor:northgrid:daily:2026-11-20:0";
+const stop = new AbortController();
+let folder: string;
+let registry: Registry;
+let settlement: Settlement;
+let server: RpcServer;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "tokengrid-statement-cli-"));
+  registry = await openSqliteRegistry(join(folder, "registry.sqlite"));
+  const book = priceBook({ calendar: loadCalendar() });
+  await registry.set({
+    ...{ kind: "price-book", key: `${book.id}@${book.version}`, baseRevision: 0 },
+    ...{ value: toJsonString(PriceBookSchema, fromPriceBook(book)), author: "test", comment: "" },
+  });
+  const log = openLog({ role: "test", level: "silent" });
+  const { signal } = stop;
+  settlement = await openSettlement({
+    ...{ registry, ledgerPath: join(folder, "ledger.sqlite"), log, metrics: new Metrics() },
+    ...{ clock: { now: () => Number(friday / 1_000n) + 86_400_000 }, signal },
+    domain: "grid.example",
+  });
+  server = await serveRpc({
+    ...{ host: "127.0.0.1", port: 0, signal, log },
+    routes: (router) => settlement.routes(router),
+    identify: await openIdentities({ registry, log, signal }),
+  });
+  const usage = createClient(UsageService, rpcTransport({ url: address() }));
+  const records = Array.from({ length: 30 }, (_, each) => {
+    const attempt = `a${each}` as AttemptId;
+    return fromUsageRecord(
+      usageRecord({ attempt, id: `${attempt}:0`, producerSeq: BigInt(each + 1) }),
+    );
+  });
+  await usage.record({ records });
+});
+
+afterAll(async () => {
+  stop.abort();
+  await server.close();
+  await settlement.close();
+  await registry.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function address(): string {
+  return `http://127.0.0.1:${server.port}`;
+}
+
+/** In this process: what is printed is kept, and so is the exit code. */
+async function tokengrid(...words: readonly string[]) {
+  vi.stubEnv("TOKENGRID_ADDR", address());
+  const printed: string[] = [];
+  const out = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    printed.push(String(text));
+    return true;
+  });
+  const before = process.exitCode;
+  try {
+    const [name = ""] = words;
+    await (await program([name])).parseAsync([...words], { from: "user" });
+    return { code: process.exitCode, out: printed.join(""), err: "" };
+  } catch (error) {
+    return { code: exitCodeOf(error), out: printed.join(""), err: complaintOf(error) };
+  } finally {
+    out.mockRestore();
+    vi.unstubAllEnvs();
+    process.exitCode = before;
+  }
+}
+
+const at = (name: string): string => join(folder, name);
+
+async function exported(format: string, ...more: readonly string[]): Promise<string> {
+  const path = at(format);
+  const ended = await tokengrid("statement", "export", "--format", format, "--out", path, ...more);
+  expect(ended.err).toBe("");
+  return readFileSync(path, "utf8");
+}
+
+test("a day that is over is closed, made again from every source, and listed", async () => {
+  for (const source of ["hours", "records", "leaves"]) {
+    const made = await tokengrid(
+      ...["statement", "generate", "--period", "2026-11-20", "-o", "name", "--recompute", source],
+    );
+    expect([made.err, made.out]).toEqual(["", `${id}\n`]);
+  }
+  const { out } = await tokengrid("statement", "list", "--vendor", "northgrid", "-o", "name");
+  expect(out).toBe(`${id}\n`);
+});
+
+test("exports keep the rules of FOCUS and add up to what is paid", async () => {
+  for (const [format, version] of [
+    ["focus", "1.4"],
+    ["focus-1.3", "1.3"],
+  ] as const) {
+    const { header, rows } = readCsv(await exported(format, id));
+    expect(focusMistakes(header, rows, version)).toEqual([]);
+    const nano = rows.reduce((sum, row) => sum + toInteger(row["BilledCost"] ?? "", 9), 0n);
+    expect(nano % 10_000_000n).toBe(0n);
+    expect(nano).toBeGreaterThan(0n);
+  }
+  expect((await exported("parquet", "--last")).startsWith("PAR1")).toBe(true);
+  const events = (await exported("cloudevents", id)).trimEnd().split("\n");
+  expect(events.map((line) => (JSON.parse(line) as { type: string }).type)).toEqual([
+    "io.tokengrid.statement.v1",
+    ...Array.from({ length: 30 }, () => "io.tokengrid.usage.v1"),
+  ]);
+  expect(await exported("html", id)).toContain("<h1>Daily statement");
+  expect(await exported("focus", "--period", "2026-11-20", "--vendor", "northgrid")).toMatch(
+    /^BilledCost,/,
+  );
+});
+
+test("a vendor checks it offline with keys alone, and signs it", async () => {
+  await exported("json", id);
+  await exported("leaves", id);
+  const signed = await tokengrid(
+    ...["statement", "sign", id, "--key", at("key.pem"), "--kid", "northgrid", "-o", "json"],
+  );
+  // Nobody has told settlement of the key.
+  expect(signed.err).toMatch(/no key is given for kid/);
+  writeFileSync(at("keys"), `# nobody yet\n`);
+  const verify = async (...more: readonly string[]) =>
+    tokengrid(
+      "statement",
+      "verify",
+      at("json"),
+      "--keys",
+      at("keys"),
+      "--leaves",
+      at("leaves"),
+      ...more,
+    );
+  const good = await verify();
+  expect([good.err, good.out]).toEqual(["", expect.stringMatching(/^vendor:northgrid:daily/)]);
+  expect(good.out).not.toContain("WRONG");
+  const text = readFileSync(at("json"), "utf8");
+  writeFileSync(at("json"), text.replace(/"nano":"(\d+)"/, '"nano":"9$1"'));
+  const bad = await verify("-o", "json");
+  expect(bad.code).toBe(2);
+  const { checks } = JSON.parse(bad.out) as {
+    checks: { name: string; is_good: boolean; detail: string }[];
+  };
+  const wrong = checks.filter(({ is_good: isGood }) => !isGood);
+  expect(wrong.map(({ name }) => name)).toEqual(["sums", "leaves"]);
+  expect(wrong[1]?.detail).toMatch(/^line northgrid-list:1:\S+ p1 zhongwei: expected/);
+});
+
+test("is approved and paid", async () => {
+  const approved = await tokengrid("statement", "approve", id);
+  expect(approved.out).toMatch(/approved +0\.\d+ CNY\npaid +0\.000000000 CNY/);
+  const paid = await tokengrid("statement", "pay", id, "--reference", "t-1", "--amount", "0.01");
+  expect(paid.out).toMatch(/paid +0\.010000000 CNY/);
+  const more = await tokengrid("statement", "pay", id, "--reference", "t-2", "--amount", "99");
+  expect([more.code, more.err]).toEqual([2, expect.stringMatching(/expected at most/)]);
+});
+
+test("usage is added up by dimensions, as a table, JSON and CSV", async () => {
+  const query = ["usage", "query", "--period", "2026-11-20", "--by", "model", "pool"];
+  const table = await tokengrid(...query);
+  expect(table.out).toMatch(/^MODEL +POOL +REQUESTS/);
+  const { out } = await tokengrid(...query, "--csv");
+  expect(out.split("\r\n")[0]).toMatch(/^model,pool,requests,.*cost_nano,margin_nano$/);
+  const { out: json } = await tokengrid(...query, "-o", "json");
+  expect((JSON.parse(json) as { rows: { keys: string[] }[] }).rows[0]?.keys).toEqual([
+    "qwen3-32b",
+    "p1",
+  ]);
+});
+
+// prettier-ignore
+const refused: readonly [what: string, words: readonly string[], code: number, message: RegExp][] = [
+  ["a statement that nobody made", ["get", "vendor:x:daily:2026-11-20:0"], 2, /there is no/],
+  ["two ways to say which",        ["export", id, "--last"],               1, /one of the three/],
+  ["parquet without a file",       ["export", id, "--format", "parquet"],  1, /--out/],
+  ["an amount that is none",       ["pay", id, "--reference", "r", "--amount", "1,5"], 1, /expected yuan/],
+  ["a period that is none",        ["generate", "--period", "soon"],       1, /expected today, yesterday/],
+];
+for (const [what, words, code, message] of refused) {
+  test(`statement refuses ${what}`, async () => {
+    const ended = await tokengrid("statement", ...words);
+    expect([ended.code, ended.err]).toEqual([code, expect.stringMatching(message)]);
+  });
+}
