@@ -81,12 +81,12 @@ export const entries: Readonly<Record<string, Entry>> = {
   },
   usage: {
     group: "Money:",
-    summary: "what was used, attempt by attempt, and what is owed for it",
+    summary: "what was used: attempt by attempt, added up, as it comes",
     load: () => import("./commands/usage.ts"),
   },
   statement: {
     group: "Money:",
-    summary: "what a vendor is owed for a period: generate, list, get, export",
+    summary: "what is owed for a period: close, verify, sign, pay, dispute, export",
     load: () => import("./commands/statement.ts"),
   },
   claim: {

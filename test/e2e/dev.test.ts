@@ -160,7 +160,7 @@ test("the statements of today add up to what the ledger owes", async () => {
     .flatMap(({ lines }) => lines)
     .reduce((sum, { amountNano }) => sum + BigInt(amountNano), 0n);
   expect([code, linesNano, accruedNano()]).toEqual([0, netNano, netNano]);
-  const focus = await cli("statement", "export", "--format", "focus", "--last");
+  const focus = await cli("statement", "export", "--format", "focus", "--period", "today");
   expect([focus.code, focus.stdout]).toEqual([0, expect.stringMatching(/^BilledCost,/)]);
 });
 

@@ -98,7 +98,7 @@ function askingPools({ host, ports, dataPath, cwd, somePool }: BannerFacts): str
             "# watch the arcs move in the console",
         ]),
     "npx tokengrid statement generate --period today",
-    "npx tokengrid statement export --format focus --last",
+    "npx tokengrid statement export --format focus --period today",
   ];
 }
 
