@@ -26,6 +26,7 @@ import { RecordStatus, UsageService } from "../../services/wire/gen/tokengrid/v1
 import { fromPriceBook } from "../../services/wire/price.ts";
 import { toStatement } from "../../services/wire/settlement.ts";
 import { fromUsageRecord, toUsageRecord } from "../../services/wire/usage.ts";
+import { collected } from "../collected.ts";
 import {
   engineCounts,
   friday,
@@ -321,17 +322,17 @@ describe("a statement", () => {
     const { statement } = await settle.closeStatement({ vendorId: "northgrid", period });
     const statementId = statement?.statementId ?? "";
     for (const source of [1, 2, 3] as const) {
-      const steps = await Array.fromAsync(settle.recomputeStatement({ statementId, source }));
+      const steps = await collected(settle.recomputeStatement({ statementId, source }));
       expect(steps.at(-1)).toMatchObject({ isDone: true, differences: [] });
     }
-    const hours = await Array.fromAsync(settle.listStatementHours({ statementId }));
+    const hours = await collected(settle.listStatementHours({ statementId }));
     expect(hours[0]?.statement).toEqual(statement);
     const nano = hours.flatMap((each) => each.hours).map(({ amountNano }) => amountNano);
     expect(nano.reduce((sum, each) => sum + each, 0n)).toBe(statement?.totals?.netNano);
-    const leaves = await Array.fromAsync(settle.listStatementLeaves({ statementId }));
+    const leaves = await collected(settle.listStatementLeaves({ statementId }));
     expect(leaves.flatMap((each) => each.leaves).length).toBe(2);
     const interim = settle.listStatementHours({ pairId: "vendor:northgrid", period });
-    expect((await Array.fromAsync(interim)).length).toBe(2);
+    expect((await collected(interim)).length).toBe(2);
   });
 
   test("names pool, region, model and class, and can be checked from its text", async () => {
@@ -477,7 +478,7 @@ describe("who may", () => {
       codeOf(own.queryUsage({ period, groupBy: [6] })),
       codeOf(own.queryUsage({ period, tenantId: "other" })),
       codeOf(own.approveStatement({ statementId: "vendor:northgrid:daily:2026-11-20:0" })),
-      codeOf(Array.fromAsync(own.tailUsage({}))),
+      codeOf(collected(own.tailUsage({}))),
     ]);
     expect(denied).toEqual(denied.map(() => Code.PermissionDenied));
   });
