@@ -58,7 +58,12 @@ export async function openBackground(options: {
   const metrics = new Metrics();
   const shared = { registry, log, metrics, clock: systemClock, signal: stop.signal };
   const { poolIds, ...parties } = await openParties(registry, endpoints);
-  const settlement = await openSettlement({ ...shared, ledgerPath: join(folder, "ledger.sqlite") });
+  const settlement = await openSettlement({
+    ...shared,
+    ledger: join(folder, "ledger.sqlite"),
+    secretsPath: folder,
+    domain: "bench",
+  });
   const control = await openControl({
     ...shared,
     geography: loadGeography(),

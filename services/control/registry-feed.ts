@@ -127,6 +127,7 @@ class Feed implements RegistryFeed {
       }
       case "policy":
         return entry.key === policyKey ? this.#policySet(entry, at) : [];
+      case "contract-terms":
       case "vendor":
       case "tenant":
       case "key":

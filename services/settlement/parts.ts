@@ -5,7 +5,8 @@ import type { Log } from "../io/log.ts";
 import { loadCalendar } from "../io/preset.ts";
 import type { Registry } from "../io/registry.ts";
 import type { SaltOf } from "../core/settlement/leaf.ts";
-import { Agreements, type BuyBooks } from "./agreements.ts";
+import { AgreedBooks, feed } from "./agreed-books.ts";
+import { Agreements } from "./agreements.ts";
 import { Books } from "./books.ts";
 import { ClosedPeriods } from "./closed-periods.ts";
 import { Documents } from "./documents.ts";
@@ -14,6 +15,7 @@ import { LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
 import { Packages } from "./packages.ts";
 import { Producers } from "./producers.ts";
+import { Terms, type OperatorKey } from "./terms.ts";
 
 /** What everything in settlement is made of: the one writer, what the ledger says, and what was agreed. */
 export interface SettlementParts {
@@ -21,6 +23,8 @@ export interface SettlementParts {
   readonly writer: LedgerWriter;
   readonly ingest: Ingest;
   readonly agreements: Agreements;
+  /** Who has proposed and signed what. */
+  readonly terms: Terms;
   /** Buy books of the registry. */
   readonly books: Books;
   readonly packages: Packages;
@@ -41,12 +45,6 @@ export interface SettlementParts {
 /** How often holes in gateways' sequences are looked at. */
 const holeIntervalMs = 5_000;
 
-/** What there is before anybody has agreed on anything. */
-export type Base = Pick<
-  SettlementParts,
-  "store" | "writer" | "documents" | "books" | "log" | "nowUs"
->;
-
 export async function openParts(options: {
   readonly store: LedgerStore;
   readonly registry: Registry;
@@ -54,21 +52,21 @@ export async function openParts(options: {
   readonly clock: Clock;
   readonly log: Log;
   readonly saltOf: SaltOf;
-  /** Which of the registry's books records are posted by; all of them if it is not said. */
-  readonly buyBooksOf?: (base: Base) => BuyBooks;
+  readonly operator: OperatorKey;
 }): Promise<SettlementParts> {
-  const { store, registry, metrics, clock, log, saltOf } = options;
+  const { store, registry, metrics, clock, log, saltOf, operator } = options;
   const nowUs = (): InstantUs => BigInt(Math.round(clock.now() * 1_000));
-  const calendar = loadCalendar();
-  const calendarOf = (id: string) => (id === calendar.id ? calendar : undefined);
-  const books = new Books({ registry, calendarOf, log });
   const writer = new LedgerWriter({ store, log });
   const documents = new Documents();
-  const base: Base = { store, writer, documents, books, log, nowUs };
+  const calendars = [loadCalendar()];
+  const terms = new Terms({ documents, writer, operator, calendars, nowUs, log });
+  const calendarOf = (id: string) => terms.state.calendarOf(id);
+  const books = new Books({ registry, calendarOf, log });
+  const agreed = new AgreedBooks({ books, terms, registry, log });
   const packages = new Packages({ store, writer, holds: writer.holds, nowUs });
   const closed = await ClosedPeriods.load(store);
   const agreements = new Agreements({
-    buyBooks: options.buyBooksOf?.(base) ?? books,
+    buyBooks: agreed,
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
     packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
   });
@@ -82,13 +80,22 @@ export async function openParts(options: {
     await ingest.release();
     await ingest.releaseSales();
   }, log);
+  feed(terms, agreements, () => again.ask());
+  const onBook = (): void => {
+    agreed
+      .adoptAll()
+      .then(() => again.ask())
+      .catch((error: unknown) => log.error({ error }, "a price book was not adopted"));
+  };
   let timer: NodeJS.Timeout | undefined;
   const start = async (signal: AbortSignal): Promise<void> => {
     await writer.loadHolds();
     await packages.load();
     writer.onCommitted((batch) => packages.onCommitted(batch));
     await documents.follow(store, writer);
-    await books.follow(() => again.ask(), signal);
+    await terms.start();
+    await books.follow(onBook, signal);
+    await agreed.adoptAll();
     metrics.onWaiting(await store.waitingCount());
     again.open();
     timer = setInterval(() => {
@@ -103,7 +110,10 @@ export async function openParts(options: {
     await store.close();
   };
   const release = (): void => again.ask();
-  return { ...base, ingest, agreements, packages, closed, metrics, start, release, close };
+  return {
+    ...{ store, writer, documents, books, log, nowUs },
+    ...{ ingest, agreements, terms, packages, closed, metrics, start, release, close },
+  };
 }
 
 /** Work that is asked for often and done once for all who asked before it began. */

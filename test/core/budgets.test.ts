@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { tokenClasses } from "../../services/core/settlement/usage.ts";
 import type { BudgetReport } from "../../services/core/budgets.ts";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
 import type { Event } from "../../services/core/events.ts";
@@ -378,7 +379,7 @@ function cheapAndClean(budgets: readonly Budget[]): Run {
     ["clean", 12_000_000n],
   ] as const) {
     const vendor = `${id}-vendor` as VendorId;
-    const lines = priceBook().lines.map(({ tokenClass }) =>
+    const lines = tokenClasses.map((tokenClass) =>
       priceLine(tokenClass, { tiers: [{ fromTokens: 0n, pricePicoPerToken: pico }] }),
     );
     run.happen({

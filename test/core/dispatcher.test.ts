@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
+import { tokenClasses } from "../../services/core/settlement/usage.ts";
 import type { Effect, Event, ReportResult } from "../../services/core/events.ts";
 import { discrepancyRatios } from "../../services/core/health.ts";
 import type { AttemptOutcome, Lease } from "../../services/core/lease.ts";
@@ -384,11 +385,11 @@ describe("prices", () => {
       { slot: "night", dayKinds: allDays(), startMin: 1_320, endMin: 480 },
     ],
     lines: ["day", "night"].flatMap((slot) =>
-      priceBook().lines.map(({ tokenClass, tiers }) =>
+      tokenClasses.map((tokenClass) =>
         priceLine(tokenClass, {
           id: `${tokenClass}-${slot}`,
           slot,
-          tiers: tiers.map((tier) => ({
+          tiers: priceLine(tokenClass).tiers.map((tier) => ({
             ...tier,
             pricePicoPerToken: tier.pricePicoPerToken / (slot === "day" ? 1n : 2n),
           })),

@@ -41,6 +41,7 @@ beforeAll(async () => {
     metrics,
     registryPath,
     ledgerPath: folder.ledger,
+    secretsPath: folder.secrets,
     logLevel: "info",
   });
   urls["sim"] = await start("simulated pools are served", "sim", { port: 0 });

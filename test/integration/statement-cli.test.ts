@@ -39,14 +39,18 @@ beforeAll(async () => {
   const book = priceBook({ calendar: loadCalendar() });
   await registry.set({
     ...{ kind: "price-book", key: `${book.id}@${book.version}`, baseRevision: 0 },
-    ...{ value: toJsonString(PriceBookSchema, fromPriceBook(book)), author: "test", comment: "" },
+    ...{
+      value: toJsonString(PriceBookSchema, fromPriceBook(book)),
+      author: book.vendor,
+      comment: "",
+    },
   });
   const log = openLog({ role: "test", level: "silent" });
   const { signal } = stop;
   settlement = await openSettlement({
-    ...{ registry, ledgerPath: join(folder, "ledger.sqlite"), log, metrics: new Metrics() },
+    ...{ registry, ledger: join(folder, "ledger.sqlite"), log, metrics: new Metrics() },
     ...{ clock: { now: () => Number(friday / 1_000n) + 86_400_000 }, signal },
-    domain: "grid.example",
+    ...{ domain: "grid.example", secretsPath: join(folder, "secrets") },
   });
   server = await serveRpc({
     ...{ host: "127.0.0.1", port: 0, signal, log },

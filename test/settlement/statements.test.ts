@@ -16,9 +16,10 @@ import { recompute } from "../../services/settlement/recompute.ts";
 import { bookedHours } from "../../services/settlement/statement-hours.ts";
 import { StatementSteps } from "../../services/settlement/statement-steps.ts";
 import { Statements, type StatementSources } from "../../services/settlement/statements.ts";
+import { trueUpsFrom } from "../../services/settlement/true-ups.ts";
 import { friday, sha256 } from "../core/settlement/fixtures.ts";
 import { acme } from "../core/settlement/package-ledger.ts";
-import { openBooks, record, type Books } from "../io/ledger-books.ts";
+import { buyBook, openBooks, record, type Books } from "../io/ledger-books.ts";
 
 const dayUs = 86_400_000_000n;
 const day = dayOf(friday, "Asia/Shanghai");
@@ -232,6 +233,27 @@ describe("days are closed one after the other", () => {
     const paid = await statements.close(northgrid, day);
     expect([summary.isPayable, summary.totals]).toEqual([false, paid.totals]);
   });
+});
+
+test("a minimum is trued up to at close, and only once", async () => {
+  await sell("a1");
+  const closed = await ClosedPeriods.load(store);
+  const lines = new Map(buyBook.lines.map((line) => [`${buyBook.id}:1:${line.id}`, line]));
+  await serve({
+    trueUps: trueUpsFrom({
+      ...{ store, closed, nowUs: () => nowUs },
+      lineOf: (id) => lines.get(id),
+      termsOf: () => ({ minimumNano: 1_000_000_000n, discountPpm: 0n }),
+    }),
+  });
+  const statement = await statements.close(northgrid, day);
+  expect(statement.trueUps.map(({ line, period }) => [line, period])).toEqual([
+    ["minimum", "2026-11-20"],
+  ]);
+  expect(statement.totals).toMatchObject({ netNano: 1_000_000_000n, minorUnits: 100n });
+  expect(await state(northgrid)).toEqual({ stated: 1_000_000_000n });
+  expect(await recompute(store, statement, { source: "hours" })).toEqual([]);
+  expect(await recompute(store, statement, { source: "records" })).toEqual([]);
 });
 
 // prettier-ignore

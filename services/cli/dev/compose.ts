@@ -47,6 +47,8 @@ export interface Dev {
   closing(): string | undefined;
 }
 
+/** Logs of `dev` are named after it. */
+const devDomain = "tokengrid.localhost";
 const reportIntervalMs = 1_000;
 const reportWaitMs = 15_000;
 const reportAskMs = 50;
@@ -134,7 +136,12 @@ interface Back {
 async function openBack(ground: Ground): Promise<Back> {
   const { options, folder, registry, log, metrics, stack, signal } = ground;
   const shared = { registry, log, metrics, clock: systemClock, signal };
-  const settlement = await openSettlement({ ...shared, ledgerPath: folder.ledger });
+  const settlement = await openSettlement({
+    ...shared,
+    ledger: folder.ledger,
+    secretsPath: folder.secrets,
+    domain: devDomain,
+  });
   stack.push("settlement", () => settlement.close());
   const control = await openControl({
     ...shared,

@@ -11,6 +11,8 @@ export interface DataFolder {
   readonly journal: string;
   readonly spool: string;
   readonly keys: string;
+  /** What settlement signs with. */
+  readonly secrets: string;
   readonly devKey: string;
   readonly operatorKey: string;
 }
@@ -24,6 +26,7 @@ export function dataFolder(path: string): DataFolder {
     journal: join(root, "journal"),
     spool: join(root, "spool"),
     keys: join(root, "keys"),
+    secrets: join(root, "secrets"),
     devKey: join(root, "dev.key"),
     operatorKey: join(root, "operator.key"),
   };

@@ -78,7 +78,9 @@ const late = (() => {
 })();
 
 const fees = [{ part: "computing", party: northgrid, amountNano: 1_234_567n }] as const;
-const trueUps = [{ line: "northgrid-list:1:response", scope: "p1", amountNano: -17n }] as const;
+const trueUps = [
+  { line: "northgrid-list:1:response", scope: "p1", period: "2026-11-20", amountNano: -17n },
+] as const;
 
 const cases: Readonly<Record<string, { made: Statement; used: readonly FocusHour[] }>> = {
   "a vendor's day": { made: statement(), used: hours() },

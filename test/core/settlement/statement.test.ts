@@ -91,7 +91,7 @@ describe("makeStatement()", () => {
 
   const full: Partial<Account> = {
     fees: [{ part: "computing", party: northgrid, amountNano: 77n }],
-    trueUps: [{ line: "northgrid-list:1:x", scope: "*", amountNano: -5n }],
+    trueUps: [{ line: "northgrid-list:1:x", scope: "*", period: "2026-11-20", amountNano: -5n }],
     creditsNano: -1_000n,
     days: [{ id: "vendor:northgrid:daily:2026-11-20:0", digest: sha256("day") }],
     frozen: frozen({
@@ -229,7 +229,7 @@ describe("closingEntries()", () => {
   test("of a month over days that were stated move the rest alone", () => {
     const period = monthOf(friday, "Asia/Shanghai");
     const days = [{ id: "d", digest: sha256("d") }];
-    const trueUps = [{ line: "b:1:x", scope: "*", amountNano: 3_000_000n }];
+    const trueUps = [{ line: "b:1:x", scope: "*", period: "2026-11-20", amountNano: 3_000_000n }];
     const month = statement({ period, kind: "monthly", days, trueUps });
     expect(statedNano(month)).toBe(3_000_000n + month.totals.roundingNano);
     const { totals } = statement();

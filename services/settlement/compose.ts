@@ -1,0 +1,167 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import { z } from "zod";
+import { noteKey } from "../core/settlement/note.ts";
+import type { AnyContract } from "../core/settlement/other-contracts.ts";
+import type { PairId } from "../core/units.ts";
+import type { Clock } from "../io/clock.ts";
+import { openLedger } from "../io/ledger-open.ts";
+import type { Log } from "../io/log.ts";
+import type { Registry as Metrics } from "../io/metrics.ts";
+import type { Registry } from "../io/registry.ts";
+import { sha256, type SigningKey } from "../io/signing.ts";
+import { openWitnessState } from "../io/witness-state.ts";
+import { Witness } from "../io/witness.ts";
+import { followCancelTerms } from "./cancel-terms.ts";
+import { LogKeys } from "./log-keys.ts";
+import { serveLogs } from "./log-rpc.ts";
+import { SettlementMetrics } from "./metrics.ts";
+import { sweepPackages } from "./package-clock.ts";
+import { servePackages } from "./packages-rpc.ts";
+import { openParts, type SettlementParts } from "./parts.ts";
+import { openPlaces } from "./places.ts";
+import { serveQuota } from "./quota-rpc.ts";
+import { Quota } from "./quota.ts";
+import { serveSettlement } from "./rpc.ts";
+import { SealerMetrics } from "./sealer-metrics.ts";
+import { Sealer } from "./sealer.ts";
+import { openSecrets } from "./secrets.ts";
+import { sourcesOf } from "./statement-sources.ts";
+import { StatementSteps } from "./statement-steps.ts";
+import { Statements, type StatementSources } from "./statements.ts";
+import { serveTerms } from "./terms-rpc.ts";
+import { openTwoSides, type TwoSides } from "./two-sides.ts";
+
+export interface SettlementOptions {
+  readonly registry: Registry;
+  /** A file for SQLite, or `postgres://…`. */
+  readonly ledger: string;
+  /** Folder of what is the operator's alone: its signing key, the salt of leaves, what it witnessed. */
+  readonly secretsPath: string;
+  /** Of the operator: logs are named after it. */
+  readonly domain: string;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Beside those that the ledger has; vendors without one have the house default. */
+  readonly contracts?: readonly AnyContract[];
+}
+
+export interface Settlement {
+  /** All services of the role. */
+  routes(router: ConnectRouter): void;
+  isReady(): boolean;
+  /** Waits for what was accepted to be durable. */
+  close(): Promise<void>;
+}
+
+/** Opens the ledger, learns what was agreed, posts what had waited for it, and signs the logs. */
+export async function openSettlement(options: SettlementOptions): Promise<Settlement> {
+  const { registry, log, clock, domain } = options;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, options.signal]);
+  const metrics = new SettlementMetrics(options.metrics);
+  const { key, saltOf, witnessPath } = await openSecrets(options.secretsPath);
+  const kid = kidOf(domain, key);
+  const store = await openLedger(options.ledger);
+  const operator = { ...key, kid };
+  const parts = await openParts({ store, registry, metrics, clock, log, saltOf, operator });
+  for (const contract of options.contracts ?? []) parts.agreements.addContract(contract);
+  const { writer, nowUs, terms, packages } = parts;
+  const sides = openTwoSides(parts, (party, name) => terms.state.keyOf(party, name));
+  const logKeys = new LogKeys();
+  await logKeys.load(store);
+  await parts.start(signal);
+  const sealer = new Sealer({
+    ...{ store, writer, domain, logKeys, log, nowUs },
+    keys: { current: key },
+    metrics: new SealerMetrics(options.metrics),
+  });
+  writer.onCommitted(({ leaves }) => sealer.noteLeaves(leaves.length));
+  sealer.start();
+  const heads = openWitnessState(witnessPath);
+  const witness = new Witness({
+    key: noteKey(
+      { name: `${domain}/witness`, type: "cosignature", publicKey: key.publicKey },
+      sha256,
+    ),
+    sign: key.sign,
+    heads,
+    keysOf: (origin) => logKeys.ownLog(origin)?.keys,
+    nowSeconds: () => nowUs() / 1_000_000n,
+  });
+  const quota = new Quota({
+    ...{ store, writer, nowUs },
+    holds: writer.holds,
+    catalog: packages.catalog,
+  });
+  sweepPackages({ packages, quota, log, signal });
+  sides.follow(signal);
+  const sources = sourcesOf(parts, { sides, sealer, key, kid });
+  const { statements, rpc } = await statementParts(parts, { sides, sources, ...options, signal });
+  const contractWith = (pair: PairId) => parts.agreements.contractWith(pair, nowUs());
+  const telling = followCancelTerms(
+    { registry, vendors: rpc.vendors, contractWith },
+    { log, signal },
+  );
+  return {
+    routes: (router) => {
+      serveSettlement(router, { ...rpc, statements });
+      serveTerms(router, { terms });
+      servePackages(router, { packages, nowUs });
+      serveQuota(router, { quota, nowUs });
+      sides.routes(router);
+      const { publicKey } = key;
+      serveLogs(router, { store, writer, sealer, logKeys, witness, publicKey, domain, nowUs });
+    },
+    isReady: () => parts.ingest.isReady,
+    close: async () => {
+      stop.abort();
+      await telling;
+      await sealer.close();
+      await parts.close();
+      heads.close();
+    },
+  };
+}
+
+/** Names the key in signatures: another key has another name. */
+function kidOf(domain: string, { publicKey }: SigningKey): string {
+  return `${domain}/operator/${publicKey.slice(0, 16)}`;
+}
+
+async function statementParts(
+  parts: SettlementParts,
+  given: Pick<SettlementOptions, "registry" | "domain" | "log" | "signal"> & {
+    readonly sides: TwoSides;
+    readonly sources: StatementSources;
+  },
+) {
+  const { store, books, writer, nowUs, terms } = parts;
+  const { registry, domain, log, signal, sides, sources } = given;
+  const statements = new Statements({ ...parts, domain, sources });
+  const steps = new StatementSteps({
+    ...{ store, writer, nowUs },
+    find: async (id) => statements.find(id),
+    keyOf: (party, name) => terms.state.keyOf(party, name),
+    disputedNano: async (id) => sides.disputedNano(id),
+  });
+  const vendors = async (): Promise<ReadonlySet<string>> =>
+    new Set([...(await registeredVendors(registry)), ...books.vendors, ...(await store.vendors())]);
+  const isKnown = async (pair: PairId): Promise<boolean> =>
+    pair.startsWith("vendor:")
+      ? (await vendors()).has(pair.slice("vendor:".length))
+      : (await store.logs()).has(pair);
+  const places = await openPlaces(registry, { log, signal });
+  return { statements, rpc: { ...parts, statements, steps, places, vendors, isKnown } };
+}
+
+const ownerSchema = z.object({ vendorId: z.string().min(1) });
+
+/** By name, and by the pools they have. */
+async function registeredVendors(registry: Registry): Promise<string[]> {
+  const named = await registry.list("vendor");
+  const pools = await registry.list("pool");
+  const owners = pools.map(({ value }) => ownerSchema.parse(JSON.parse(value)).vendorId);
+  return [...named.map(({ key }) => key), ...owners];
+}
