@@ -216,8 +216,8 @@ export function focusOtherRows(invoiced: Invoiced): FocusRow[] {
       description: `Share of what was sold: ${part}`,
       amountNano,
     })),
-    ...statement.trueUps.map(({ line, scope, amountNano }) => ({
-      detail: `true-up:${line}:${scope}`,
+    ...statement.trueUps.map(({ line, scope, period, amountNano }) => ({
+      detail: `true-up:${period}:${line}:${scope}`,
       description: `True-up of ${line}`,
       amountNano,
     })),

@@ -27,7 +27,7 @@ export function makeStatement(account: Account, sha256: Sha256): Statement {
     isPayable,
     lines,
     fees: fees.toSorted((a, b) => compare(a.part, b.part) || compare(a.party, b.party)),
-    trueUps: trueUps.toSorted((a, b) => compare(a.line, b.line) || compare(a.scope, b.scope)),
+    trueUps: trueUps.toSorted((a, b) => compare(trueUpPlace(a), trueUpPlace(b))),
     days,
     versions: versionsIn(lines, account.hashByVersion),
     frozen,
@@ -114,4 +114,8 @@ function versionsIn(
 
 function sum(all: readonly { readonly amountNano: Nano }[]): Nano {
   return all.reduce((total, { amountNano }) => total + amountNano, 0n);
+}
+
+function trueUpPlace({ period, line, scope }: Account["trueUps"][number]): string {
+  return `${period}\n${line}\n${scope}`;
 }

@@ -58,7 +58,7 @@ type StatementMembers = Words<
   readonly calendars: readonly Words<"calendar_id" | "version" | "hash">[];
   readonly lines: readonly LineMembers[];
   readonly fees: readonly Words<"part" | "party" | "nano">[];
-  readonly true_ups: readonly Words<"line_id" | "scope" | "nano">[];
+  readonly true_ups: readonly Words<"line_id" | "scope" | "period" | "nano">[];
   readonly days: readonly Words<"statement_id" | "hash">[];
   readonly totals: TotalsMembers;
   readonly seal: string | null;
@@ -100,8 +100,8 @@ export function toStatementText(statement: Omit<Statement, "text" | "digest">): 
     calendars: calendars.map(({ id, version, hash }) => ({ calendar_id: id, version, hash })),
     lines: lines.map(lineMembers),
     fees: statement.fees.map(({ part, party, amountNano }) => ({ part, party, nano: amountNano })),
-    true_ups: statement.trueUps.map(({ line, scope, amountNano }) => {
-      return { line_id: line, scope, nano: amountNano };
+    true_ups: statement.trueUps.map(({ line, scope, period: of, amountNano }) => {
+      return { line_id: line, scope, period: of, nano: amountNano };
     }),
     days: statement.days.map(({ id, digest }) => ({ statement_id: id, hash: digest })),
     currency: statement.currency,
@@ -172,8 +172,8 @@ export function fromStatementText(text: string, sha256: Sha256): Statement {
     fees: members.fees.map(({ part, party, nano }) => {
       return { part: part as SplitPartName, party: party as PairId, amountNano: BigInt(nano) };
     }),
-    trueUps: members.true_ups.map(({ line_id: line, scope, nano }) => {
-      return { line, scope, amountNano: BigInt(nano) };
+    trueUps: members.true_ups.map(({ line_id: line, scope, period, nano }) => {
+      return { line, scope, period, amountNano: BigInt(nano) };
     }),
     days: members.days.map(({ statement_id: id, hash: digest }) => ({ id, digest })),
     versions: members.price_versions.map(({ book_id: book, version, hash }) => {

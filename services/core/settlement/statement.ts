@@ -40,9 +40,11 @@ export interface StatementFee {
 
 /** What a rating key owes beyond its records when its period ends: a minimum, a volume tier, a split. */
 export interface TrueUp {
-  /** `<book>:<version>:<line>`, or the split rule. */
+  /** `<book>:<version>:<line>`, or what else it is owed on, such as `minimum`. */
   readonly line: string;
   readonly scope: string;
+  /** Of the key; an earlier one where a correction came after its close. */
+  readonly period: string;
   readonly amountNano: Nano;
 }
 
