@@ -1,5 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { setTimeout as delay } from "node:timers/promises";
+import { systemTimers, type Timers } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import { RecordStatus, type RecordResult } from "../wire/gen/tokengrid/v1/usage_pb.js";
 import type { Batch, Spool, SpooledRecord } from "./spool.ts";
@@ -11,6 +11,7 @@ export interface Shipping {
   readonly send: SendRecords;
   readonly log: Log;
   readonly signal: AbortSignal;
+  readonly timers?: Timers;
 }
 
 const recordsPerBatchMax = 1_000;
@@ -24,7 +25,7 @@ const backoffMsMax = 10_000;
  * ledger said what became of it; no answer, or one that is none, means sending it again.
  */
 export async function shipUsage(options: Shipping): Promise<void> {
-  const { spool, signal, log } = options;
+  const { spool, signal, log, timers = systemTimers } = options;
   let backoffMs = backoffMsMin;
   signal.addEventListener("abort", () => spool.wake());
   while (!signal.aborted) {
@@ -34,12 +35,12 @@ export async function shipUsage(options: Shipping): Promise<void> {
       if (batch.records.length > 0) await ship(batch, options);
       else {
         await changed;
-        await delay(gatherMs, undefined, { ref: false });
+        await timers.wait(gatherMs);
       }
       backoffMs = backoffMsMin;
     } catch (error) {
       log.warn({ error: String(error), backoffMs }, "usage not shipped");
-      await delay(backoffMs, undefined, { signal, ref: false }).catch(ignoreAbort);
+      await timers.wait(backoffMs, signal);
       backoffMs = Math.min(backoffMs * 2, backoffMsMax);
     }
   }
@@ -105,8 +106,4 @@ function confirm(
         throw new Error(`settlement said nothing of the record ${id}`);
     }
   }
-}
-
-function ignoreAbort(): void {
-  // The loop looks at the signal itself.
 }

@@ -1,9 +1,7 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { UsageRecord } from "../core/settlement/usage.ts";
 import type { AttemptId, GatewayId } from "../core/units.ts";
-import type { Clock } from "../io/clock.ts";
+import { systemTimers, type Clock, type Timers } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { SegmentDisk } from "../io/segment-disk.ts";
 import type { Position } from "../io/segment-records.ts";
@@ -163,8 +161,8 @@ export class Spool {
 
   /** A record that settlement cannot read is kept for people, and does not hold up the others. */
   async setAside({ id, bytes }: SpooledRecord): Promise<void> {
-    const path = join(this.#options.folder, `refused-${id.replaceAll(/[^\w.-]/g, "_")}.bin`);
-    await writeFile(path, bytes, { flush: true });
+    const name = `refused-${id.replaceAll(/[^\w.-]/g, "_")}.bin`;
+    await this.#options.disk.keep(this.#options.folder, name, bytes);
   }
 
   /** Resolves when a record was closed, or on `wake`. For one waiter. */
@@ -226,7 +224,7 @@ export class Spool {
       } catch (error) {
         this.#options.log.error({ record: id, error: String(error) }, "usage record not written");
         if (!mayRecover(error)) throw error;
-        await new Promise((resolve) => setTimeout(resolve, writeAgainMs).unref());
+        await this.#timers.wait(writeAgainMs);
       }
     }
   }
@@ -250,12 +248,16 @@ export class Spool {
    * only again what is known.
    */
   #lookForRoom(): void {
-    setTimeout(() => {
-      if (this.#hasRoom) return;
-      this.#append(this.#acknowledgement()).catch((error: unknown) => {
+    this.#timers
+      .wait(writeAgainMs)
+      .then(async () => this.#hasRoom || this.#append(this.#acknowledgement()))
+      .catch((error: unknown) => {
         if (mayRecover(error)) this.#lookForRoom();
       });
-    }, writeAgainMs).unref();
+  }
+
+  get #timers(): Timers {
+    return this.#options.timers ?? systemTimers;
   }
 
   #count(records: number, bytes: number): void {
@@ -275,6 +277,7 @@ export interface SpoolOptions {
   readonly limits: SpoolLimits;
   readonly disk: SegmentDisk;
   readonly clock: Clock;
+  readonly timers?: Timers;
   readonly log: Log;
   readonly onFsync: (durationMs: number) => void;
 }

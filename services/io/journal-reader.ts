@@ -2,7 +2,7 @@ import { LineReader } from "./journal-image.ts";
 import type { JournalRecord, Lost } from "./journal.ts";
 import { readSegment } from "./segment-reader.ts";
 import type { Damage, Position } from "./segment-records.ts";
-import { listSegments, segmentPath, type Segment } from "./segments.ts";
+import { listSegments, type Segment } from "./segments.ts";
 
 /** The lines of one write, or what is lost in their place. */
 export type JournalBatch =
@@ -41,7 +41,7 @@ async function* batchesOf(
 ): AsyncGenerator<JournalBatch> {
   const found: Damage[] = [];
   const records = readSegment({
-    path: segmentPath(folder, base),
+    folder,
     base,
     from,
     until: base + size,

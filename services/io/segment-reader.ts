@@ -1,10 +1,17 @@
-import { open, type FileHandle } from "node:fs/promises";
-import { scanAt, type Damage, type Position, type StoredRecord } from "./segment-records.ts";
+import { systemDisk, type SegmentDisk, type SegmentFile } from "./segment-disk.ts";
+import {
+  scanAt,
+  segmentName,
+  type Damage,
+  type Position,
+  type StoredRecord,
+} from "./segment-records.ts";
 
 const windowBytes = 256 * 1024;
 
 interface Part {
-  readonly path: string;
+  readonly folder: string;
+  readonly disk?: SegmentDisk;
   /** Of the file's first byte. */
   readonly base: Position;
   readonly from: Position;
@@ -14,8 +21,8 @@ interface Part {
 
 /** The records of one file between two positions. Holds one window of it, or one record if that is larger. */
 export async function* readSegment(part: Part): AsyncGenerator<StoredRecord> {
-  const { path, base, until, onDamage } = part;
-  const file = await open(path, "r");
+  const { folder, base, until, onDamage, disk = systemDisk } = part;
+  const file = await disk.open(folder, segmentName(base), "read");
   try {
     let from = part.from;
     let wanted = windowBytes;
@@ -43,7 +50,7 @@ export async function* readSegment(part: Part): AsyncGenerator<StoredRecord> {
   }
 }
 
-async function load(file: FileHandle, at: number, length: number): Promise<Buffer> {
+async function load(file: SegmentFile, at: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(length);
   let filled = 0;
   while (filled < length) {

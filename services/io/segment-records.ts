@@ -3,6 +3,11 @@ import { crc32 } from "node:zlib";
 /** Bytes since the first record ever written to the folder. Only grows, also over a restart. */
 export type Position = number;
 
+/** Of the file whose first byte has the position. */
+export function segmentName(base: Position): string {
+  return `${String(base).padStart(16, "0")}.seg`;
+}
+
 /** A part of a segment that holds no record any more. */
 export interface Damage {
   readonly position: Position;

@@ -1,12 +1,12 @@
-import { mkdir, open, readdir, stat, unlink, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../core/assert.ts";
-import { systemDisk, type SegmentDisk } from "./segment-disk.ts";
+import { systemDisk, type SegmentDisk, type SegmentFile } from "./segment-disk.ts";
 import { readSegment } from "./segment-reader.ts";
 import {
   headerBytes,
   headerOf,
   recordBytesMax,
+  segmentName,
   type Damage,
   type Position,
   type StoredRecord,
@@ -58,13 +58,13 @@ export class Segments {
   readonly #options: Required<SegmentsOptions>;
   /** Oldest first. The last one is written to. */
   readonly #segments: Segment[];
-  #file: FileHandle;
+  #file: SegmentFile;
   #queue: Pending[] = [];
   #queuedBytes = 0;
   #writing: Promise<void> | undefined;
   #refusal: SegmentsError | undefined;
 
-  constructor(options: Required<SegmentsOptions>, segments: Segment[], file: FileHandle) {
+  constructor(options: Required<SegmentsOptions>, segments: Segment[], file: SegmentFile) {
     this.#options = options;
     this.#segments = segments;
     this.#file = file;
@@ -116,7 +116,8 @@ export class Segments {
     for (const { base, size } of this.#segments.slice()) {
       if (base + size <= from || base >= until) continue;
       yield* readSegment({
-        path: segmentPath(this.#options.folder, base),
+        folder: this.#options.folder,
+        disk: this.#options.disk,
         base,
         from: Math.max(from, base),
         until: Math.min(base + size, until),
@@ -131,7 +132,7 @@ export class Segments {
       const [oldest] = this.#segments;
       if (oldest === undefined || oldest.base + oldest.size > position) return;
       this.#segments.shift();
-      await unlink(segmentPath(this.#options.folder, oldest.base));
+      await this.#options.disk.remove(this.#options.folder, segmentName(oldest.base));
     }
   }
 
@@ -169,7 +170,7 @@ export class Segments {
 
   async #drain(): Promise<void> {
     // All that is asked for in this turn of the loop shares the first batch.
-    await new Promise(setImmediate);
+    await this.#options.disk.gather();
     while (this.#queue.length > 0) {
       const batch = this.#queue;
       this.#queue = [];
@@ -247,7 +248,8 @@ export class Segments {
   async #rotate(bytesComing: number): Promise<void> {
     const { base, size } = this.#active;
     if (size === 0 || size + bytesComing <= this.#options.segmentBytesMax) return;
-    const file = await create(this.#options.folder, base + size);
+    const { disk, folder } = this.#options;
+    const file = await disk.open(folder, segmentName(base + size), "new");
     await this.#sync();
     await this.#file.close();
     this.#file = file;
@@ -264,28 +266,29 @@ export async function openSegments(given: SegmentsOptions): Promise<Segments> {
     onDamage: () => undefined,
     ...given,
   };
-  const { folder } = options;
-  await mkdir(folder, { recursive: true });
-  const segments = await listSegments(folder);
+  const { folder, disk } = options;
+  await disk.folder(folder);
+  const segments = await listSegments(folder, disk);
   const last = segments.at(-1);
   if (last === undefined) {
-    const file = await create(folder, 0);
+    const file = await disk.open(folder, segmentName(0), "new");
     return new Segments(options, [{ base: 0, size: 0 }], file);
   }
-  const file = await open(segmentPath(folder, last.base), "r+");
+  const file = await disk.open(folder, segmentName(last.base), "write");
   last.size = await cutTornEnd(file, last, options);
   return new Segments(options, segments, file);
 }
 
 /** What follows the last whole record is cut, and kept in a file beside. Returns the size that is left. */
 async function cutTornEnd(
-  file: FileHandle,
+  file: SegmentFile,
   { base, size }: Segment,
-  { folder, onDamage }: Required<SegmentsOptions>,
+  { folder, disk, onDamage }: Required<SegmentsOptions>,
 ): Promise<number> {
   let end = base;
   const records = readSegment({
-    path: segmentPath(folder, base),
+    folder,
+    disk,
     base,
     from: base,
     until: base + size,
@@ -296,7 +299,7 @@ async function cutTornEnd(
   if (kept === size) return size;
   const torn = Buffer.alloc(size - kept);
   await file.read(torn, 0, torn.length, kept);
-  await writeFile(join(folder, `damaged-${end}-${Date.now()}.bin`), torn, { flush: true });
+  await disk.keep(folder, `damaged-${end}-${Date.now()}.bin`, torn);
   await file.truncate(kept);
   await file.sync();
   onDamage({ position: end, bytes: torn.length, reason: "torn-tail" });
@@ -304,25 +307,13 @@ async function cutTornEnd(
 }
 
 /** The files of a folder as they are now, oldest first; nothing is changed. */
-export async function listSegments(folder: string): Promise<Segment[]> {
-  const names = (await readdir(folder)).filter((name) => /^\d{16}\.seg$/.test(name)).toSorted();
-  return Promise.all(
-    names.map(async (name) => ({
-      base: Number.parseInt(name, 10),
-      size: (await stat(join(folder, name))).size,
-    })),
-  );
-}
-
-/** The name of the file is durable before a record in it is. */
-async function create(folder: string, base: Position): Promise<FileHandle> {
-  const file = await open(segmentPath(folder, base), "w+");
-  const directory = await open(folder, "r");
-  await directory.sync();
-  await directory.close();
-  return file;
+export async function listSegments(folder: string, disk = systemDisk): Promise<Segment[]> {
+  const files = (await disk.list(folder)).filter(({ name }) => /^\d{16}\.seg$/.test(name));
+  return files
+    .map(({ name, size }) => ({ base: Number.parseInt(name, 10), size }))
+    .toSorted((one, other) => one.base - other.base);
 }
 
 export function segmentPath(folder: string, base: Position): string {
-  return join(folder, `${String(base).padStart(16, "0")}.seg`);
+  return join(folder, segmentName(base));
 }

@@ -171,6 +171,7 @@ function failingDisk(fails: {
 }): SegmentDisk {
   const done = { writes: 0, syncs: 0 };
   return {
+    ...systemDisk,
     write: async (file, bytes, at) => {
       if (fails.writes?.includes((done.writes += 1)) !== true) {
         return systemDisk.write(file, bytes, at);
