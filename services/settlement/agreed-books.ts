@@ -59,7 +59,7 @@ export class AgreedBooks implements BuyBooks {
     const record = await this.#terms.adopt(book, publisher);
     this.#adopted.add(key);
     const missing = this.#terms.state.missing(record);
-    if (missing.length > 0) this.#log.warn({ book: key, missing }, "a price version is not signed");
+    if (missing.length > 0) this.#log.info({ book: key, missing }, "a price version waits for signatures");
   }
 }
 

@@ -16,10 +16,11 @@ import { openSettlement } from "../../settlement/main.ts";
 import { loadFleet } from "../../sim/main.ts";
 import { PoolHealth, PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";
 import { version } from "../version.ts";
+import { agree } from "./agree.ts";
 import { reachable } from "./banner.ts";
 import { createDataFolder, type DataFolder, lockFolder } from "./data-folder.ts";
 import { type FleetThread, openFleetThread } from "./fleet-thread.ts";
-import { prepare, type Prepared } from "./first-start.ts";
+import { prepare, type Parties, type Prepared } from "./first-start.ts";
 import { listening, type Ports } from "./ports.ts";
 import { openStack, type Stack } from "./stack.ts";
 
@@ -70,6 +71,7 @@ interface Ground {
   readonly folder: DataFolder;
   readonly registry: Registry;
   readonly prepared: Prepared;
+  readonly parties: Parties;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly stack: Stack;
@@ -84,6 +86,7 @@ async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
   const gateway = await openFront(ground, back.rpcPort);
   const isReady = (): boolean => back.isReady() && gateway.isReady();
   const [consolePort, metricsPort] = await openWindows(ground, back.control, isReady);
+  agreeSoon(ground, rpcUrl(options, back.rpcPort));
   const pools = fleet?.pools ?? [];
   return {
     ports: {
@@ -120,7 +123,7 @@ async function openGround(options: DevOptions, stack: Stack): Promise<Ground> {
   const prepared = await prepare({ folder, registry, parties, nowUs: BigInt(Date.now()) * 1_000n });
   const { registry: metrics, onLogMessage } = openMetrics(version());
   const log = openLog({ role: "dev", level: options.logLevel, onMessage: onLogMessage });
-  return { options, folder, registry, prepared, log, metrics, stack, signal: stop.signal };
+  return { options, folder, registry, prepared, parties, log, metrics, stack, signal: stop.signal };
 }
 
 const nobody = { vendors: [], priceBooks: [], aliases: new Map<string, string>() };
@@ -206,10 +209,19 @@ async function openFront(ground: Ground, rpcPort: number): Promise<Gateway> {
       metrics,
       clock: systemClock,
       signal,
+      isQuotaKept: true,
     }),
   );
   stack.push("gateway", () => gateway.close());
   return gateway;
+}
+
+/** Nobody waits for it: what is used before the prices are signed waits in quarantine for them. */
+function agreeSoon({ folder, prepared, parties, log, stack }: Ground, url: string): void {
+  const agreeing = agree({ url, keys: folder.keys, prepared, parties }).catch((error: unknown) =>
+    log.error({ error }, "the simulated parties have not signed"),
+  );
+  stack.push("signing", async () => agreeing);
 }
 
 /** What people and Prometheus look through. Closed before the rest, so that nobody watches it go. */
