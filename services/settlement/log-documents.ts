@@ -27,8 +27,6 @@ export interface KeptCosignature {
 export const checkpointKind = "checkpoint";
 export const cosignatureKind = "cosignature";
 export const rotationKind = "key-rotation";
-/** The last checkpoint of somebody else's log that the operator signed as its witness. */
-export const witnessedKind = "witnessed";
 
 const decimal = z.string().regex(/^\d+$/).transform(BigInt);
 

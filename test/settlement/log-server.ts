@@ -3,13 +3,18 @@ import type { InstantUs } from "../../services/core/units.ts";
 import { identityKey, localOperator, type Identity } from "../../services/io/grpc-identity.ts";
 import { validation } from "../../services/io/grpc-validation.ts";
 import { newSigningKey, type SigningKey } from "../../services/io/signing.ts";
+import { openWitnessState, type WitnessState } from "../../services/io/witness-state.ts";
 import { Witness } from "../../services/io/witness.ts";
 import { serveLogs } from "../../services/settlement/log-rpc.ts";
-import { LedgerHeads } from "../../services/settlement/witness-heads.ts";
 import { domain, openProcess, witnessKey } from "./log-fixtures.ts";
 
 /** LogService over a ledger in a file or in memory. */
-export async function openLogServer(path = ":memory:", signing: SigningKey = newSigningKey()) {
+export async function openLogServer(
+  path = ":memory:",
+  signing: SigningKey = newSigningKey(),
+  /** What the operator signed as witness of others. */
+  heads: WitnessState = openWitnessState(":memory:"),
+) {
   const process = await openProcess(path, signing);
   const { store, writer, sealer, logKeys } = process;
   const nowUs = (): InstantUs => process.nowUs();
@@ -17,12 +22,7 @@ export async function openLogServer(path = ":memory:", signing: SigningKey = new
   const witness = new Witness({
     key: own.key,
     sign: own.signing.sign,
-    heads: new LedgerHeads({
-      store,
-      writer,
-      pairOf: (origin) => logKeys.ownLog(origin)?.log ?? "internal",
-      nowUs,
-    }),
+    heads,
     keysOf: (origin) => logKeys.ownLog(origin)?.keys,
     nowSeconds: () => nowUs() / 1_000_000n,
   });
