@@ -1,4 +1,4 @@
-import type { ConnectRouter, ContextValues } from "@connectrpc/connect";
+import type { ConnectRouter, ContextValues, ServiceImpl } from "@connectrpc/connect";
 import { originOf } from "../core/settlement/checkpoint.ts";
 import { formatKey, noteKey, parseKey, type NoteKey } from "../core/settlement/note.ts";
 import { formatTlogProof } from "../core/settlement/tlog-proof.ts";
@@ -38,17 +38,13 @@ export interface LogParts {
 
 /** LogService. */
 export function serveLogs(router: ConnectRouter, parts: LogParts): void {
-  const { store, sealer } = parts;
+  router.service(LogService, { ...proofs(parts), ...signatures(parts) });
+}
+
+/** What the log holds, and how that is shown. */
+function proofs({ store, sealer }: LogParts) {
   const reader = new LogReader(store);
-  router.service(LogService, {
-    async listLogs(_request, { values }) {
-      return { logs: await statesOf(parts, pairOf(values)) };
-    },
-    async sealLogs(_request, { values }) {
-      requireOperator(values);
-      await sealer.round();
-      return { logs: await statesOf(parts, undefined) };
-    },
+  return {
     async getCheckpoint({ logId }, { values }) {
       return { checkpoint: noteOf(sealer, allowed(values, logId)) };
     },
@@ -84,6 +80,21 @@ export function serveLogs(router: ConnectRouter, parts: LogParts): void {
       if (tile !== undefined) return { hashes: fromHashes(tile.hashes) };
       throw toConnectError("NOT_FOUND", `index: tile ${index} of level ${level} is not full`);
     },
+  } satisfies Partial<ServiceImpl<typeof LogService>>;
+}
+
+/** Who signs what. */
+function signatures(parts: LogParts) {
+  const { sealer } = parts;
+  return {
+    async listLogs(_request, { values }) {
+      return { logs: await statesOf(parts, pairOf(values)) };
+    },
+    async sealLogs(_request, { values }) {
+      requireOperator(values);
+      await sealer.round();
+      return { logs: await statesOf(parts, undefined) };
+    },
     async addCosignature({ logId, checkpoint }, { values }) {
       const log = allowed(values, logId);
       const mistake = await sealer.hear(log, checkpoint);
@@ -103,19 +114,21 @@ export function serveLogs(router: ConnectRouter, parts: LogParts): void {
       return {};
     },
     async listKeys({ logId }, { values }) {
-      const log = allowed(values, logId);
-      const { logKeys, witness, publicKey, domain } = parts;
-      const own = noteKey({ name: originOf(domain, log), type: "signature", publicKey }, sha256);
-      const keys = keyRoles.flatMap((role) =>
-        logKeys.of(log, role).map(({ key }) => ({
-          role: logKeyRoles.fromWord(role),
-          key: formatKey(key),
-        })),
-      );
-      const witnessKey = witness === undefined ? "" : formatKey(witness.key);
-      return { logKey: formatKey(own), witnessKey, keys };
+      return keysOf(parts, allowed(values, logId));
     },
-  });
+  } satisfies Partial<ServiceImpl<typeof LogService>>;
+}
+
+function keysOf({ logKeys, witness, publicKey, domain }: LogParts, log: LogId) {
+  const own = noteKey({ name: originOf(domain, log), type: "signature", publicKey }, sha256);
+  const keys = keyRoles.flatMap((role) =>
+    logKeys.of(log, role).map(({ key }) => ({
+      role: logKeyRoles.fromWord(role),
+      key: formatKey(key),
+    })),
+  );
+  const witnessKey = witness === undefined ? "" : formatKey(witness.key);
+  return { logKey: formatKey(own), witnessKey, keys };
 }
 
 /** To a vendor, another's log is as unknown as none. */
