@@ -97,6 +97,9 @@ export const reads = {
     ORDER BY attempt_id, rev LIMIT ?`,
   recordsIn: `SELECT * FROM usage_record WHERE vendor_id = ? AND (attempt_id, rev) > (?, ?)
     AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
+  chargesIn: `SELECT attempt_id, rev, opened_us, pool_id, region_id, booking, period, charges
+    FROM usage_record WHERE vendor_id = ? AND (attempt_id, rev) > (?, ?)
+    AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
   entriesAfter: "SELECT * FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
   balances: "SELECT * FROM balance ORDER BY unit, account",
   cumulatives: "SELECT * FROM cumulative ORDER BY pair_id, period, line_id, scope",

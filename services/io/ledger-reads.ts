@@ -23,6 +23,7 @@ import { counts, documentQuery, reads, usageQuery } from "./ledger-queries.ts";
 import {
   fromHourKey,
   fromRatingKey,
+  toCharged,
   toCumulative,
   toHour,
   toPosted,
@@ -44,6 +45,7 @@ type RecordReads = Pick<
   | "vendors"
   | "recordsAfter"
   | "recordsIn"
+  | "chargesIn"
   | "producers"
   | "claims"
   | "claimsOf"
@@ -144,6 +146,10 @@ function recordReads(asking: Asking): RecordReads {
     async recordsIn(vendor, { fromUs, toUs }, after, limit) {
       const values = [vendor, ...place(after), fromUs, toUs, BigInt(limit)];
       return (await asking.all(reads.recordsIn, ...values)).map(toPosted);
+    },
+    async chargesIn(vendor, { fromUs, toUs }, after, limit) {
+      const values = [vendor, ...place(after), fromUs, toUs, BigInt(limit)];
+      return (await asking.all(reads.chargesIn, ...values)).map(toCharged);
     },
     async producers() {
       return (await asking.all(reads.producers)).map(toProducer);

@@ -30,6 +30,7 @@ import type {
   TenantId,
   VendorId,
 } from "../core/units.ts";
+import type { ChargedRow } from "./ledger-store.ts";
 import { int, text, type Row, type Value } from "./sql-driver.ts";
 
 /** In the order of `tokenClasses`. */
@@ -163,7 +164,7 @@ function settled(row: Row): Settled {
     booking: text(row, "booking"),
     cost: text(row, "cost_side") as CostSide,
     amountNano: int(row, "amount_nano"),
-    charges: (JSON.parse(text(row, "charges")) as Row[]).map(toCharge),
+    charges: readCharges(text(row, "charges")),
     fees: toFees(text(row, "fees")),
     sold: tokensOf((index) => BigInt(sold[index] ?? "")),
   };
@@ -282,6 +283,24 @@ function tokensOf(countAt: (index: number) => bigint): Tokens {
 }
 
 /** As canonical JSON, spelt out: there are some of them for every record. */
+/** Charges as the ledger keeps them. */
+export function readCharges(json: string): Charge[] {
+  return (JSON.parse(json) as Row[]).map(toCharge);
+}
+
+export function toCharged(row: Row): ChargedRow {
+  return [
+    text(row, "attempt_id") as AttemptId,
+    int(row, "rev"),
+    int(row, "opened_us"),
+    text(row, "pool_id") as PoolId,
+    text(row, "region_id") as RegionId,
+    text(row, "booking"),
+    text(row, "period"),
+    text(row, "charges"),
+  ];
+}
+
 function chargesText(charges: readonly Charge[]): string {
   const each = charges.map(({ line, tokens, pico, amountNano }) => {
     const id = JSON.stringify(line);

@@ -28,6 +28,7 @@ import type {
   ModelId,
   PairId,
   PoolId,
+  RegionId,
   RequestId,
   TenantId,
   VendorId,
@@ -164,6 +165,18 @@ export interface UsagePlace {
 export type StoredUsage =
   (PostedRecord & { readonly state: "posted" }) | (WaitingRecord & { readonly state: "waiting" });
 
+/** What a posted record is charged, as `readCharges` reads it, and where it goes. */
+export type ChargedRow = readonly [
+  attempt: AttemptId,
+  rev: bigint,
+  openedUs: InstantUs,
+  pool: PoolId,
+  region: RegionId,
+  booking: string,
+  period: string,
+  charges: string,
+];
+
 /** What the books say of a pair and a period. */
 export interface PairAccount {
   readonly hours: readonly At<HourKey, HourTotal>[];
@@ -272,6 +285,13 @@ export interface LedgerStore {
     limit: number,
   ): Promise<PostedRecord[]>;
   counts(): Promise<Readonly<Record<"records" | "entries" | "documents", RowCount>>>;
+  /** The same records with what a sum of them needs and no more: a fifth of the work. */
+  chargesIn(
+    vendor: VendorId,
+    period: { readonly fromUs: InstantUs; readonly toUs: InstantUs },
+    after: Pick<StoredRecord, "attempt" | "rev"> | undefined,
+    limit: number,
+  ): Promise<ChargedRow[]>;
   cumulatives(): Promise<readonly At<RatingKey, Cumulative>[]>;
   hours(): Promise<readonly At<HourKey, HourTotal>[]>;
   close(): Promise<void>;

@@ -62,6 +62,7 @@ const calls = keys<Exclude<Call, "commit" | "commitRows" | "close">>({
   claims: 0,
   claimsOf: 0,
   recordsIn: 0,
+  chargesIn: 0,
   cumulatives: 0,
   hours: 0,
 });

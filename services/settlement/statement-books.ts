@@ -3,11 +3,14 @@ import { bookingOf, dayAfter, type Period } from "../core/settlement/period.ts";
 import { bookedByLeaf, BookingSum } from "../core/settlement/statement-leaves.ts";
 import { linesOfHours } from "../core/settlement/statement-lines.ts";
 import type { Account, StatementFee, StatementLine } from "../core/settlement/statement.ts";
-import type { InstantUs, Nano, PairId } from "../core/units.ts";
-import type { LedgerStore } from "../io/ledger-store.ts";
+import type { InstantUs, Nano, PairId, VendorId } from "../core/units.ts";
+import { readCharges } from "../io/ledger-rows.ts";
+import type { ChargedRow, LedgerStore } from "../io/ledger-store.ts";
 
 /** Leaves that are read at once. */
 const pageLeaves = 2_000;
+/** Records that are read at once. */
+const pageRecords = 10_000;
 
 /** What was booked of a pair into a day. */
 export interface DayBooks {
@@ -73,41 +76,53 @@ export async function sumLeaves(
 
 /** Adds up the posted records of a vendor that were booked into a day, from their typed columns. */
 export async function sumRecords(
-  store: Pick<LedgerStore, "recordsIn">,
+  store: Pick<LedgerStore, "chargesIn">,
   asked: { readonly pair: PairId; readonly day: Period; readonly booking: string },
   options: {
     /** Of the earliest usage that was booked into the day. */
     readonly fromUs: InstantUs;
-    onItems?: (records: number) => void;
+    readonly onItems?: (records: number) => void;
   },
 ): Promise<BookingSum> {
   const { pair, day, booking } = asked;
   const sum = new BookingSum(pair, day, [booking]);
-  const vendor = pair.slice("vendor:".length) as Parameters<LedgerStore["recordsIn"]>[0];
+  const vendor = pair.slice("vendor:".length) as VendorId;
   const period = { fromUs: options.fromUs, toUs: day.toUs };
-  let after: Parameters<LedgerStore["recordsIn"]>[2];
-  /** The revision of the same attempt before. */
-  let before: Awaited<ReturnType<LedgerStore["recordsIn"]>>[number] | undefined;
-  for (;;) {
-    const page = await store.recordsIn(vendor, period, after, pageLeaves);
-    for (const record of page) {
-      const earlier = before?.attempt === record.attempt ? before : undefined;
-      // One that came behind a later one never counted, and took nothing back.
-      const counts = record.charges.length > 0 || record.period !== "";
-      const { openedUs, pool, region, charges } = record;
-      const takenBack = counts ? (earlier?.charges ?? []) : [];
-      const share = undefined;
-      sum.add({
-        ...{ booking: record.booking, openedUs, pool, region, charges, takenBack, share },
-        ...{ coveredNano: 0n, department: "", draws: [] },
-      });
-      if (counts || earlier === undefined) before = record;
-    }
-    after = page.at(-1);
-    if (after === undefined) return sum;
+  const read = async (last: ChargedRow | undefined) => {
+    const after = last && { attempt: last[0], rev: last[1] };
+    return store.chargesIn(vendor, period, after, pageRecords);
+  };
+  /** The revision of the same attempt that counted before. */
+  let before: ChargedRow | undefined;
+  let page = await read(undefined);
+  while (page.length > 0) {
+    // The next page is read while this one is added up.
+    const next = read(page.at(-1));
+    for (const row of page) before = addRecord(sum, row, before);
     options.onItems?.(page.length);
+    page = await next;
   }
+  return sum;
 }
+
+function addRecord(
+  sum: BookingSum,
+  row: ChargedRow,
+  before: ChargedRow | undefined,
+): ChargedRow | undefined {
+  const [attempt, , openedUs, pool, region, booking, period, charges] = row;
+  const earlier = before?.[0] === attempt ? before : undefined;
+  // One that came behind a later one never counted, and took nothing back.
+  if (period === "" && earlier !== undefined) return before;
+  sum.add({
+    ...plainBooked,
+    ...{ booking, openedUs, pool, region, charges: readCharges(charges) },
+    takenBack: earlier === undefined ? [] : readCharges(earlier[7]),
+  });
+  return row;
+}
+
+const plainBooked = { coveredNano: 0n, department: "", draws: [], share: undefined } as const;
 
 /**
  * Whether all that is accrued comes from lines: then there are no shares to look for. A tenant's bill needs its leaves

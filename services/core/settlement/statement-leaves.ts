@@ -47,12 +47,21 @@ export interface BookedCharge {
 
 const nothing: LineSum = { tokens: 0n, pico: 0n, amountNano: 0n, attempts: 0n };
 
+/** A sum that grows: ten million records are added to some of them. */
+interface Growing {
+  tokens: bigint;
+  pico: bigint;
+  amountNano: bigint;
+  attempts: bigint;
+}
+
 /** Adds up a statement's period again, leaf by leaf or record by record. Holds lines, never records. */
 export class BookingSum {
   readonly #pair: PairId;
   readonly #period: Period;
   readonly #bookings: ReadonlySet<string>;
-  readonly #lines = new Map<string, LineSum>();
+  /** By place, then by line. */
+  readonly #sums = new Map<string, Map<string, Growing>>();
   readonly #fees = new Map<SplitPartName, Nano>();
   #coveredNano: Nano = 0n;
   #count = 0n;
@@ -67,8 +76,12 @@ export class BookingSum {
   add(booked: Booked): void {
     if (!this.#bookings.has(booked.booking)) return;
     this.#count += 1n;
-    for (const charge of booked.takenBack) this.#addCharge(booked, charge, -1n);
-    for (const charge of booked.charges) this.#addCharge(booked, charge, 1n);
+    const usagePeriod = usagePeriodOf(booked.openedUs, this.#period) ?? "";
+    const at = `${booked.pool}\n${booked.region}\n${usagePeriod}`;
+    const sums = this.#sums.get(at) ?? new Map<string, Growing>();
+    this.#sums.set(at, sums);
+    for (const charge of booked.takenBack) grow(sums, charge, -1n);
+    for (const charge of booked.charges) grow(sums, charge, 1n);
     this.#coveredNano += booked.coveredNano;
     const { share } = booked;
     if (share === undefined) return;
@@ -88,25 +101,35 @@ export class BookingSum {
     return [...this.#fees].map(([part, amountNano]) => ({ part, party: this.#pair, amountNano }));
   }
 
-  /** By `placeText`; what came to nothing is not among them. */
+  /** By `placeText`, as the pair is shown places; what came to nothing is not among them. */
   get lines(): ReadonlyMap<string, LineSum> {
-    const used = [...this.#lines].filter(([, each]) => !isNothing(each));
-    return new Map(used);
+    const lines = new Map<string, LineSum>();
+    for (const [at, sums] of this.#sums) {
+      const [pool = "", region = "", usagePeriod = ""] = at.split("\n");
+      const place = shownTo(this.#pair, { pool: pool as PoolId, region: region as RegionId });
+      for (const [line, sum] of sums) {
+        const key = placeText({ line, ...place, usagePeriod });
+        const before = lines.get(key) ?? nothing;
+        lines.set(key, {
+          tokens: before.tokens + sum.tokens,
+          pico: before.pico + sum.pico,
+          amountNano: before.amountNano + sum.amountNano,
+          attempts: before.attempts + sum.attempts,
+        });
+      }
+    }
+    return new Map([...lines].filter(([, each]) => !isNothing(each)));
   }
+}
 
-  #addCharge(booked: Booked, charge: BookedCharge, sign: bigint): void {
-    const { pool, region } = shownTo(this.#pair, booked);
-    const usagePeriod = usagePeriodOf(booked.openedUs, this.#period) ?? "";
-    const key = placeText({ line: charge.line, pool, region, usagePeriod });
-    const before = this.#lines.get(key) ?? nothing;
-    this.#lines.set(key, {
-      tokens: before.tokens + sign * charge.tokens,
-      pico: before.pico + sign * charge.pico,
-      amountNano: before.amountNano + sign * charge.amountNano,
-      // A rest that a correction left on a line is money without an attempt.
-      attempts: before.attempts + (charge.tokens === 0n ? 0n : sign),
-    });
-  }
+function grow(sums: Map<string, Growing>, charge: BookedCharge, sign: bigint): void {
+  const sum = sums.get(charge.line) ?? { ...nothing };
+  sum.tokens += sign * charge.tokens;
+  sum.pico += sign * charge.pico;
+  sum.amountNano += sign * charge.amountNano;
+  // A rest that a correction left on a line is money without an attempt.
+  if (charge.tokens !== 0n) sum.attempts += sign;
+  sums.set(charge.line, sum);
 }
 
 /** Lines of a statement that are not what was added up, in words; none if all are. */
