@@ -8,6 +8,7 @@ import type {
   TenantId,
   VendorId,
 } from "../../services/core/units.ts";
+import { readCharges } from "../../services/io/ledger-rows.ts";
 import { LedgerFencedError, type LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { engineCounts, evidence, friday, usageRecord } from "../core/settlement/fixtures.ts";
@@ -50,6 +51,29 @@ export function ledgerStoreSuite(name: string, kind: LedgerKind): void {
     expect(await everything(store)).toEqual(before);
     expect(before.records.map((each) => each.record)).toEqual(["a1:0", "a2:0"]);
     expect(before.mistakes).toEqual([]);
+  });
+
+  test(`${name}: chargesIn() gives what a sum needs of the records that recordsIn() gives, page by page`, async () => {
+    const records = ["a1", "a2", "a3"].map((attempt) => record(attempt));
+    await post(store, [...records, record("a2", { id: "a2:1", finishReason: "length" })]);
+    const vendor = "northgrid" as VendorId;
+    const whole = await store.recordsIn(vendor, day, undefined, 9);
+    const first = await store.chargesIn(vendor, day, undefined, 3);
+    const last = first.at(-1);
+    const after = last && { attempt: last[0], rev: last[1] };
+    const all = [...first, ...(await store.chargesIn(vendor, day, after, 3))];
+    expect(all.map(([attempt, rev]) => `${attempt}:${rev}`)).toEqual([
+      "a1:0",
+      "a2:0",
+      "a2:1",
+      "a3:0",
+    ]);
+    expect(all.map((row) => [...row.slice(2, 7), readCharges(row[7])])).toEqual(
+      whole.map((each) => [
+        ...[each.openedUs, each.pool, each.region, each.booking, each.period],
+        each.charges,
+      ]),
+    );
   });
 
   test(`${name}: the same records in other batches and again give the same books`, async () => {
