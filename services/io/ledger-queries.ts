@@ -102,6 +102,8 @@ export const reads = {
     AND opened_us >= ? AND opened_us < ? ORDER BY attempt_id, rev LIMIT ?`,
   entriesAfter: "SELECT * FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
   balances: "SELECT * FROM balance ORDER BY unit, account",
+  cumulativesIn:
+    "SELECT * FROM cumulative WHERE pair_id = ? AND period = ? ORDER BY line_id, scope",
   cumulatives: "SELECT * FROM cumulative ORDER BY pair_id, period, line_id, scope",
   hours: `SELECT * FROM usage_hour ORDER BY ${hourKeys.join(", ")}`,
 

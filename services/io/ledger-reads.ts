@@ -226,6 +226,9 @@ function bookReads(asking: Asking): BookReads {
     async cumulatives() {
       return (await asking.all(reads.cumulatives)).map(toCumulative);
     },
+    async cumulativesOf(pair, period) {
+      return (await asking.all(reads.cumulativesIn, pair, period)).map(toCumulative);
+    },
     async hours() {
       return (await asking.all(reads.hours)).map(toHour);
     },

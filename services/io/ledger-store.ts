@@ -293,6 +293,8 @@ export interface LedgerStore {
     limit: number,
   ): Promise<ChargedRow[]>;
   cumulatives(): Promise<readonly At<RatingKey, Cumulative>[]>;
+  /** Keys of one pair and rating period. */
+  cumulativesOf(pair: PairId, period: string): Promise<readonly At<RatingKey, Cumulative>[]>;
   hours(): Promise<readonly At<HourKey, HourTotal>[]>;
   close(): Promise<void>;
 }

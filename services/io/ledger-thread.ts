@@ -64,6 +64,7 @@ const calls = keys<Exclude<Call, "commit" | "commitRows" | "close">>({
   recordsIn: 0,
   chargesIn: 0,
   cumulatives: 0,
+  cumulativesOf: 0,
   hours: 0,
 });
 

@@ -54,8 +54,9 @@ export async function accountOfDay(asked: Asked, means: Means): Promise<Statemen
   const booking = nameOfPeriod(period);
   const range = { firstIndex: firstIndexOf(closed.of(pair), period), endIndex: size };
   const books = await dayBooks(store, { pair, day: period, booking }, { range, nowUs });
-  const isPayable = sources.termsOf(pair).period === "daily";
-  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period) : nothingMore;
+  const isPayable = sources.termsOf(pair, period.toUs - 1n).period === "daily";
+  const late = lateDays(books.lines);
+  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
   const { lines, fees, creditsNano, attempts, hashByVersion } = books;
   return {
     entries,
@@ -68,6 +69,11 @@ export async function accountOfDay(asked: Asked, means: Means): Promise<Statemen
   };
 }
 
+/** Days of earlier periods that something was booked for. */
+function lateDays(lines: readonly StatementLine[]): string[] {
+  return [...new Set(lines.flatMap(({ usagePeriod }) => usagePeriod ?? []))];
+}
+
 const nothingMore = { trueUps: [], entries: [] } as const;
 
 /** The closed days of a month, added up; in an interim one the open days as they stand. */
@@ -77,9 +83,10 @@ export async function accountOfMonth(asked: Asked, means: Means): Promise<Statem
   const closings = closed.of(pair).filter((each) => isDayOf(each, period));
   const days = await Promise.all(closings.map(async ({ statement }) => read(store, statement)));
   const open = kind === "interim" ? await openDays(asked, means) : [];
-  const isPayable = sources.termsOf(pair).period === "monthly";
-  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period) : nothingMore;
+  const isPayable = sources.termsOf(pair, period.toUs - 1n).period === "monthly";
   const lines = addedLines([...days, ...open], period);
+  const late = lateDays(lines);
+  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
   const hashByVersion = new Map([
     ...days.flatMap(hashesOf),
     ...open.flatMap((day) => [...day.hashByVersion]),
@@ -154,7 +161,7 @@ async function frozenOf(
   const before = lastId === undefined ? undefined : await read(store, lastId);
   return {
     log: { origin: originOf(domain, pair), size, root, ...range },
-    contractHash: sources.termsOf(pair).hash,
+    contractHash: sources.termsOf(pair, period.toUs - 1n).hash,
     calendars: sources.calendars(versionsOf(means.lines, means.hashByVersion)),
     producers: pair.startsWith("vendor:") ? states.map((each) => producerOf(each, before)) : [],
     gaps: states

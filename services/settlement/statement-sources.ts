@@ -3,14 +3,18 @@ import { signDetached } from "../core/settlement/jws.ts";
 import { statementJwsType } from "../core/settlement/statement-check.ts";
 import { contractText } from "../core/settlement/terms-text.ts";
 import { sha256, type SigningKey } from "../io/signing.ts";
+import type { PairTerms } from "../core/settlement/pair-terms.ts";
+import type { InstantUs, PairId } from "../core/units.ts";
 import type { SettlementParts } from "./parts.ts";
 import type { Sealer } from "./sealer.ts";
+import { calendarsFrom } from "./statement-calendars.ts";
 import type { StatementSources } from "./statements.ts";
+import { trueUpsFrom } from "./true-ups.ts";
 import type { TwoSides } from "./two-sides.ts";
 
 /** What statements take from the other parts of settlement. */
 export function sourcesOf(
-  { agreements }: SettlementParts,
+  { agreements, store, closed, nowUs }: SettlementParts,
   others: {
     readonly sides: TwoSides;
     readonly sealer: Sealer;
@@ -19,19 +23,20 @@ export function sourcesOf(
   },
 ): StatementSources {
   const { sides, sealer, key, kid } = others;
+  const contractAt = (pair: PairId, us: InstantUs) =>
+    agreements.contractOf(pair, us) ?? defaultContract;
+  const termsOf = (pair: PairId, us: InstantUs): PairTerms => contractAt(pair, us);
+  const { lineOf } = agreements;
   return {
-    termsOf: (pair) => {
-      const contract = agreements.contractOf(pair, latestUs) ?? defaultContract;
+    termsOf: (pair, us) => {
+      const contract = contractAt(pair, us);
       return { ...contract, hash: sha256(contractText(contract)) };
     },
     sign: (payload) => signDetached(payload, { kid, typ: statementJwsType }, key.sign),
-    trueUps: async () => ({ trueUps: [], entries: [] }),
+    trueUps: trueUpsFrom({ store, closed, lineOf, termsOf, nowUs }),
     recon: async (pair, period) => sides.recon(pair, period),
     openAttempts: async () => 0n,
     unwitnessedSinceUs: (pair) => sealer.unwitnessedSinceUs(pair),
-    calendars: () => [],
+    calendars: calendarsFrom((book, version) => agreements.bookOf(book, version)),
   };
 }
-
-/** After every instant that a version can start at. */
-const latestUs = 2n ** 62n;

@@ -45,13 +45,18 @@ export interface StatementTerms {
 
 /** What statements ask of others. */
 export interface StatementSources {
-  termsOf(pair: PairId): StatementTerms;
+  /** In force at an instant. */
+  termsOf(pair: PairId, us: InstantUs): StatementTerms;
   /** Signs as the operator; undefined: it has no key. */
   sign(payload: string): string | undefined;
-  /** What keys of a rating period owe beyond their records, with the entries that say so. */
+  /**
+   * What keys of a rating period owe beyond their records, with the entries that say so. `lateDays` are those of earlier
+   * periods that something was booked for.
+   */
   trueUps(
     pair: PairId,
     period: Period,
+    lateDays: readonly string[],
   ): Promise<{ readonly trueUps: readonly TrueUp[]; readonly entries: readonly LedgerEntry[] }>;
   /** Undefined: no claims were compared. */
   recon(pair: PairId, period: Period): Promise<ReconCounts | undefined>;
@@ -88,7 +93,7 @@ export class Statements {
    */
   async close(pair: PairId, asked: Period): Promise<Statement> {
     const { closed, writer, metrics } = this.#parts;
-    const kind = closableKind(asked, this.#parts.sources.termsOf(pair).timeZone);
+    const kind = closableKind(asked, this.#parts.sources.termsOf(pair, asked.toUs - 1n).timeZone);
     const known = await this.find(statementId(pair, kind, asked));
     if (known !== undefined) return known;
     if (this.#parts.nowUs() < asked.toUs) return this.interim(pair, asked);

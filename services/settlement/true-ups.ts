@@ -5,11 +5,11 @@ import {
   type LedgerEntry,
 } from "../core/settlement/ledger.ts";
 import type { PairTerms } from "../core/settlement/pair-terms.ts";
-import { nameOfPeriod, type Period } from "../core/settlement/period.ts";
+import { nameOfPeriod, periodNamed, type Period } from "../core/settlement/period.ts";
 import type { LineOf } from "../core/settlement/posting.ts";
 import { isBill } from "../core/settlement/statement-entries.ts";
 import { fromStatementText } from "../core/settlement/statement-text.ts";
-import { trueUps, trueUpText, type ClosingKey } from "../core/settlement/true-up.ts";
+import { trueUps, trueUpText, type ClosingKey, type TrueUp } from "../core/settlement/true-up.ts";
 import type { InstantUs, Nano, PairId, TenantId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 import { sha256 } from "../io/signing.ts";
@@ -17,42 +17,39 @@ import type { ClosedPeriods } from "./closed-periods.ts";
 import type { StatementSources } from "./statements.ts";
 
 interface Parts {
-  readonly store: Pick<LedgerStore, "cumulatives" | "document">;
+  readonly store: Pick<LedgerStore, "cumulativesOf" | "document">;
   readonly closed: ClosedPeriods;
   /** Finds a line by `<book>:<version>:<line>`. */
   readonly lineOf: LineOf;
-  readonly termsOf: (pair: PairId) => Pick<PairTerms, "minimumNano" | "discountPpm">;
+  readonly termsOf: (
+    pair: PairId,
+    us: InstantUs,
+  ) => Pick<PairTerms, "minimumNano" | "discountPpm">;
   readonly nowUs: () => InstantUs;
 }
 
 /**
  * What the keys of a pair owe at the close of a rating period beyond their records, and what corrections have changed of
- * it in periods that were closed before.
+ * it in periods that were closed before: those of the days that something late was booked for.
  */
 export function trueUpsFrom(parts: Parts): StatementSources["trueUps"] {
-  return async (pair, period) => {
-    const keys = await keysOf(parts, pair, period);
-    const terms = parts.termsOf(pair);
-    const isOwed =
-      terms.minimumNano !== undefined ||
-      terms.discountPpm !== 0n ||
-      keys.some(({ line }) => line.volumeTiers !== undefined);
-    if (!isOwed) return { trueUps: [], entries: [] };
-    const booked = await bookedBefore(parts, pair);
-    const names = new Set([nameOfPeriod(period), ...keys.map(({ key }) => key.period)]);
-    const all = [...names].flatMap((name) =>
-      trueUps(
-        { pair, period: name, terms, keys: keys.filter(({ key }) => key.period === name) },
-        booked,
-      ),
-    );
+  return async (pair, period, lateDays) => {
+    const own = nameOfPeriod(period);
+    const late = new Set(lateDays.map((day) => day.slice(0, own.length)));
+    late.delete(own);
+    const [first, ...others] = [...late].toSorted();
+    const booked = first === undefined ? nothing : await bookedBefore(parts, pair, first);
+    const all: TrueUp[] = [];
+    for (const name of first === undefined ? [own] : [own, first, ...others]) {
+      all.push(...(await trueUpsOf(parts, pair, { name, period }, booked)));
+    }
     const atUs = parts.nowUs();
+    const txn = `true-up:${pair}:${own}`;
     return {
-      trueUps: all.map(({ key, amountNano }) => {
-        return { line: key.line, scope: key.scope, period: key.period, amountNano };
+      trueUps: all.map(({ key: { line, scope, period: of }, amountNano }) => {
+        return { line, scope, period: of, amountNano };
       }),
       entries: all.map(({ key, amountNano }): LedgerEntry => {
-        const txn = `true-up:${pair}:${nameOfPeriod(period)}`;
         return {
           ...{ id: `${txn}:${key.period}:${key.line}:${key.scope}`, txn, kind: "true-up" },
           ...{ phase: "posted", cause: txn, atUs, unit: "CNY:nano", corrects: "" },
@@ -63,30 +60,33 @@ export function trueUpsFrom(parts: Parts): StatementSources["trueUps"] {
   };
 }
 
-/** Keys of the period and of those before, with lines that are priced in money. */
-async function keysOf(
-  { store, lineOf }: Parts,
+const nothing: ReadonlyMap<string, Nano> = new Map();
+
+async function trueUpsOf(
+  { store, lineOf, termsOf }: Parts,
   pair: PairId,
-  period: Period,
-): Promise<ClosingKey[]> {
-  const last = nameOfPeriod(period);
+  { name, period }: { readonly name: string; readonly period: Period },
+  booked: ReadonlyMap<string, Nano>,
+): Promise<TrueUp[]> {
+  const { toUs } = periodNamed(name, period.timeZone) ?? period;
   const keys: ClosingKey[] = [];
-  for (const { key, total } of await store.cumulatives()) {
-    if (key.pair !== pair || key.period.length !== last.length || key.period > last) continue;
+  for (const { key, total } of await store.cumulativesOf(pair, name)) {
     const line = lineOf(key.line);
-    if (line !== undefined) keys.push({ key, total, line });
+    if (line === undefined) throw new Error(`expected the price line ${key.line}, found none`);
+    keys.push({ key, total, line });
   }
-  return keys;
+  return trueUps({ pair, period: name, terms: termsOf(pair, toUs - 1n), keys }, booked);
 }
 
-/** What closed statements have entered, by key. */
+/** What statements that were closed from a period on have entered, by key. */
 async function bookedBefore(
   { store, closed }: Parts,
   pair: PairId,
+  since: string,
 ): Promise<ReadonlyMap<string, Nano>> {
   const booked = new Map<string, Nano>();
-  for (const { statement, isPayable, totals } of closed.of(pair)) {
-    if (!isPayable || totals.trueUpNano === 0n) continue;
+  for (const { statement, isPayable, name } of closed.of(pair)) {
+    if (!isPayable || name.length !== since.length || name < since) continue;
     const found = await store.document("statement", statement);
     const entered = found === undefined ? [] : fromStatementText(found.body, sha256).trueUps;
     for (const { amountNano, ...key } of entered) {
