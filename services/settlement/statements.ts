@@ -13,6 +13,7 @@ import {
   dayOf,
   daysIn,
   kindOfPeriod,
+  monthOf,
   nameOfPeriod,
   periodNamed,
   type Period,
@@ -117,7 +118,7 @@ export class Statements {
     }
   }
 
-  /** Closes what is still open before a period, day after day, and then it. */
+  /** Closes what is still open before a period, day after day, the months that ended with them, and then it. */
   async closeThrough(pair: PairId, asked: Period): Promise<Statement> {
     const { timeZone } = asked;
     const nowUs = this.#parts.nowUs();
@@ -126,7 +127,24 @@ export class Statements {
       await this.close(pair, day);
       day = dayOf(day.toUs, timeZone);
     }
+    for (const month of this.#openMonths(pair, asked)) await this.close(pair, month);
     return this.close(pair, asked);
+  }
+
+  /** Months that ended before or with a period, of which days are closed and they are not. */
+  #openMonths(pair: PairId, { toUs, timeZone }: Period): Period[] {
+    const closings = this.#parts.closed.of(pair);
+    const known = new Set(closings.map(({ name }) => name));
+    const days = closings.filter(({ kind }) => kind === "daily");
+    const months = new Map(
+      days.map(({ fromUs }) => {
+        const month = monthOf(fromUs, timeZone);
+        return [nameOfPeriod(month), month] as const;
+      }),
+    );
+    return [...months].flatMap(([name, month]) =>
+      known.has(name) || month.toUs > toUs ? [] : [month],
+    );
   }
 
   /** What stands in a period now. */

@@ -21,10 +21,7 @@ interface Parts {
   readonly closed: ClosedPeriods;
   /** Finds a line by `<book>:<version>:<line>`. */
   readonly lineOf: LineOf;
-  readonly termsOf: (
-    pair: PairId,
-    us: InstantUs,
-  ) => Pick<PairTerms, "minimumNano" | "discountPpm">;
+  readonly termsOf: (pair: PairId, us: InstantUs) => Pick<PairTerms, "minimumNano" | "discountPpm">;
   readonly nowUs: () => InstantUs;
 }
 
