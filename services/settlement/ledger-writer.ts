@@ -101,15 +101,10 @@ export class LedgerWriter implements Writer {
   /** Only within a turn. */
   async commit(rows: NewRows): Promise<void> {
     const { leaves = [], documents = [], entries = [], ...others } = rows;
+    // First whatever may throw: from `assign` on the logs count on the commit.
+    const made = { movements: movements(entries), documents: documents.map(toDocument) };
     const placed = await this.#logs.assign(leaves);
-    const batch: LedgerBatch = {
-      ...emptyBatch,
-      ...others,
-      ...placed,
-      entries,
-      movements: movements(entries),
-      documents: documents.map(toDocument),
-    };
+    const batch: LedgerBatch = { ...emptyBatch, ...others, ...placed, entries, ...made };
     if (isEmpty(batch)) return;
     try {
       await this.store.commit(batch);
