@@ -17,6 +17,8 @@ export interface Shipping {
 const recordsPerBatchMax = 1_000;
 /** Records that close within it travel together. */
 const gatherMs = 200;
+/** A gateway without work says so often enough that nobody waits for it long. */
+const markEveryMs = 10_000;
 const backoffMsMin = 100;
 const backoffMsMax = 10_000;
 
@@ -27,14 +29,18 @@ const backoffMsMax = 10_000;
 export async function shipUsage(options: Shipping): Promise<void> {
   const { spool, signal, log, timers = systemTimers } = options;
   let backoffMs = backoffMsMin;
+  const marks = new Marks(options);
   signal.addEventListener("abort", () => spool.wake());
   while (!signal.aborted) {
     const changed = spool.changed();
     try {
       const batch = await spool.nextBatch(recordsPerBatchMax);
-      if (batch.records.length > 0) await ship(batch, options);
-      else {
-        await changed;
+      if (batch.records.length > 0) {
+        await ship(batch, options);
+        marks.isDue = true;
+      } else {
+        if (marks.isDue) await marks.tell();
+        await marks.until(changed);
         await timers.wait(gatherMs);
       }
       backoffMs = backoffMsMin;
@@ -43,6 +49,33 @@ export async function shipUsage(options: Shipping): Promise<void> {
       await timers.wait(backoffMs, signal);
       backoffMs = Math.min(backoffMs * 2, backoffMsMax);
     }
+  }
+}
+
+/** Tells settlement how far this gateway is: when it has shipped all it had, and again and again while it has nothing. */
+class Marks {
+  readonly #options: Shipping;
+  isDue = true;
+
+  constructor(options: Shipping) {
+    this.#options = options;
+  }
+
+  async tell(): Promise<void> {
+    const { spool, send } = this.#options;
+    await send([], spool.mark);
+    this.isDue = false;
+  }
+
+  /** Resolves when there is work, or a mark is due again. */
+  async until(changed: Promise<void>): Promise<void> {
+    const { timers = systemTimers, signal } = this.#options;
+    const stop = new AbortController();
+    const due = timers.wait(markEveryMs, AbortSignal.any([stop.signal, signal])).then(() => {
+      this.isDue = true;
+    });
+    await Promise.race([changed, due]);
+    stop.abort();
   }
 }
 
@@ -59,7 +92,7 @@ async function ship(batch: Batch, options: Shipping): Promise<void> {
   const { spool, send, log } = options;
   try {
     const bytes = batch.records.map((record) => record.bytes);
-    confirm(batch.records, await send(bytes), log);
+    confirm(batch.records, await send(bytes, spool.mark), log);
   } catch (error) {
     if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
     await shipOneByOne(batch.records, options);
@@ -74,7 +107,7 @@ async function shipOneByOne(
 ): Promise<void> {
   for (const record of records) {
     try {
-      confirm([record], await send([record.bytes]), log);
+      confirm([record], await send([record.bytes], spool.mark), log);
     } catch (error) {
       if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
       log.error({ record: record.id, error: error.rawMessage }, "usage record set aside");

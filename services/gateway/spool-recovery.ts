@@ -24,6 +24,8 @@ export interface Recovered {
     readonly records: number;
     readonly bytes: number;
     readonly oldestUs: bigint;
+    /** When each of them was opened. */
+    readonly openedUs: readonly InstantUs[];
   };
 }
 
@@ -48,7 +50,7 @@ const watermarkSchema = z.object({
 export async function recover(segments: Segments): Promise<Recovered> {
   const open = new Map<string, WireUsageRecord>();
   const marks = new Map<string, Watermark>();
-  const closed: { at: Position; bytes: number; closedUs: bigint }[] = [];
+  const closed: { at: Position; bytes: number; openedUs: bigint; closedUs: bigint }[] = [];
   let epoch = 0n;
   let acknowledged = 0;
   for await (const { position, bytes } of segments.read()) {
@@ -65,7 +67,8 @@ export async function recover(segments: Segments): Promise<Recovered> {
       else {
         open.delete(record.attemptId);
         marks.delete(record.attemptId);
-        closed.push({ at: position, bytes: body.length, closedUs: record.closedUs });
+        const { openedUs, closedUs } = record;
+        closed.push({ at: position, bytes: body.length, openedUs, closedUs });
       }
     }
   }
@@ -78,6 +81,7 @@ export async function recover(segments: Segments): Promise<Recovered> {
       records: left.length,
       bytes: left.reduce((sum, { bytes }) => sum + bytes, 0),
       oldestUs: left[0]?.closedUs ?? 0n,
+      openedUs: left.map(({ openedUs }) => openedUs),
     },
   };
 }

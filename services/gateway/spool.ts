@@ -1,6 +1,6 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { UsageRecord } from "../core/settlement/usage.ts";
-import type { AttemptId, GatewayId } from "../core/units.ts";
+import type { AttemptId, GatewayId, InstantUs } from "../core/units.ts";
 import { systemTimers, type Clock, type Timers } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { SegmentDisk } from "../io/segment-disk.ts";
@@ -13,6 +13,7 @@ import {
 import { encodeUsageRecord } from "../wire/usage-codec.ts";
 import { toUsageRecord } from "../wire/usage.ts";
 import { crashed, recover } from "./spool-recovery.ts";
+import { Unconfirmed } from "./unconfirmed.ts";
 import { toSpooled, spooledKinds, type Watermark } from "./spooled.ts";
 
 /** Usage cannot be made durable, so no work may be sent. */
@@ -48,6 +49,21 @@ export const defaultSpoolLimits: SpoolLimits = {
   segmentBytesMax: 16 * 1024 ** 2,
 };
 
+/** An attempt is opened before it has a pool and is written down: what is younger may not be known yet. */
+const openingUsMax = 60_000_000n;
+
+interface OpenAttempt {
+  readonly at: Position;
+  readonly openedUs: InstantUs;
+}
+
+/** Every attempt that was opened before the instant has a record that the ledger has confirmed. */
+export interface ProducerMark {
+  readonly gatewayId: GatewayId;
+  readonly epoch: bigint;
+  readonly completeUntilUs: InstantUs;
+}
+
 const writeAgainMs = 1_000;
 
 /**
@@ -59,8 +75,9 @@ export class Spool {
   readonly #segments: Segments;
   readonly #epoch: bigint;
   #seq = 0n;
-  /** A place at or before each attempt that is still open. */
-  readonly #openAt = new Map<AttemptId, Position>();
+  /** Each attempt that is still open, with a place at or before it. */
+  readonly #openAt = new Map<AttemptId, OpenAttempt>();
+  readonly #unconfirmed = new Unconfirmed();
   #acknowledged: Position;
   #unacknowledged = { records: 0, bytes: 0, oldestUs: 0n };
   #wake: () => void = () => undefined;
@@ -102,10 +119,23 @@ export class Spool {
     return this.#openAt.size;
   }
 
+  /** Up to when nothing is missing that this gateway has seen. */
+  get mark(): ProducerMark {
+    const nowUs = BigInt(Math.round(this.#options.clock.now() * 1_000));
+    const opened = [...this.#openAt.values()].map(({ openedUs }) => openedUs);
+    const { oldestUs } = this.#unconfirmed;
+    if (oldestUs !== undefined) opened.push(oldestUs);
+    const completeUntilUs = opened.reduce(
+      (least, each) => (each < least ? each : least),
+      nowUs - openingUsMax,
+    );
+    return { gatewayId: this.#options.gatewayId, epoch: this.#epoch, completeUntilUs };
+  }
+
   /** Resolves when a crash could not forget the attempt any more. Throws `MeteringError`. */
   async open(draft: UnnumberedRecord): Promise<void> {
     if (!this.#isOpen) throw new MeteringError("the usage spool is full or failed");
-    this.#openAt.set(draft.attempt, this.#segments.end);
+    this.#openAt.set(draft.attempt, { at: this.#segments.end, openedUs: draft.openedUs });
     try {
       await this.#append(toSpooled("opened", this.#encoded(draft, 0n)));
     } catch (cause) {
@@ -124,6 +154,7 @@ export class Spool {
     this.#seq += 1n;
     const bytes = this.#encoded(record, this.#seq);
     this.#count(+1, bytes.length);
+    this.#unconfirmed.add(record.openedUs);
     if (this.#unacknowledged.records === 1) this.#unacknowledged.oldestUs = record.closedUs;
     await this.#write(toSpooled("closed", bytes), record.id);
     this.#openAt.delete(record.attempt);
@@ -154,8 +185,9 @@ export class Spool {
   async acknowledge({ records, next, bytes }: Batch): Promise<void> {
     this.#acknowledged = next;
     this.#count(-records.length, -bytes);
+    this.#unconfirmed.confirm(records.length);
     this.#segments.note(this.#acknowledgement());
-    const needed = this.#openAt.values().reduce((least, at) => Math.min(least, at), next);
+    const needed = this.#openAt.values().reduce((least, { at }) => Math.min(least, at), next);
     await this.#segments.trimBefore(needed);
   }
 
@@ -182,7 +214,9 @@ export class Spool {
 
   /** After a restart: what was open then is closed now, with what the watermarks knew. */
   async resume(found: Awaited<ReturnType<typeof recover>>): Promise<void> {
-    this.#unacknowledged = { ...found.unacknowledged };
+    const { openedUs, ...unacknowledged } = found.unacknowledged;
+    this.#unacknowledged = unacknowledged;
+    for (const each of openedUs) this.#unconfirmed.add(each);
     const closedUs = BigInt(Math.round(this.#options.clock.now() * 1_000));
     for (const { draft, mark } of found.open) {
       const record = await this.#readable(draft);

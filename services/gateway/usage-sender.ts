@@ -1,15 +1,25 @@
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { openGrpcStream } from "../io/grpc-client-stream.ts";
-import { RecordResponseSchema, type RecordResult } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import {
+  ProducerMarkSchema,
+  RecordResponseSchema,
+  type RecordResult,
+} from "../wire/gen/tokengrid/v1/usage_pb.js";
+import type { ProducerMark } from "./spool.ts";
 
-/** Sends records, each as the bytes of its message. Throws `ConnectError`. */
-export type SendRecords = (records: readonly Uint8Array[]) => Promise<readonly RecordResult[]>;
+/** Sends records, each as the bytes of its message, and how far the gateway is. Throws `ConnectError`. */
+export type SendRecords = (
+  records: readonly Uint8Array[],
+  mark: ProducerMark,
+) => Promise<readonly RecordResult[]>;
 
 const path = "/tokengrid.v1.UsageService/Record";
 const timeoutMs = 30_000;
 /** Field 1 of a RecordRequest, with its length before it. */
 const recordTag = 0x0a;
+/** Field 2, the same. */
+const markTag = 0x12;
 
 /**
  * Ships records as the spool has them: they are bytes of the wire already, and a request is nothing but those bytes
@@ -19,7 +29,7 @@ export function recordSender(options: {
   readonly url: string;
   readonly credential: string | undefined;
 }): SendRecords {
-  return (records) =>
+  return (records, mark) =>
     new Promise((resolve, reject) => {
       let results: readonly RecordResult[] | undefined;
       const stream = openGrpcStream({
@@ -36,18 +46,23 @@ export function recordSender(options: {
         },
       });
       const timer = setTimeout(() => stream.destroy(), timeoutMs).unref();
-      stream.send(recordRequest(records));
+      stream.send(recordRequest(records, mark));
       stream.end();
     });
 }
 
 /** A RecordRequest of messages that are encoded already. */
-export function recordRequest(records: readonly Uint8Array[]): Uint8Array {
-  const parts = records.flatMap((record) => [
-    Uint8Array.of(recordTag, ...varint(record.length)),
-    record,
-  ]);
-  return Buffer.concat(parts);
+export function recordRequest(records: readonly Uint8Array[], mark?: ProducerMark): Uint8Array {
+  const parts = records.flatMap((record) => field(recordTag, record));
+  const marks =
+    mark === undefined
+      ? []
+      : field(markTag, toBinary(ProducerMarkSchema, create(ProducerMarkSchema, mark)));
+  return Buffer.concat([...parts, ...marks]);
+}
+
+function field(tag: number, bytes: Uint8Array): Uint8Array[] {
+  return [Uint8Array.of(tag, ...varint(bytes.length)), bytes];
 }
 
 function varint(value: number): number[] {

@@ -8,7 +8,7 @@ import { defaultContract } from "../../services/core/settlement/contract.ts";
 import { settleCounts } from "../../services/core/settlement/count-rule.ts";
 import type { AttemptId, GatewayId } from "../../services/core/units.ts";
 import { draftOf } from "../../services/gateway/attempt-record.ts";
-import { shipRest } from "../../services/gateway/ship.ts";
+import { shipRest, shipUsage } from "../../services/gateway/ship.ts";
 import {
   defaultSpoolLimits,
   openSpool,
@@ -75,21 +75,72 @@ function complete(attempt: string): UnnumberedRecord {
 function ledger(answer: (record: UsageRecord) => RecordStatus = () => RecordStatus.POSTED) {
   const posted = new Map<string, UsageRecord>();
   const calls: number[] = [];
-  const send: SendRecords = async (sent) => {
-    const { records } = fromBinary(RecordRequestSchema, recordRequest(sent));
+  const marks: bigint[] = [];
+  const send: SendRecords = async (sent, mark) => {
+    const request = fromBinary(RecordRequestSchema, recordRequest(sent, mark));
+    const { records } = request;
     calls.push(records.length);
+    marks.push(request.mark?.completeUntilUs ?? 0n);
     return records.map((record) => {
       const status = answer(record);
       if (status === RecordStatus.POSTED) posted.set(record.recordId, record);
       return create(RecordResultSchema, { recordId: record.recordId, status });
     });
   };
-  return { posted, calls, send };
+  return { posted, calls, marks, send };
 }
 
 function ship(spool: Spool, send: SendRecords): Promise<void> {
   return shipRest({ spool, send, log, signal: new AbortController().signal });
 }
+
+/** When attempts were opened, in this story. */
+const [early, later] = [70_000_000n, 80_000_000n];
+
+function openedAt(attempt: string, openedUs: bigint): UnnumberedRecord {
+  return { ...draft(attempt), openedUs, closedUs: openedUs };
+}
+
+test("a gateway says up to when nothing of it is missing: neither open nor on its way", async () => {
+  now = 200_000;
+  const openingUs = 60_000_000n;
+  const first = await open();
+  expect(first.mark.completeUntilUs).toBeGreaterThan(200_000_000n - openingUs);
+  await first.open(openedAt("a1", early));
+  await first.open(openedAt("a2", later));
+  expect(first.mark).toMatchObject({ gatewayId: "gateway-1", completeUntilUs: early });
+  await first.close(openedAt("a1", early));
+  // Closed, but the ledger has not confirmed it.
+  expect(first.mark.completeUntilUs).toBe(early);
+  await first.closeFiles();
+  const second = await open();
+  expect(second.mark.completeUntilUs).toBe(early);
+  const { marks, send } = ledger();
+  await ship(second, send);
+  expect(marks).toEqual([early]);
+  expect(second.mark.completeUntilUs).toBeGreaterThan(200_000_000n - openingUs);
+  await second.closeFiles();
+});
+
+test("a gateway that has nothing to ship says so, and again", async () => {
+  const spool = await open();
+  await spool.open(openedAt("a1", early));
+  const { calls, send } = ledger();
+  const stop = new AbortController();
+  const waits: number[] = [];
+  // Time that passes when somebody waits for it.
+  const timers = {
+    wait: async (ms: number) => {
+      waits.push(ms);
+      if (waits.length === 4) await spool.close(openedAt("a1", early));
+      if (waits.length > 12) stop.abort();
+    },
+  };
+  await shipUsage({ spool, send, log, timers, signal: stop.signal });
+  expect(calls).toContain(1);
+  expect(calls.filter((records) => records === 0).length).toBeGreaterThan(2);
+  await spool.closeFiles();
+});
 
 async function ids(spool: Spool): Promise<string[]> {
   return (await spool.nextBatch(1_000)).records.map(({ id }) => id);

@@ -89,4 +89,8 @@ export async function openClosing(
   return { ingest, writer, statements, closed, agreements };
 }
 
-export const closingPairs = ["vendor:northgrid", "tenant:acme", channel] as readonly PairId[];
+export const closingPairs: readonly PairId[] = [
+  "vendor:northgrid" as PairId,
+  "tenant:acme" as PairId,
+  channel,
+];

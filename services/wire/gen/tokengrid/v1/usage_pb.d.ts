@@ -16,9 +16,18 @@ export declare const file_tokengrid_v1_usage: GenFile;
  */
 export declare type RecordRequest = Message<"tokengrid.v1.RecordRequest"> & {
   /**
+   * None: it only says how far the gateway is.
+   *
    * @generated from field: repeated tokengrid.v1.UsageRecord records = 1;
    */
   records: UsageRecord[];
+
+  /**
+   * How far the gateway is, the records of this request not counted as confirmed yet.
+   *
+   * @generated from field: tokengrid.v1.ProducerMark mark = 2;
+   */
+  mark?: ProducerMark | undefined;
 };
 
 /**
@@ -26,6 +35,38 @@ export declare type RecordRequest = Message<"tokengrid.v1.RecordRequest"> & {
  * Use `create(RecordRequestSchema)` to create a new message.
  */
 export declare const RecordRequestSchema: GenMessage<RecordRequest>;
+
+/**
+ * A gateway's word that up to an instant nothing of it is missing.
+ *
+ * @generated from message tokengrid.v1.ProducerMark
+ */
+export declare type ProducerMark = Message<"tokengrid.v1.ProducerMark"> & {
+  /**
+   * @generated from field: string gateway_id = 1;
+   */
+  gatewayId: string;
+
+  /**
+   * Of the gateway's spool.
+   *
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * Every attempt that was opened before it has a record that the ledger has confirmed. On the gateway's clock.
+   *
+   * @generated from field: int64 complete_until_us = 3;
+   */
+  completeUntilUs: bigint;
+};
+
+/**
+ * Describes the message tokengrid.v1.ProducerMark.
+ * Use `create(ProducerMarkSchema)` to create a new message.
+ */
+export declare const ProducerMarkSchema: GenMessage<ProducerMark>;
 
 /**
  * @generated from message tokengrid.v1.RecordResponse
