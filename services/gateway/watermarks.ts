@@ -40,7 +40,10 @@ export class Watermarks {
       now - this.#marked.at >= watermarkMs || deltas - this.#marked.deltas >= watermarkTokens;
     if (!isDue || deltas === this.#marked.deltas) return;
     this.#marked = { at: now, deltas };
-    this.#last = watermarkOf(draft, meter, { at: this.#clock.now(), times, ...taken });
+    // Getters of a class: spread would leave them out.
+    const { deliveredBytes, sentBytes } = taken;
+    const at = this.#clock.now();
+    this.#last = watermarkOf(draft, meter, { at, times, deliveredBytes, sentBytes });
     this.#spool.watermark(this.#last);
   }
 }
