@@ -143,7 +143,9 @@ function allowed(values: ContextValues, logId: string): LogId {
 /** Of all logs, or of one. */
 async function statesOf(parts: LogParts, own: LogId | undefined) {
   const sizes = await parts.store.logs();
-  const logs = [...sizes.keys()].toSorted().filter((log) => own === undefined || own === log);
+  // Also what the ledger has lost as a whole.
+  const known = new Set([...sizes.keys(), ...parts.sealer.logs.keys()]);
+  const logs = [...known].toSorted().filter((log) => own === undefined || own === log);
   return logs.map((log) => stateOf(parts, log, sizes.get(log) ?? 0n));
 }
 

@@ -1,4 +1,4 @@
-import { originOf } from "../core/settlement/checkpoint.ts";
+import { hashText, originOf } from "../core/settlement/checkpoint.ts";
 import {
   afterRotation,
   firstKey,
@@ -9,6 +9,7 @@ import { Frontier } from "../core/settlement/merkle.ts";
 import { noteKey, type NoteKey, type PublicKey } from "../core/settlement/note.ts";
 import type { InstantUs } from "../core/units.ts";
 import type { LedgerDocument, LedgerStore } from "../io/ledger-store.ts";
+import type { SignedHead, SignedHeads } from "../io/signed-heads.ts";
 import { sha256, verify, type SigningKey } from "../io/signing.ts";
 import { chainId, endOfChain, firstInChain } from "./document-chain.ts";
 import {
@@ -41,6 +42,7 @@ export interface OpenedBy {
   readonly reader: LogReader;
   readonly domain: string;
   readonly keys: OperatorKeys;
+  readonly heads?: SignedHeads | undefined;
 }
 
 /** Finds out where a log stands: its key, its last checkpoint, and who has seen what of it. */
@@ -53,15 +55,24 @@ export async function openSealedLog(
     readonly nowUs: InstantUs;
   },
 ): Promise<SealedLog> {
-  const { store, domain, keys } = by;
+  const { store, domain, keys, heads } = by;
   const { log, size, witnesses, nowUs } = asked;
   const origin = originOf(domain, log);
   const { length, last } = await endOfChain(store, checkpointsOf(log));
   const kept = last && toKeptCheckpoint(last.body);
-  const history = await keyHistory(by, { log, origin, kept, nowUs });
+  const rolledBack =
+    (await mistakeOfHead(by, asked, heads?.head(log))) ??
+    (await mistakeOfCheckpoint(by, asked, kept));
+  const history = await keyHistory(by, {
+    log,
+    origin,
+    kept,
+    nowUs,
+    mayRotate: rolledBack === undefined,
+  });
   const keyOf = (publicKey: PublicKey): NoteKey =>
     noteKey({ name: origin, type: "signature", publicKey }, sha256);
-  const frontier = await frontierOf(by, asked, kept);
+  const frontier = await frontierOf(by, asked, rolledBack === undefined ? kept : undefined);
   const sealed = new SealedLog({
     log,
     key: keyOf(keys.current.publicKey),
@@ -71,8 +82,9 @@ export async function openSealedLog(
     sizeAtStart: size,
     checkpoints: length,
   });
-  sealed.refusal = mistakeOfKey(history, keys.current) ?? mistakeOfCheckpoint(kept, frontier, size);
+  sealed.refusal = mistakeOfKey(history, keys.current) ?? rolledBack;
   if (kept !== undefined && last !== undefined && sealed.refusal === undefined) {
+    await heads?.keep(headsAfter(heads.head(log), { log, ...kept }));
     // Kept and perhaps not signed, or signed and not heard of: the bytes are the same either way.
     sealed.sign(kept, last.atUs);
   }
@@ -83,29 +95,51 @@ export async function openSealedLog(
 
 async function frontierOf(
   { reader }: OpenedBy,
-  { log, size }: { readonly log: LogId; readonly size: bigint },
+  { log }: { readonly log: LogId },
   kept: KeptCheckpoint | undefined,
 ): Promise<Frontier> {
-  if (kept === undefined || kept.size > size) return new Frontier(tree);
-  return reader.frontier(log, kept.size);
+  return kept === undefined ? new Frontier(tree) : reader.frontier(log, kept.size);
+}
+
+/** The head of the file, unless the ledger has one that is older: then the file was there before it. */
+function headsAfter(before: SignedHead | undefined, kept: SignedHead): SignedHead[] {
+  return before !== undefined && before.size > kept.size ? [] : [kept];
 }
 
 function mistakeOfKey(
   { spans, origin }: KeyHistory,
   { publicKey }: SigningKey,
 ): string | undefined {
-  if (spans.at(-1)?.key === publicKey) return undefined;
-  return `expected the key that signs for ${origin}, or the one before or the root key to replace it; found another`;
+  const key = spans.at(-1)?.key ?? "";
+  if (key === publicKey) return undefined;
+  return (
+    `expected the key ${key} that signs for ${origin}, found ${publicKey}: to replace it, say where the file of ` +
+    "the old key is (previousKeyPath), or of the root key (rootKeyPath)"
+  );
 }
 
-function mistakeOfCheckpoint(
+/** Whether the operator signed more than the log has, or another root. */
+async function mistakeOfHead(
+  { reader }: OpenedBy,
+  { log, size }: { readonly log: LogId; readonly size: bigint },
+  head: SignedHead | undefined,
+): Promise<string | undefined> {
+  if (head === undefined) return undefined;
+  if (head.size > size) return `${head.size} leaves were signed, the log has ${size}`;
+  const root = await reader.root(log, head.size);
+  if (root === head.root) return undefined;
+  const [signed, found] = [hashText(head.root), hashText(root)];
+  return `root ${signed} of ${head.size} leaves was signed, the log has ${found}`;
+}
+
+async function mistakeOfCheckpoint(
+  { reader }: OpenedBy,
+  { log, size }: { readonly log: LogId; readonly size: bigint },
   kept: KeptCheckpoint | undefined,
-  frontier: Frontier,
-  size: bigint,
-): string | undefined {
+): Promise<string | undefined> {
   if (kept === undefined) return undefined;
   if (kept.size > size) return `its checkpoint has ${kept.size} leaves, the log has ${size}`;
-  return kept.root === frontier.root()
+  return kept.root === (await reader.root(log, kept.size))
     ? undefined
     : `its checkpoint of ${kept.size} leaves has another root than the log`;
 }
@@ -155,10 +189,11 @@ async function keyHistory(
     readonly origin: string;
     readonly kept: KeptCheckpoint | undefined;
     readonly nowUs: InstantUs;
+    readonly mayRotate: boolean;
   },
 ): Promise<KeyHistory> {
   const { store, keys } = by;
-  const { log, origin, kept } = asked;
+  const { log, origin, kept, mayRotate } = asked;
   const rotations = await rotationsOfLog(store, log);
   const [first] = rotations;
   const current = keys.current.publicKey;
@@ -169,8 +204,8 @@ async function keyHistory(
     // A rotation that the root key signed can be checked with the root key alone.
     history = typeof next === "string" ? believed(history, leaf) : next;
   }
-  const authority =
-    history.spans.at(-1)?.key === current ? undefined : authorityOver(history, keys);
+  const isDue = mayRotate && history.spans.at(-1)?.key !== current;
+  const authority = isDue ? authorityOver(history, keys) : undefined;
   return authority === undefined ? history : rotate(by, { ...asked, history, authority });
 }
 

@@ -4,6 +4,7 @@ import type { NoteKey } from "../core/settlement/note.ts";
 import type { InstantUs } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 import type { Log } from "../io/log.ts";
+import type { SignedHeads } from "../io/signed-heads.ts";
 import { chainId, endOfChain } from "./document-chain.ts";
 import {
   checkpointBody,
@@ -35,6 +36,8 @@ export interface SealerOptions {
   readonly domain: string;
   readonly keys: OperatorKeys;
   readonly logKeys: LogKeys;
+  /** What was signed, apart from the ledger. Undefined: the ledger's word is all there is. */
+  readonly heads?: SignedHeads | undefined;
   readonly httpWitnesses?: readonly HttpWitness[];
   readonly metrics: SealerMetrics;
   readonly log: Log;
@@ -47,7 +50,8 @@ const sealEveryLeaves = 1_000;
 
 /**
  * Signs the logs: what is on disk, in growing sizes, one root for each. It signs nothing for a log of which a witness
- * has seen more, or another root: such a log was rolled back, and whoever signs it again says two things.
+ * has seen more, or another root, or it has itself signed more: such a log was rolled back, and whoever signs it again
+ * says two things.
  */
 export class Sealer {
   readonly #options: SealerOptions;
@@ -61,6 +65,16 @@ export class Sealer {
   constructor(options: SealerOptions) {
     this.#options = options;
     this.#reader = new LogReader(options.store);
+  }
+
+  /** Looks at every log, so that one that was rolled back is known before anybody asks for anything. */
+  async openAll(): Promise<void> {
+    const sizes = await this.#options.store.logs();
+    const signed = (this.#options.heads?.logs() ?? []) as readonly LogId[];
+    for (const log of new Set([...sizes.keys(), ...signed])) {
+      if (!this.#logs.has(log)) await this.#open(log, sizes.get(log) ?? 0n);
+    }
+    this.#measure();
   }
 
   /** Seals from now on until `close`. */
@@ -152,6 +166,9 @@ export class Sealer {
     }
     const atUs = nowUs();
     if (due.length > 0) {
+      await this.#options.heads?.keep(
+        due.map(({ sealed: { log }, checkpoint: { size, root } }) => ({ log, size, root })),
+      );
       const documents = due.map((each) => checkpointDocument(each, atUs));
       await writer.write(async () => ({ change: { documents }, result: undefined }));
     }
@@ -169,9 +186,9 @@ export class Sealer {
   }
 
   async #open(log: LogId, known?: bigint): Promise<SealedLog> {
-    const { store, writer, domain, keys, nowUs } = this.#options;
+    const { store, writer, domain, keys, heads, nowUs } = this.#options;
     const size = known ?? (await store.logs()).get(log) ?? 0n;
-    const by = { store, writer, reader: this.#reader, domain, keys };
+    const by = { store, writer, reader: this.#reader, domain, keys, heads };
     const witnesses = this.#witnesses(log);
     const sealed = await openSealedLog(by, { log, size, witnesses, nowUs: nowUs() });
     this.#logs.set(log, sealed);

@@ -1,13 +1,14 @@
 import { copyFileSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { parseCheckpoint } from "../../services/core/settlement/checkpoint.ts";
 import { cosign, signersOf } from "../../services/core/settlement/cosignature.ts";
 import { verifyConsistency } from "../../services/core/settlement/merkle.ts";
 import { parseNote, type NoteKey } from "../../services/core/settlement/note.ts";
 import { noteKey } from "../../services/core/settlement/note.ts";
 import { newSigningKey, sha256, verify, type SigningKey } from "../../services/io/signing.ts";
+import { openSignedHeads } from "../../services/io/signed-heads.ts";
 import { Witness } from "../../services/io/witness.ts";
 import { serveWitness } from "../../services/io/witness-http.ts";
 import { openWitnessState } from "../../services/io/witness-state.ts";
@@ -319,6 +320,81 @@ describe("a witness that follows", () => {
   });
 });
 
+describe("what was signed, apart from the ledger", () => {
+  const signedFile = (): string => join(mkdtempSync(join(tmpdir(), "signed-")), "signed-heads");
+
+  /** Ten leaves are signed; a copy of the ledger has only the first six of them, all of them signed. */
+  async function rolledBack(leavesInCopy = 6) {
+    const [path, backup, signed] = [file(), file(), signedFile()];
+    const heads = await openSignedHeads(signed);
+    const before = await openProcess(path, signing, { heads });
+    await before.post(usage(north, 0, leavesInCopy));
+    await before.sealer.round();
+    await before.store.close();
+    copyFileSync(path, backup);
+    const lost = await openProcess(path, signing, { heads });
+    await lost.post([...usage(north, 100, 4), ...usage(south, 0, 2)]);
+    await lost.sealer.round();
+    await lost.store.close();
+    await heads.close();
+    const kept = await openSignedHeads(signed);
+    onTestFinished(() => kept.close());
+    return { backup, heads: kept };
+  }
+
+  test("an old ledger is found out without any witness, and nothing of it is signed (C19)", async () => {
+    const { backup, heads } = await rolledBack();
+    const restored = await openProcess(backup, signing, { heads });
+    await restored.sealer.openAll();
+    expect([...restored.sealer.refusals]).toEqual([
+      [north, "10 leaves were signed, the log has 6"],
+      [south, "2 leaves were signed, the log has 0"],
+    ]);
+    await restored.post(usage(north, 900, 9));
+    await restored.sealer.round();
+    expect(restored.sealer.logs.get(north)?.note).toBe(undefined);
+    expect(await restored.metrics.getSingleMetricAsString("tokengrid_log_refused_logs")).toContain(
+      " 2",
+    );
+  });
+
+  test("also when it has grown beyond what was signed (C19)", async () => {
+    const { backup, heads } = await rolledBack();
+    const restored = await openProcess(backup, signing, { heads });
+    await restored.post(usage(north, 900, 9));
+    await restored.sealer.round();
+    expect(restored.sealer.refusals.get(north)).toMatch(
+      /^root [\w+/=]{44} of 10 leaves was signed, the log has [\w+/=]{44}$/,
+    );
+    // No word about the key either: nothing is added to a log that is not what was signed.
+    const other = await openProcess(backup, newSigningKey(), {
+      heads,
+      keys: { current: newSigningKey(), previous: signing },
+    });
+    await other.sealer.openAll();
+    expect((await other.store.logs()).get(north)).toBe(15n);
+  });
+
+  test("a log with the leaves that were signed is signed on", async () => {
+    const { backup, heads } = await rolledBack();
+    const restored = await openProcess(backup, signing, { heads });
+    await restored.post([...usage(north, 100, 4), ...usage(south, 0, 2), ...usage(north, 200, 1)]);
+    await restored.sealer.round();
+    expect([restored.sealer.refusals.size, latest(restored).size]).toEqual([0, 11n]);
+    expect(heads.head(north)).toMatchObject({ size: 11n, root: latest(restored).root });
+  });
+
+  test("what cannot be kept apart is not signed, and the ledger has no checkpoint of it either", async () => {
+    const heads = await openSignedHeads(signedFile());
+    await heads.close();
+    const process = await openProcess(":memory:", signing, { heads });
+    await process.post(usage(north, 0, 5));
+    await expect(process.sealer.round()).rejects.toThrow("it is closed");
+    expect(process.sealer.logs.get(north)?.note).toBe(undefined);
+    expect(await process.store.document("checkpoint", `${north}#1`)).toBe(undefined);
+  });
+});
+
 describe("a key that goes", () => {
   test("by its own word, in a leaf, and old checkpoints still verify (C20)", async () => {
     const path = file();
@@ -368,7 +444,9 @@ describe("a key that goes", () => {
     const after = await openProcess(path, thief);
     await after.post(usage(north, 5, 5));
     await after.sealer.round();
-    expect(after.sealer.refusals.get(north)).toContain("expected the key that signs for");
+    expect(after.sealer.refusals.get(north)).toMatch(
+      /^expected the key [0-9a-f]{64} that signs for .*, found [0-9a-f]{64}: .*previousKeyPath.*rootKeyPath/,
+    );
     expect(after.sealer.logs.get(north)?.note).toBe(undefined);
   });
 });
