@@ -46,6 +46,8 @@ export interface BatchRows {
   readonly movements: readonly Value[][];
   readonly cumulatives: readonly Value[][];
   readonly hours: readonly Value[][];
+  /** Of records of the batch: nobody has sold them before. */
+  readonly newSales: readonly Value[][];
   readonly sales: readonly Value[][];
   readonly consumption: readonly Value[][];
   readonly versions: readonly Value[][];
@@ -60,6 +62,8 @@ export interface BatchRows {
 export function fromBatch(batch: LedgerBatch): BatchRows {
   // What is set twice in a batch is as it was set last.
   const holds = new Map(batch.holds.map((each) => [each.id, each]));
+  const posted = new Set(batch.posted.map(({ record }) => record));
+  const isNew = ({ attempt, rev }: SaleRow): boolean => posted.has(`${attempt}:${rev}`);
   return {
     posted: batch.posted.map(fromPosted),
     waiting: batch.waiting.map(fromWaiting),
@@ -68,7 +72,8 @@ export function fromBatch(batch: LedgerBatch): BatchRows {
     movements: [...batch.movements].map(([key, by]) => fromMovement(key, by)),
     cumulatives: batch.cumulatives.map(fromCumulative),
     hours: batch.hours.map(fromHour),
-    sales: batch.sales.map(fromSale),
+    newSales: batch.sales.filter(isNew).map(fromSale),
+    sales: batch.sales.filter((each) => !isNew(each)).map(fromSale),
     consumption: batch.consumption.map(fromConsumption),
     versions: batch.versions.map((each) => [each.book, each.version, each.hash, each.text]),
     producers: batch.producers.map(fromProducer),

@@ -44,6 +44,7 @@ export const writes = {
     FROM moved WHERE balance.unit = moved.unit AND balance.account = moved.account`,
   cumulative: upsert("cumulative", cumulativeKeys, cumulativeTotals),
   hour: upsert("usage_hour", hourKeys, hourTotals),
+  newSale: insert("sale", [...saleKeys, ...saleFacts]),
   sale: upsert("sale", saleKeys, saleFacts),
   consumption: upsert("consumption", consumptionKeys, consumptionTotals),
   version: `${insert("price_version", ["book_id", "version", "hash", "body"])}

@@ -145,6 +145,7 @@ class Writer {
       { text: writes.addBalance, rows: rows.movements },
       { text: writes.cumulative, rows: rows.cumulatives },
       { text: writes.hour, rows: rows.hours },
+      { text: writes.newSale, rows: rows.newSales },
       { text: writes.sale, rows: rows.sales },
       { text: writes.consumption, rows: rows.consumption },
       { text: writes.version, rows: rows.versions },

@@ -7,20 +7,26 @@ import type { Row, SqlDriver, Statement, Value, Work } from "./sql-driver.ts";
 /** How long a commit waits for another process that holds the file. */
 const busyTimeoutMs = 5_000;
 const cacheKib = 65_536;
+/** A record and its leaf have 2 to 3 KB each: two fit where pages of 4 KB hold one and a rest. */
+const pageBytes = 8_192;
+/** Pages that change with every batch are copied out of the log once for several of them. */
+const checkpointPages = 4_000;
 
 const pragmas = `
+  PRAGMA page_size = ${pageBytes};
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
   PRAGMA busy_timeout = ${busyTimeoutMs};
   PRAGMA cache_size = -${cacheKib};
   PRAGMA temp_store = MEMORY;
+  PRAGMA wal_autocheckpoint = ${checkpointPages};
 `;
 
 /** Opens or creates the ledger in a file, and fences off whoever wrote before. Works on this thread. */
 export async function openSqliteLedger(path: string): Promise<SqlLedger> {
   const database = new DatabaseSync(path, { readBigInts: true, timeout: busyTimeoutMs });
   database.exec(pragmas);
-  return openSqlLedger(new SqliteDriver(database));
+  return openSqlLedger(sqliteDriver(database));
 }
 
 /**
@@ -32,6 +38,11 @@ export async function readSqliteLedger(path: string): Promise<LedgerStore> {
   const database = new DatabaseSync(path, options);
   database.exec("BEGIN");
   return readSqlLedger(new SqliteDriver(database));
+}
+
+/** Over a database that is open; `openSqliteLedger` is for one in a file. */
+export function sqliteDriver(database: DatabaseSync): SqlDriver {
+  return new SqliteDriver(database);
 }
 
 /** Everything happens inside the call: between the statements of a transaction nobody else has a turn. */
