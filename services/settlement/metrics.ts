@@ -19,6 +19,7 @@ export class SettlementMetrics {
   readonly #records: Counter;
   readonly #leakage: Counter<"account">;
   readonly #statements: Counter<"result">;
+  readonly #closedWithout: Counter;
   readonly #quarantined: Gauge;
 
   constructor(registry: Registry) {
@@ -49,6 +50,11 @@ export class SettlementMetrics {
       name: "tokengrid_settlement_statements_total",
       help: "Statements by result; corrected is a later revision",
       labelNames: ["result"] as const,
+      registers,
+    });
+    this.#closedWithout = new Counter({
+      name: "tokengrid_settlement_closed_without_gateways_total",
+      help: "Gateways that had not said, an hour after the end of a period, that nothing of it was missing; what comes late goes into the next one",
       registers,
     });
     this.#quarantined = new Gauge({
@@ -82,6 +88,11 @@ export class SettlementMetrics {
 
   onStatement(result: StatementResult): void {
     this.#statements.inc({ result });
+  }
+
+  /** A period was closed though these may have attempts of it. */
+  onClosedWithout(gateways: number): void {
+    this.#closedWithout.inc(gateways);
   }
 
   /** A counter cannot fall: what a correction takes back is not taken off. */

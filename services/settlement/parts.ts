@@ -10,6 +10,7 @@ import { Agreements } from "./agreements.ts";
 import { Books } from "./books.ts";
 import { ClosedPeriods } from "./closed-periods.ts";
 import { Documents } from "./documents.ts";
+import { Gateways } from "./gateways.ts";
 import { Ingest } from "./ingest.ts";
 import { LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
@@ -29,6 +30,8 @@ export interface SettlementParts {
   readonly books: Books;
   readonly packages: Packages;
   readonly closed: ClosedPeriods;
+  /** How far they are. */
+  readonly gateways: Gateways;
   /** Reducers of documents ask here to be told of them, before `start()`. */
   readonly documents: Documents;
   readonly metrics: SettlementMetrics;
@@ -70,8 +73,10 @@ export async function openParts(options: {
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
     packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
   });
+  const states = await store.producers();
+  const gateways = new Gateways({ before: states.map(({ gateway }) => gateway), nowUs });
   const producers = new Producers({
-    states: await store.producers(),
+    states,
     clock,
     onLost: (numbers) => metrics.onLost(numbers),
   });
@@ -112,7 +117,7 @@ export async function openParts(options: {
   const release = (): void => again.ask();
   return {
     ...{ store, writer, documents, books, log, nowUs },
-    ...{ ingest, agreements, terms, packages, closed, metrics, start, release, close },
+    ...{ ingest, agreements, terms, packages, closed, gateways, metrics, start, release, close },
   };
 }
 

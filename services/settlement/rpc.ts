@@ -1,14 +1,19 @@
 import { setTimeout } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Places } from "../core/settlement/usage-sums.ts";
-import type { RequestId, TenantId, VendorId } from "../core/units.ts";
+import type { GatewayId, RequestId, TenantId, VendorId } from "../core/units.ts";
 import type { LedgerStore, StoredUsage, UsageFilter, UsagePlace } from "../io/ledger-store.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { SettlementService } from "../wire/gen/tokengrid/v1/settlement_pb.js";
-import { UsageService, type UsageServiceListRequest } from "../wire/gen/tokengrid/v1/usage_pb.js";
+import {
+  UsageService,
+  type ProducerMark,
+  type UsageServiceListRequest,
+} from "../wire/gen/tokengrid/v1/usage_pb.js";
 import { fromOutcome, fromPosted, fromWaiting } from "../wire/settlement.ts";
 import { toUsageRecord } from "../wire/usage.ts";
 import { pairOf, requireOperator, vendorOf } from "./caller.ts";
+import type { GatewayMark, Gateways } from "./gateways.ts";
 import type { Ingest } from "./ingest.ts";
 import { statementHandlers, type StatementRpcParts } from "./statement-rpc.ts";
 import { queryUsage } from "./usage-query.ts";
@@ -19,6 +24,7 @@ const tailLimits = { intervalMs: 500, records: 1_000 } as const;
 
 interface Parts extends StatementRpcParts {
   readonly ingest: Ingest;
+  readonly gateways: Gateways;
   readonly places: Places;
   /** Everybody who may be owed something. */
   vendors(): Promise<ReadonlySet<string>>;
@@ -26,11 +32,17 @@ interface Parts extends StatementRpcParts {
 
 /** UsageService and SettlementService. */
 export function serveSettlement(router: ConnectRouter, parts: Parts): void {
-  const { store, ingest } = parts;
+  const { store, ingest, gateways } = parts;
   router.service(UsageService, {
-    async record({ records }, { values }) {
+    async record({ records, mark }, { values }) {
       requireOperator(values);
-      const outcomes = await ingest.record(records.map(toUsageRecord));
+      if (records.length === 0 && mark === undefined) {
+        throw toConnectError("BAD_REQUEST", "records: expected one, or a mark, found neither");
+      }
+      const own = records.map(toUsageRecord);
+      const outcomes = own.length === 0 ? [] : await ingest.record(own);
+      for (const gateway of new Set(own.map((record) => record.gateway))) gateways.heard(gateway);
+      if (mark !== undefined) gateways.note(toMark(mark));
       return { results: outcomes.map(fromOutcome) };
     },
     async list(request, { values }) {
@@ -57,6 +69,10 @@ export function serveSettlement(router: ConnectRouter, parts: Parts): void {
       yield* tailed(store, toFilter({ ...request, fromUs: 0n, toUs: 0n }), signal);
     },
   });
+}
+
+function toMark({ gatewayId, epoch, completeUntilUs }: ProducerMark): GatewayMark {
+  return { gateway: gatewayId as GatewayId, epoch, completeUntilUs };
 }
 
 /** Looks again and again; what it has told it knows by the record's id. */

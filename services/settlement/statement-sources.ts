@@ -14,7 +14,7 @@ import type { TwoSides } from "./two-sides.ts";
 
 /** What statements take from the other parts of settlement. */
 export function sourcesOf(
-  { agreements, store, closed, nowUs }: SettlementParts,
+  { agreements, store, closed, gateways, nowUs }: SettlementParts,
   others: {
     readonly sides: TwoSides;
     readonly sealer: Sealer;
@@ -35,7 +35,7 @@ export function sourcesOf(
     sign: (payload) => signDetached(payload, { kid, typ: statementJwsType }, key.sign),
     trueUps: trueUpsFrom({ store, closed, lineOf, termsOf, nowUs }),
     recon: async (pair, period) => sides.recon(pair, period),
-    openAttempts: async () => 0n,
+    gatewaysBehind: (us) => gateways.behind(us),
     unwitnessedSinceUs: (pair) => sealer.unwitnessedSinceUs(pair),
     calendars: calendarsFrom((book, version) => agreements.bookOf(book, version)),
   };

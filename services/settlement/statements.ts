@@ -8,7 +8,7 @@ import {
   noBalance,
   type LedgerEntry,
 } from "../core/settlement/ledger.ts";
-import { mayClose, type ClosingState } from "../core/settlement/may-close.ts";
+import { mayClose, type BehindGateway, type ClosingState } from "../core/settlement/may-close.ts";
 import {
   dayOf,
   daysIn,
@@ -26,6 +26,7 @@ import { statementLeafText } from "../core/settlement/statement-leaves.ts";
 import { fromStatementText } from "../core/settlement/statement-text.ts";
 import type { InstantUs, PairId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
+import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
 import type { ClosedPeriods } from "./closed-periods.ts";
@@ -61,8 +62,8 @@ export interface StatementSources {
   ): Promise<{ readonly trueUps: readonly TrueUp[]; readonly entries: readonly LedgerEntry[] }>;
   /** Undefined: no claims were compared. */
   recon(pair: PairId, period: Period): Promise<ReconCounts | undefined>;
-  /** Attempts of a pair that were opened before an instant and have no record yet. */
-  openAttempts(pair: PairId, beforeUs: InstantUs): Promise<bigint>;
+  /** Gateways that may still have attempts that were opened before an instant. */
+  gatewaysBehind(us: InstantUs): readonly BehindGateway[];
   unwitnessedSinceUs(pair: PairId): InstantUs | undefined;
   calendars(versions: Statement["versions"]): Frozen["calendars"];
 }
@@ -75,7 +76,15 @@ export interface StatementParts {
   readonly domain: string;
   readonly sources: StatementSources;
   readonly metrics: SettlementMetrics;
+  readonly log: Log;
   readonly nowUs: () => InstantUs;
+}
+
+interface Outcome {
+  readonly statement: Statement;
+  readonly isNew: boolean;
+  /** Gateways that were not waited for any longer. */
+  readonly without: readonly BehindGateway[];
 }
 
 /** Closes periods, and says what stands in one that is open. */
@@ -93,23 +102,30 @@ export class Statements {
    * which is not kept. Throws UNSATISFIABLE with the reason when it may not be closed yet.
    */
   async close(pair: PairId, asked: Period): Promise<Statement> {
-    const { closed, writer, metrics } = this.#parts;
+    const { closed, writer, metrics, log } = this.#parts;
     const kind = closableKind(asked, this.#parts.sources.termsOf(pair, asked.toUs - 1n).timeZone);
     const known = await this.find(statementId(pair, kind, asked));
     if (known !== undefined) return known;
     if (this.#parts.nowUs() < asked.toUs) return this.interim(pair, asked);
     let marked: Closing | undefined;
     try {
-      const { statement, isNew } = await writer.write(async () => {
+      const { statement, isNew, without } = await writer.write<Outcome>(async () => {
         const twin = await this.find(statementId(pair, kind, asked));
-        if (twin !== undefined) return { change: {}, result: { statement: twin, isNew: false } };
-        const { change, result, closing } = await this.#closing(pair, kind, asked);
+        if (twin !== undefined) {
+          return { change: {}, result: { statement: twin, isNew: false, without: [] } };
+        }
+        const { change, result, closing, behind } = await this.#closing(pair, kind, asked);
         // What is booked from here on goes into the next period.
         closed.add(closing);
         marked = closing;
-        return { change, result: { statement: result, isNew: true } };
+        return { change, result: { statement: result, isNew: true, without: behind } };
       });
       if (isNew) metrics.onStatement("issued");
+      if (without.length > 0) {
+        metrics.onClosedWithout(without.length);
+        const gateways = without.map(({ gateway }) => gateway);
+        log.warn({ statement: statement.id, gateways }, "closed without the word of gateways");
+      }
       return statement;
     } catch (error) {
       if (marked !== undefined) closed.remove(marked);
@@ -168,7 +184,8 @@ export class Statements {
   async #closing(pair: PairId, kind: Closing["kind"], period: Period) {
     const { store, nowUs, sources } = this.#parts;
     const atUs = nowUs();
-    const answer = mayClose(await this.#stateOf(pair, period, atUs));
+    const state = await this.#stateOf(pair, period, atUs);
+    const answer = mayClose(state);
     if (answer.kind === "no") {
       throw toConnectError("UNSATISFIABLE", `${answer.reason}: ${answer.detail}`, {
         metadata: { reason: answer.reason, pair_id: pair, period: nameOfPeriod(period) },
@@ -205,7 +222,7 @@ export class Statements {
         { log: pair, kind: "statement", ref: statement.id, text: statementLeafText(statement) },
       ],
     };
-    return { change, result: statement, closing };
+    return { change, result: statement, closing, behind: state.behind };
   }
 
   async #account(pair: PairId, kind: Statement["kind"], period: Period): Promise<StatementAccount> {
@@ -226,7 +243,8 @@ export class Statements {
     return {
       period,
       nowUs,
-      openAttempts: await sources.openAttempts(pair, period.toUs),
+      // A month waits for its days.
+      behind: isMonth ? [] : sources.gatewaysBehind(period.toUs),
       holes: producers.filter(({ ahead }) => ahead !== ""),
       unwitnessedSinceUs: sources.unwitnessedSinceUs(pair),
       openDays: isMonth ? this.#openDays(pair, period) : [],

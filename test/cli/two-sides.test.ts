@@ -87,13 +87,14 @@ afterAll(async () => {
 function statementsOf(closed: ClosedPeriods, nowUs: () => bigint): Statements {
   return new Statements({
     ...{ store, writer: books.writer, closed, nowUs, domain: "grid.example" },
+    log,
     metrics: new SettlementMetrics(new Metrics()),
     sources: {
       termsOf: () => ({ hash: sha256("contract"), period: "daily", timeZone: "Asia/Shanghai" }),
       sign: () => undefined,
       trueUps: async () => ({ trueUps: [], entries: [] }),
       recon: async () => undefined,
-      openAttempts: async () => 0n,
+      gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,
       calendars: () => [],
     },

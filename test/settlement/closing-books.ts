@@ -75,13 +75,13 @@ export async function openClosing(
     agreements.contractOf(pair, us) ?? { ...defaultPairTerms, period: commitment.period };
   const { lineOf } = agreements;
   const statements = new Statements({
-    ...{ store, writer, closed, metrics, nowUs, domain: "grid.example" },
+    ...{ store, writer, closed, metrics, log, nowUs, domain: "grid.example" },
     sources: {
       termsOf: (pair, us) => ({ ...termsOf(pair, us), hash: sha256("contract") }),
       sign: () => undefined,
       trueUps: trueUpsFrom({ store, closed, lineOf, termsOf, nowUs }),
       recon: async () => undefined,
-      openAttempts: async () => 0n,
+      gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,
       calendars: () => [],
     },

@@ -6,9 +6,10 @@ import { balanceText, payableStates } from "../../services/core/settlement/ledge
 import { dayOf, monthOf, type Period } from "../../services/core/settlement/period.ts";
 import { statementJwsType } from "../../services/core/settlement/statement-check.ts";
 import { payableNano, type Statement } from "../../services/core/settlement/statement.ts";
-import type { ModelId, PairId } from "../../services/core/units.ts";
+import type { GatewayId, ModelId, PairId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
+import { openLog } from "../../services/io/log.ts";
 import { newSigningKey } from "../../services/io/signing.ts";
 import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
@@ -50,13 +51,17 @@ afterEach(async () => {
   await store.close();
 });
 
-async function serve(sources: Partial<StatementSources> = {}): Promise<void> {
+async function serve(
+  sources: Partial<StatementSources> = {},
+  metrics = new Metrics(),
+): Promise<void> {
   const common = { store, writer: books.writer, nowUs: () => nowUs };
   statements = new Statements({
     ...common,
     closed: await ClosedPeriods.load(store),
     domain: "grid.example",
-    metrics: new SettlementMetrics(new Metrics()),
+    log: openLog({ role: "test", level: "silent" }),
+    metrics: new SettlementMetrics(metrics),
     sources: {
       termsOf: () => ({ hash: sha256("contract"), period: terms, timeZone: "Asia/Shanghai" }),
       sign: (payload) =>
@@ -65,7 +70,7 @@ async function serve(sources: Partial<StatementSources> = {}): Promise<void> {
         ),
       trueUps: async () => ({ trueUps: [], entries: [] }),
       recon: async () => undefined,
-      openAttempts: async () => 0n,
+      gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,
       calendars: () => [],
       ...sources,
@@ -258,12 +263,13 @@ test("a minimum is trued up to at close, and only once", async () => {
 
 // prettier-ignore
 const objections: readonly [string, Partial<StatementSources>][] = [
-  ["open-attempts", { openAttempts: async () => 3n }],
+  ["open-attempts", { gatewaysBehind: () => [{ gateway: "gw-1" as GatewayId, completeUntilUs: 0n }] }],
   ["unwitnessed",   { unwitnessedSinceUs: () => 0n }],
 ];
 for (const [name, sources] of objections) {
   test(`closing is refused because of ${name}, and changes nothing`, async () => {
     await sell("a1");
+    nowUs = day.toUs + 1n;
     await serve(sources);
     const before = await store.balances();
     expect(await reason(statements.close(northgrid, day))).toMatch(
@@ -274,6 +280,20 @@ for (const [name, sources] of objections) {
     expect((await statements.close(northgrid, day)).kind).toBe("daily");
   });
 }
+
+test("gateways are waited for no longer than an hour", async () => {
+  await sell("a1");
+  const metrics = new Metrics();
+  await serve(
+    { gatewaysBehind: () => [{ gateway: "gw-1" as GatewayId, completeUntilUs: undefined }] },
+    metrics,
+  );
+  nowUs = day.toUs + 3_599_999_999n;
+  expect(await reason(statements.close(northgrid, day))).toMatch(/found no word of gw-1$/);
+  nowUs += 1n;
+  expect((await statements.close(northgrid, day)).kind).toBe("daily");
+  expect(await metrics.metrics()).toContain("closed_without_gateways_total 1");
+});
 
 const odd: Period = { ...day, toUs: day.toUs - 3_600_000_000n };
 test("a period that is neither a day nor a month is refused", async () => {

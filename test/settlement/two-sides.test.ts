@@ -98,14 +98,14 @@ async function open(options: { readonly pageRows?: number } = {}): Promise<void>
   sides = openTwoSides(parts, keyOf, options);
   await documents.follow(store, writer);
   statements = new Statements({
-    ...{ store, writer, closed, nowUs: () => nowUs, domain: "grid.example" },
+    ...{ store, writer, closed, log, nowUs: () => nowUs, domain: "grid.example" },
     metrics: new SettlementMetrics(new Metrics()),
     sources: {
       termsOf: () => ({ hash: sha256("contract"), period: "daily", timeZone: "Asia/Shanghai" }),
       sign: () => undefined,
       trueUps: async () => ({ trueUps: [], entries: [] }),
       recon: async (of, period) => sides.recon(of, period),
-      openAttempts: async () => 0n,
+      gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,
       calendars: () => [],
     },

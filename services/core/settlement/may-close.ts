@@ -4,12 +4,21 @@ import type { Period } from "./period.ts";
 /** A log that its counterparty has not witnessed for so long may not be closed over. */
 export const unwitnessedMaxUs = 3_600_000_000n;
 
+/** How long after its end a period waits for gateways. What comes of them later goes into the next one. */
+export const closeGraceUs = 3_600_000_000n;
+
+/** A gateway that may still have attempts of the period. */
+export interface BehindGateway {
+  readonly gateway: GatewayId;
+  /** Up to when nothing of it is missing; undefined: it has not said. */
+  readonly completeUntilUs: InstantUs | undefined;
+}
+
 /** What there is to know before a period is closed. */
 export interface ClosingState {
   readonly period: Period;
   readonly nowUs: InstantUs;
-  /** Attempts of the period that nobody has a record of yet. */
-  readonly openAttempts: bigint;
+  readonly behind: readonly BehindGateway[];
   /** Gateways of whose records some are missing and not given up. */
   readonly holes: readonly { readonly gateway: GatewayId; readonly epoch: bigint }[];
   /**
@@ -36,10 +45,10 @@ export const closingObjections = {
     openDays.length === 0
       ? undefined
       : `expected all days of the month to be closed, found ${openDays.length} open from ${openDays[0]} on`,
-  "open-attempts": ({ openAttempts }) =>
-    openAttempts === 0n
+  "open-attempts": ({ behind, period, nowUs }) =>
+    behind.length === 0 || nowUs >= period.toUs + closeGraceUs
       ? undefined
-      : `expected every attempt of the period to have ended, found ${openAttempts} open`,
+      : `expected every attempt of the period to be here, found ${behind.map(behindText).join(", ")}`,
   "producer-gap": ({ holes }) =>
     holes[0] === undefined
       ? undefined
@@ -49,6 +58,12 @@ export const closingObjections = {
       ? undefined
       : `expected the counterparty's witness within ${unwitnessedMaxUs / 60_000_000n} minutes, found none for ${(nowUs - since) / 60_000_000n}`,
 } as const satisfies Record<ClosingObjection, (state: ClosingState) => string | undefined>;
+
+function behindText({ gateway, completeUntilUs }: BehindGateway): string {
+  return completeUntilUs === undefined
+    ? `no word of ${gateway}`
+    : `${gateway} complete until ${completeUntilUs} alone`;
+}
 
 export type MayClose =
   | { readonly kind: "yes" }

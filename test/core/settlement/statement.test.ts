@@ -304,7 +304,7 @@ describe("mayClose()", () => {
   const fine: ClosingState = {
     period: day,
     nowUs: day.toUs,
-    openAttempts: 0n,
+    behind: [],
     holes: [],
     unwitnessedSinceUs: undefined,
     openDays: [],
@@ -314,7 +314,7 @@ describe("mayClose()", () => {
     "not-over": { nowUs: day.toUs - 1n },
     "day-before-open": { dayBefore: "2026-11-19" },
     "days-open": { openDays: ["2026-11-03", "2026-11-04"] },
-    "open-attempts": { openAttempts: 2n },
+    "open-attempts": { behind: [{ gateway: "gw-1" as GatewayId, completeUntilUs: undefined }] },
     "producer-gap": { holes: [{ gateway: "gw-1" as GatewayId, epoch: 1n }] },
     unwitnessed: { unwitnessedSinceUs: day.toUs - unwitnessedMaxUs - 1n },
   };
