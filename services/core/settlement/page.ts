@@ -74,7 +74,7 @@ function factsOf(statement: Statement, { operator, counterparty }: PageParties):
     ["Counterparty 对方", `${counterparty} (${pair})`],
     ["From 起", instantIn(period.fromUs, statement)],
     ["To 止 (excluded 不含)", instantIn(period.toUs, statement)],
-    ["Attempts 请求次数", totals.attempts === undefined ? "–" : grouped(String(totals.attempts))],
+    ["Attempts 派发次数", totals.attempts === undefined ? "–" : grouped(String(totals.attempts))],
     ["Waiting, not in the lines 待核，未计入", grouped(String(totals.quarantined))],
   ];
 }
@@ -94,8 +94,11 @@ function totalsOf(statement: Statement): string {
       return `<tr${isSum ? ` class="sum"` : ""}><th>${label}</th><td>${money(nano)}</td></tr>`;
     })
     .join("\n");
+  // Tenants owe the operator, who owes all others.
+  const isBill = statement.pair.startsWith("tenant:");
+  const payer = isBill ? "by the tenant 由租户" : "by the operator 由运营方";
   const payable = statement.isPayable
-    ? `<tr class="payable"><th>Payable 应付</th><td>¥ ${fen(payableNano(statement))}</td></tr>`
+    ? `<tr class="payable"><th>Payable 应付<br><small>${payer}</small></th><td>¥ ${fen(payableNano(statement))}</td></tr>`
     : `<tr class="payable"><th colspan="2">Paid with ${statement.kind === "monthly" ? "the days 按日支付" : "the month 按月支付"}</th></tr>`;
   return `<table class="totals"><caption>CNY 人民币</caption><tbody>\n${body}\n${payable}\n</tbody></table>`;
 }
@@ -107,7 +110,7 @@ const columns: readonly (readonly [en: string, zh: string, isNumber?: true])[] =
   ["Slot", "时段"],
   ["Price", "价格"],
   ["Used", "使用日"],
-  ["Attempts", "次数", true],
+  ["Attempts", "派发次数", true],
   ["Tokens", "词元", true],
   ["CNY", "金额", true],
 ];
@@ -224,7 +227,7 @@ h2 { font-size: 10.5pt; margin: 0 0 2mm; }
 .interim { margin: 3mm 0 0; padding: 2mm 3mm; border: 1px solid #b3541e; color: #7a3712; }
 .facts { display: grid; grid-template-columns: 1fr 84mm; gap: 8mm; margin-bottom: 6mm; align-items: start; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 1mm 4mm; margin: 0; }
-dt { color: #4a5768; max-width: 46mm; }
+dt { color: #4a5768; max-width: 46mm; overflow-wrap: anywhere; }
 dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: right; color: #4a5768; padding-bottom: 1mm; }
@@ -235,6 +238,7 @@ td, th { padding: 1.1mm 1.5mm; vertical-align: top; }
 .totals .sum { font-weight: 600; }
 .payable { font-size: 12.5pt; border-top: 2px solid #16202c !important; }
 .payable th, .payable td { font-weight: 600; padding-top: 2mm; }
+.payable small { font-size: 9.5pt; font-weight: 400; color: #4a5768; }
 .lines { font-size: 8pt; margin-bottom: 5mm; }
 .lines thead { display: table-header-group; border-bottom: 1.5px solid #16202c; }
 .lines th { white-space: nowrap; line-height: 1.25; }
