@@ -41,13 +41,15 @@ export async function serveMetrics(options: {
   readonly port: number;
   readonly registry: Registry;
   readonly isReady: () => boolean;
+  /** What `/readyz` says when it is not. */
+  readonly whyNot?: () => string | undefined;
   readonly signal: AbortSignal;
 }): Promise<number> {
-  const { host, port, registry, isReady, signal } = options;
+  const { host, port, registry, isReady, whyNot = () => undefined, signal } = options;
   const server = createServer((request, response) => {
     const path = request.url?.split("?")[0];
     if (path === "/healthz") response.writeHead(200).end("ok\n");
-    else if (path === "/readyz") response.writeHead(isReady() ? 200 : 503).end();
+    else if (path === "/readyz") response.writeHead(isReady() ? 200 : 503).end(lineOf(whyNot()));
     else if (path === "/metrics") {
       registry.metrics().then(
         (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
@@ -63,4 +65,8 @@ export async function serveMetrics(options: {
   });
   const address = server.address();
   return typeof address === "object" && address !== null ? address.port : port;
+}
+
+function lineOf(text: string | undefined): string {
+  return text === undefined ? "" : `${text}\n`;
 }

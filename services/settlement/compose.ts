@@ -1,6 +1,5 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { z } from "zod";
-import { noteKey } from "../core/settlement/note.ts";
 import type { AnyContract } from "../core/settlement/other-contracts.ts";
 import type { PairId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
@@ -8,13 +7,10 @@ import { openLedger } from "../io/ledger-open.ts";
 import type { Log } from "../io/log.ts";
 import type { Registry as Metrics } from "../io/metrics.ts";
 import type { Registry } from "../io/registry.ts";
-import { sha256, type SigningKey } from "../io/signing.ts";
-import { openWitnessState } from "../io/witness-state.ts";
-import { Witness } from "../io/witness.ts";
+import type { SigningKey } from "../io/signing.ts";
 import { followCancelTerms } from "./cancel-terms.ts";
-import { LogKeys } from "./log-keys.ts";
-import { serveLogs } from "./log-rpc.ts";
 import { SettlementMetrics } from "./metrics.ts";
+import { openLogs, type WitnessListen } from "./open-logs.ts";
 import { sweepPackages } from "./package-clock.ts";
 import { servePackages } from "./packages-rpc.ts";
 import { openParts, type SettlementParts } from "./parts.ts";
@@ -22,16 +18,15 @@ import { openPlaces } from "./places.ts";
 import { serveQuota } from "./quota-rpc.ts";
 import { Quota } from "./quota.ts";
 import { serveSettlement } from "./rpc.ts";
-import { SealerMetrics } from "./sealer-metrics.ts";
-import { Sealer } from "./sealer.ts";
-import { openSecrets } from "./secrets.ts";
+import type { HttpWitness, Sealer } from "./sealer.ts";
+import { openSecrets, type EarlierKeyPaths } from "./secrets.ts";
 import { sourcesOf } from "./statement-sources.ts";
 import { StatementSteps } from "./statement-steps.ts";
 import { Statements, type StatementSources } from "./statements.ts";
 import { serveTerms } from "./terms-rpc.ts";
 import { openTwoSides, type TwoSides } from "./two-sides.ts";
 
-export interface SettlementOptions {
+export interface SettlementOptions extends EarlierKeyPaths {
   readonly registry: Registry;
   /** A file for SQLite, or `postgres://…`. */
   readonly ledger: string;
@@ -45,12 +40,21 @@ export interface SettlementOptions {
   readonly signal: AbortSignal;
   /** Beside those that the ledger has; vendors without one have the house default. */
   readonly contracts?: readonly AnyContract[];
+  /** Witnesses that are asked over HTTP, beside those who follow by RPC. */
+  readonly witnesses?: readonly HttpWitness[] | undefined;
+  /** Where the operator is a witness over HTTP, beside RPC. Undefined: nowhere. */
+  readonly witnessListen?: WitnessListen | undefined;
 }
 
 export interface Settlement {
   /** All services of the role. */
   routes(router: ConnectRouter): void;
+  /** Not while the ledger cannot be written, or a log is other than what was signed of it. */
   isReady(): boolean;
+  /** What is in the way of being ready; undefined if nothing is. */
+  whyNot(): string | undefined;
+  /** Where the operator witnesses others' logs over HTTP; undefined: nowhere. */
+  readonly witnessPort: number | undefined;
   /** Waits for what was accepted to be durable. */
   close(): Promise<void>;
 }
@@ -61,7 +65,11 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, options.signal]);
   const metrics = new SettlementMetrics(options.metrics);
-  const { key, saltOf, witnessPath } = await openSecrets(options.secretsPath);
+  const secrets = await openSecrets(options.secretsPath, options);
+  const {
+    saltOf,
+    keys: { current: key },
+  } = secrets;
   const kid = kidOf(domain, key);
   const store = await openLedger(options.ledger);
   const operator = { ...key, kid };
@@ -69,27 +77,13 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   for (const contract of options.contracts ?? []) parts.agreements.addContract(contract);
   const { writer, nowUs, terms, packages } = parts;
   const sides = openTwoSides(parts, (party, name) => terms.state.keyOf(party, name));
-  const logKeys = new LogKeys();
-  await logKeys.load(store);
   await parts.start(signal);
-  const sealer = new Sealer({
-    ...{ store, writer, domain, logKeys, log, nowUs },
-    keys: { current: key },
-    metrics: new SealerMetrics(options.metrics),
+  const logs = await openLogs(parts, {
+    ...{ domain, secrets, metrics: options.metrics, signal },
+    witnesses: options.witnesses ?? [],
+    witnessListen: options.witnessListen,
   });
-  writer.onCommitted(({ leaves }) => sealer.noteLeaves(leaves.length));
-  sealer.start();
-  const heads = openWitnessState(witnessPath);
-  const witness = new Witness({
-    key: noteKey(
-      { name: `${domain}/witness`, type: "cosignature", publicKey: key.publicKey },
-      sha256,
-    ),
-    sign: key.sign,
-    heads,
-    keysOf: (origin) => logKeys.ownLog(origin)?.keys,
-    nowSeconds: () => nowUs() / 1_000_000n,
-  });
+  const { sealer } = logs;
   const quota = new Quota({
     ...{ store, writer, nowUs },
     holds: writer.holds,
@@ -111,18 +105,25 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
       servePackages(router, { packages, nowUs });
       serveQuota(router, { quota, nowUs });
       sides.routes(router);
-      const { publicKey } = key;
-      serveLogs(router, { store, writer, sealer, logKeys, witness, publicKey, domain, nowUs });
+      logs.routes(router);
     },
-    isReady: () => parts.ingest.isReady,
+    witnessPort: logs.witnessPort,
+    isReady: () => reasonAgainst(parts, sealer) === undefined,
+    whyNot: () => reasonAgainst(parts, sealer),
     close: async () => {
       stop.abort();
       await telling;
-      await sealer.close();
+      await logs.close();
       await parts.close();
-      heads.close();
     },
   };
+}
+
+/** Why this process must not be relied on; undefined if nothing is in the way. */
+function reasonAgainst({ ingest }: SettlementParts, { refusals }: Sealer): string | undefined {
+  if (!ingest.isReady) return "the ledger cannot be written";
+  const [first] = refusals;
+  return first && `nothing is signed for ${refusals.size} logs, such as ${first[0]}: ${first[1]}`;
 }
 
 /** Names the key in signatures: another key has another name. */

@@ -1,16 +1,47 @@
 import { dirname } from "node:path";
 import { z } from "zod";
 import { systemClock } from "../io/clock.ts";
+import { parseKey } from "../core/settlement/note.ts";
 import { openIdentities } from "../io/grpc-identity.ts";
 import { openLog } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { serveRpc } from "../io/rpc-server.ts";
+import { sha256 } from "../io/signing.ts";
 import { openSettlement } from "./compose.ts";
+import type { LogId } from "./log-reader.ts";
 
 export { openSettlement, type Settlement } from "./compose.ts";
 
 const listen = z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) });
+
+const witnessesMax = 32;
+
+/** A witness's key, as `tokengrid witness key` prints it: `name+id+base64`. */
+const witnessKey = z
+  .string()
+  .max(512)
+  .transform((text, { addIssue }) => {
+    const key = parseKey(text, sha256);
+    if (typeof key !== "string" && key.type === "cosignature") return key;
+    addIssue(typeof key === "string" ? key : `expected a witness's key, found a log's: ${text}`);
+    return z.NEVER;
+  });
+
+const logId = z
+  .string()
+  .regex(/^((vendor|tenant|model|channel):.+|internal)$/, "expected such as vendor:northgrid")
+  .transform((text) => text as LogId);
+
+const witness = z.strictObject({
+  url: z.url({ protocol: /^https?$/ }),
+  key: witnessKey,
+  logs: z
+    .array(logId)
+    .min(1)
+    .transform((logs) => new Set(logs))
+    .optional(),
+});
 
 export const configSchema = z
   .strictObject({
@@ -26,6 +57,13 @@ export const configSchema = z
     /** Folder of the signing key and the salt; beside the ledger's file if it is not said. */
     secretsPath: z.string().min(1).optional(),
     domain: z.string().min(1).default("localhost"),
+    /** After `operator.pem` was replaced: the key before, or the root key if that one is lost. */
+    previousKeyPath: z.string().min(1).optional(),
+    rootKeyPath: z.string().min(1).optional(),
+    /** Witnesses that are asked over HTTP (C2SP tlog-witness); `logs` are all if it is not said. */
+    witnesses: z.array(witness).max(witnessesMax).default([]),
+    /** Where the operator is such a witness for its counterparties. */
+    witness: listen.extend({ prefix: z.string().max(256).default("") }).optional(),
     logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   })
   .transform((config, { addIssue }) => {
@@ -51,12 +89,14 @@ export async function start(config: SettlementConfig, signal: AbortSignal): Prom
   const { registry: metrics, onLogMessage } = openMetrics("0.1.0");
   const log = openLog({ role: "settlement", level: config.logLevel, onMessage: onLogMessage });
   const registry = await openSqliteRegistry(config.registryPath);
-  const { ledger, secretsPath, domain } = config;
   const settlement = await openSettlement({
-    ...{ registry, ledger, secretsPath, domain, log, metrics, clock: systemClock, signal },
+    ...config,
+    witnessListen: config.witness,
+    ...{ registry, log, metrics, clock: systemClock, signal },
   });
   const isReady = (): boolean => settlement.isReady();
-  await serveMetrics({ ...config.metrics, registry: metrics, isReady, signal });
+  const whyNot = (): string | undefined => settlement.whyNot();
+  await serveMetrics({ ...config.metrics, registry: metrics, isReady, whyNot, signal });
   const server = await serveRpc({
     ...config.rpc,
     routes: (router) => settlement.routes(router),

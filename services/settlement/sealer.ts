@@ -26,7 +26,7 @@ export interface HttpWitness {
   readonly url: string;
   readonly key: NoteKey;
   /** Logs that it witnesses; undefined: all of them. */
-  readonly logs?: ReadonlySet<LogId>;
+  readonly logs?: ReadonlySet<LogId> | undefined;
 }
 
 export interface SealerOptions {
