@@ -96,7 +96,7 @@ function totalsOf(statement: Statement): string {
     .join("\n");
   // Tenants owe the operator, who owes all others.
   const isBill = statement.pair.startsWith("tenant:");
-  const payer = isBill ? "by the tenant 由租户" : "by the operator 由运营方";
+  const payer = isBill ? "by the tenant 由租户支付" : "by the operator 由运营方支付";
   const payable = statement.isPayable
     ? `<tr class="payable"><th>Payable 应付<br><small>${payer}</small></th><td>¥ ${fen(payableNano(statement))}</td></tr>`
     : `<tr class="payable"><th colspan="2">Paid with ${statement.kind === "monthly" ? "the days 按日支付" : "the month 按月支付"}</th></tr>`;
