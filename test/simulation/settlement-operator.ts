@@ -1,0 +1,315 @@
+import { createRouterTransport, type Transport } from "@connectrpc/connect";
+import { fromBinary } from "@bufbuild/protobuf";
+import { DatabaseSync } from "node:sqlite";
+import { defaultContract } from "../../services/core/settlement/contract.ts";
+import { signDetached } from "../../services/core/settlement/jws.ts";
+import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import { statementJwsType } from "../../services/core/settlement/statement-check.ts";
+import { contractText } from "../../services/core/settlement/terms-text.ts";
+import type { PairId } from "../../services/core/units.ts";
+import { identityKey, localOperator } from "../../services/io/grpc-identity.ts";
+import { openSqlLedger } from "../../services/io/ledger-sql.ts";
+import { sqliteDriver } from "../../services/io/ledger-sqlite.ts";
+import type { LedgerBatch, LedgerStore } from "../../services/io/ledger-store.ts";
+import { openLog } from "../../services/io/log.ts";
+import { Registry } from "../../services/io/metrics.ts";
+import { sha256, type SigningKey } from "../../services/io/signing.ts";
+import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
+import { Documents } from "../../services/settlement/documents.ts";
+import { Ingest } from "../../services/settlement/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { LogKeys } from "../../services/settlement/log-keys.ts";
+import { serveLogs } from "../../services/settlement/log-rpc.ts";
+import { SettlementMetrics } from "../../services/settlement/metrics.ts";
+import type { OperatorKeys } from "../../services/settlement/open-sealed-log.ts";
+import { Packages } from "../../services/settlement/packages.ts";
+import { Producers } from "../../services/settlement/producers.ts";
+import { Quota } from "../../services/settlement/quota.ts";
+import { SealerMetrics } from "../../services/settlement/sealer-metrics.ts";
+import { Sealer } from "../../services/settlement/sealer.ts";
+import { StatementSteps } from "../../services/settlement/statement-steps.ts";
+import { Statements } from "../../services/settlement/statements.ts";
+import { openTwoSides } from "../../services/settlement/two-sides.ts";
+import { RecordRequestSchema } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import { fromOutcome } from "../../services/wire/settlement.ts";
+import { toUsageRecord } from "../../services/wire/usage.ts";
+import type { SqlDriver, Work } from "../../services/io/sql-driver.ts";
+import type { Traps } from "./settlement-crashes.ts";
+import { agreementsOf, domain, vendors } from "./settlement-terms.ts";
+import { never, Process, type Run } from "./settlement-time.ts";
+
+export const silent = openLog({ role: "simulation", level: "silent" });
+
+/** Everything that one process of settlement is made of. */
+export type Settlement = Awaited<ReturnType<typeof openSettlement>>;
+
+/** How often the ledger's own work is done, in ms. */
+const everyMs = { seal: 1_500, sweep: 1_500, holes: 5_000, timers: 10_000 };
+
+interface Means {
+  readonly process: Process;
+  readonly database: DatabaseSync;
+  readonly keys: OperatorKeys;
+  readonly traps: Traps;
+  readonly isKnown: (book: PriceBook) => boolean;
+  /** The statement is signed in its own transaction, or later. */
+  readonly signsAtOnce: boolean;
+  readonly onCommitted: (batch: LedgerBatch, closed: ClosedPeriods) => void;
+}
+
+/** The role as its main program wires it, over a database that outlives it. */
+async function openSettlement(means: Means) {
+  const { process, keys, traps } = means;
+  const nowUs = (): bigint => process.nowUs();
+  const ledger = await openSqlLedger(mortal(sqliteDriver(means.database), process, traps));
+  let closed: ClosedPeriods | undefined;
+  const store = watched(ledger, means, () => closed);
+  const log = silent;
+  const writer = new LedgerWriter({ store, log });
+  const documents = new Documents();
+  const packages = new Packages({ store, writer, holds: writer.holds, nowUs });
+  closed = await ClosedPeriods.load(store);
+  const periods = closed;
+  const agreements = agreementsOf(means.isKnown, {
+    firstOpenOf: (pair) => periods.firstOpenOf(pair),
+    packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
+  });
+  const registry = new Registry();
+  const metrics = new SettlementMetrics(registry);
+  const producers = new Producers({
+    ...{ states: await store.producers(), clock: process, onLost: () => undefined },
+  });
+  const saltOf = (record: string): string => sha256(`salt of ${record}`);
+  const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf });
+  const quota = new Quota({
+    ...{ store, writer, nowUs, holds: writer.holds, catalog: packages.catalog },
+  });
+  const keyOf = (party: PairId | "internal", kid: string): string | undefined =>
+    party === "internal" && kid === "operator"
+      ? keys.current.publicKey
+      : vendors.find(({ pair, id }) => pair === party && id === kid)?.key.publicKey;
+  const parts = { store, writer, documents, agreements, closed, log, nowUs };
+  const sides = openTwoSides(parts, keyOf);
+  const logKeys = new LogKeys();
+  await logKeys.load(store);
+  await writer.loadHolds();
+  await packages.load();
+  writer.onCommitted((batch) => packages.onCommitted(batch));
+  await documents.follow(store, writer);
+  const sealer = new Sealer({
+    ...{ store, writer, domain, keys, logKeys, log, nowUs },
+    metrics: new SealerMetrics(registry),
+  });
+  const statements = new Statements({
+    ...{ store, writer, closed, domain, metrics, log, nowUs },
+    sources: {
+      termsOf: (pair) => {
+        const contract = agreements.contractOf(pair, nowUs()) ?? defaultContract;
+        return { ...contract, hash: sha256(contractText(contract)) };
+      },
+      sign: (payload) => (means.signsAtOnce ? operatorSignature(keys.current, payload) : undefined),
+      trueUps: async () => ({ trueUps: [], entries: [] }),
+      recon: async (pair, period) => sides.recon(pair, period),
+      gatewaysBehind: () => [],
+      unwitnessedSinceUs: (pair) => sealer.unwitnessedSinceUs(pair),
+      calendars: () => [],
+    },
+  });
+  const steps = new StatementSteps({
+    ...{ store, writer, keyOf, nowUs },
+    find: async (id) => statements.find(id),
+    disputedNano: async (id) => sides.disputedNano(id),
+  });
+  const { publicKey } = keys.current;
+  const transport: Transport = createRouterTransport(
+    (router) => {
+      sides.routes(router);
+      const witness = undefined;
+      serveLogs(router, { store, writer, sealer, logKeys, witness, publicKey, domain, nowUs });
+    },
+    {
+      router: {
+        requestGate: ({ values }) => {
+          values.set(identityKey, localOperator);
+        },
+      },
+    },
+  );
+  for (const { pair, witness: key } of vendors) {
+    const atUs = nowUs();
+    await logKeys.trust(writer, { log: pair, role: "witness", key, isWithdrawn: false, atUs });
+  }
+  const record = async (request: Uint8Array) => {
+    const { records } = fromBinary(RecordRequestSchema, request);
+    return (await ingest.record(records.map(toUsageRecord))).map(fromOutcome);
+  };
+  return {
+    ...{ process, store, writer, ingest, agreements, packages, quota, sides, closed: periods },
+    ...{ sealer, statements, steps, transport, record, keys },
+  };
+}
+
+export function operatorSignature(key: SigningKey, payload: string): string {
+  return signDetached(payload, { kid: "operator", typ: statementJwsType }, key.sign);
+}
+
+/** A database whose process may die between two statements of a transaction. */
+function mortal(driver: SqlDriver, process: Process, traps: Traps): SqlDriver {
+  return {
+    ...driver,
+    rowLock: driver.rowLock,
+    ask: (...statements) => process.alive(async () => driver.ask(...statements)),
+    hasTable: (name) => driver.hasTable(name),
+    create: () => driver.create(),
+    transaction: async <Result>(work: () => Work<Result>): Promise<Result> => {
+      if (!process.isAlive) return never();
+      return process.alive(async () =>
+        driver.transaction(function* (): Work<Result> {
+          const steps = work();
+          let step = steps.next();
+          while (step.done !== true) {
+            const answers = yield step.value;
+            if (step.value.length > 1 && traps.hit("C9")) {
+              process.kill("half a transaction is written");
+              throw new Error("the process is gone");
+            }
+            step = steps.next(answers);
+          }
+          return step.value;
+        }),
+      );
+    },
+    // The database is the disk: it stays.
+    close: async () => undefined,
+  };
+}
+
+/** Looks at each commit, and lets the process die around it. */
+function watched(
+  ledger: LedgerStore,
+  { process, traps, onCommitted }: Means,
+  closed: () => ClosedPeriods | undefined,
+): LedgerStore {
+  const commit = async (batch: LedgerBatch): Promise<void> => {
+    // Time passes, in which others come.
+    await process.wait(process.run.between(1, 8));
+    const kinds = new Set(batch.documents.map(({ kind }) => kind));
+    if (kinds.has("dispute") && traps.hit("C15")) process.kill("a dispute is signed, not moved");
+    if (kinds.has("statement") && traps.hit("C13")) process.kill("a statement is made, not kept");
+    if (!process.isAlive) return never();
+    await ledger.commit(batch);
+    const periods = closed();
+    if (periods !== undefined) onCommitted(batch, periods);
+    if (batch.posted.length > 0 && traps.hit("C8")) process.kill("records are kept, not confirmed");
+    if (kinds.has("checkpoint") && traps.hit("C11")) process.kill("a checkpoint is kept, not signed");
+    if (!process.isAlive) return never();
+  };
+  return new Proxy(ledger, {
+    get: (target, name) => {
+      if (name === "commit") return (batch: LedgerBatch) => process.alive(() => commit(batch));
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== "function") return value;
+      return async (...operands: unknown[]): Promise<unknown> =>
+        process.alive(async () => value.apply(target, operands));
+    },
+  });
+}
+
+/** The operator's machine: its processes come and go, its database stays. */
+export class Operator {
+  readonly #run: Run;
+  readonly #traps: Traps;
+  readonly #onCommitted: Means["onCommitted"];
+  database = newDatabase();
+  current: Settlement | undefined;
+  /** Behind a crash nothing is restarted before this is over. */
+  keys: OperatorKeys;
+  signsAtOnce = true;
+  skewMs = 0;
+  isKnown: (book: PriceBook) => boolean = () => true;
+  #starting: Process | undefined;
+
+  constructor(
+    run: Run,
+    options: {
+      readonly traps: Traps;
+      readonly keys: OperatorKeys;
+      readonly onCommitted: Means["onCommitted"];
+    },
+  ) {
+    this.#run = run;
+    this.#traps = options.traps;
+    this.#onCommitted = options.onCommitted;
+    this.keys = options.keys;
+  }
+
+  /** Who listens, for the network. */
+  readonly receiver = () =>
+    this.current && { process: this.current.process, served: this.current };
+
+  readonly rpc = () =>
+    this.current && { process: this.current.process, served: this.current.transport };
+
+  async start(): Promise<void> {
+    const process = new Process(this.#run, "settlement", this.skewMs);
+    this.#starting = process;
+    this.#run.note("settlement starts");
+    const { keys, signsAtOnce, database } = this;
+    const settlement = await process.alive(async () =>
+      openSettlement({
+        ...{ process, database, keys, signsAtOnce, traps: this.#traps },
+        isKnown: (book) => this.isKnown(book),
+        onCommitted: (batch, closed) => this.#onCommitted(batch, closed),
+      }),
+    );
+    this.current = settlement;
+    const { sealer, quota, packages, ingest, sides } = settlement;
+    process.every(
+      () => everyMs.seal,
+      async () => {
+        const hasLeaves = [...(await settlement.store.logs())].some(
+          ([log, size]) => size > (sealer.logs.get(log)?.latest?.size ?? 0n),
+        );
+        if (hasLeaves && this.#traps.hit("C10")) return process.kill("leaves have no checkpoint");
+        await sealer.round();
+      },
+    );
+    process.every(
+      () => everyMs.sweep,
+      async () => {
+        await quota.sweep();
+        await packages.sweep();
+      },
+    );
+    process.every(() => everyMs.holes, async () => ingest.giveUpHoles());
+    process.every(() => everyMs.timers, async () => sides.fireTimers());
+    await ingest.release();
+    await ingest.releaseSales();
+  }
+
+  /** Starts again whatever has died; called every so often. */
+  async revive(): Promise<void> {
+    if (this.current?.process.isAlive === true) return;
+    if (this.#starting?.isAlive === true) return;
+    await this.start();
+  }
+
+  kill(why: string): void {
+    this.#starting?.kill(why);
+  }
+
+  /** What the database holds now, for later. */
+  backup(): Uint8Array {
+    return this.database.serialize();
+  }
+
+  restore(bytes: Uint8Array): void {
+    const database = newDatabase();
+    database.deserialize(bytes);
+    this.database = database;
+  }
+}
+
+function newDatabase(): DatabaseSync {
+  return new DatabaseSync(":memory:", { readBigInts: true });
+}
