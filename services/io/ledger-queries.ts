@@ -108,6 +108,7 @@ export const reads = {
   cumulatives: "SELECT * FROM cumulative ORDER BY pair_id, period, line_id, scope",
   hours: `SELECT * FROM usage_hour ORDER BY ${hourKeys.join(", ")}`,
 
+  salesWaitingCount: "SELECT COUNT(*) AS count FROM sale WHERE state = 'waiting'",
   salesWaiting: `SELECT * FROM sale WHERE state = 'waiting' AND attempt_id > ?
     ORDER BY attempt_id, rev LIMIT ?`,
   consumption: `SELECT * FROM consumption WHERE hour_us >= ? AND hour_us < ?

@@ -59,6 +59,7 @@ type SaleReads = Pick<
   | "salesOf"
   | "salesOfRequests"
   | "salesWaiting"
+  | "salesWaitingCount"
   | "consumptionOf"
   | "consumption"
   | "hold"
@@ -247,6 +248,10 @@ function saleReads(asking: Asking): SaleReads {
     },
     async salesWaiting(after, limit) {
       return (await asking.all(reads.salesWaiting, after ?? "", BigInt(limit))).map(toSale);
+    },
+    async salesWaitingCount() {
+      const count = await asking.one((row) => int(row, "count"), reads.salesWaitingCount);
+      return Number(count);
     },
     async consumptionOf(keys) {
       const rows = await asking.among(reads.consumptionOf, keys.map(fromConsumptionKey));

@@ -239,6 +239,7 @@ export interface LedgerStore {
   salesOfRequests(requests: readonly RequestId[]): Promise<SaleRow[]>;
   /** Sales that wait, by attempt, from after the given one on. */
   salesWaiting(after: AttemptId | undefined, limit: number): Promise<SaleRow[]>;
+  salesWaitingCount(): Promise<number>;
   consumptionOf(
     keys: readonly ConsumptionKey[],
   ): Promise<readonly At<ConsumptionKey, Consumption>[]>;

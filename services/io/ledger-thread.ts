@@ -45,6 +45,7 @@ const calls = keys<Exclude<Call, "commit" | "commitRows" | "close">>({
   salesOf: 0,
   salesOfRequests: 0,
   salesWaiting: 0,
+  salesWaitingCount: 0,
   consumptionOf: 0,
   consumption: 0,
   documents: 0,

@@ -9,6 +9,7 @@ import type { Registry as Metrics } from "../io/metrics.ts";
 import type { Registry } from "../io/registry.ts";
 import type { SigningKey } from "../io/signing.ts";
 import { followCancelTerms } from "./cancel-terms.ts";
+import { Closer } from "./closer.ts";
 import { SettlementMetrics } from "./metrics.ts";
 import { openLogs, type WitnessListen } from "./open-logs.ts";
 import { sweepPackages } from "./package-clock.ts";
@@ -93,6 +94,7 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   sides.follow(signal);
   const sources = sourcesOf(parts, { sides, sealer, key, kid });
   const { statements, rpc } = await statementParts(parts, { sides, sources, ...options, signal });
+  new Closer({ ...parts, statements }).follow(signal);
   const contractWith = (pair: PairId) => parts.agreements.contractWith(pair, nowUs());
   const telling = followCancelTerms(
     { registry, vendors: rpc.vendors, contractWith },

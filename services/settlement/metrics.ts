@@ -21,6 +21,9 @@ export class SettlementMetrics {
   readonly #statements: Counter<"result">;
   readonly #closedWithout: Counter;
   readonly #quarantined: Gauge;
+  readonly #salesWaiting: Gauge;
+  readonly #unclosed: Gauge;
+  readonly #calendarDays: Gauge<"calendar">;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -62,6 +65,22 @@ export class SettlementMetrics {
       help: "Usage records that are kept and not paid until someone looked",
       registers,
     });
+    this.#salesWaiting = new Gauge({
+      name: "tokengrid_settlement_sales_waiting",
+      help: "Sales that wait for a price, a split rule or a count, and are in no bill",
+      registers,
+    });
+    this.#unclosed = new Gauge({
+      name: "tokengrid_settlement_unclosed_seconds",
+      help: "How long ago the oldest period ended that is not closed; 0 if all are",
+      registers,
+    });
+    this.#calendarDays = new Gauge({
+      name: "tokengrid_settlement_calendar_days_left",
+      help: "Days until a calendar says no more what day it is",
+      labelNames: ["calendar"] as const,
+      registers,
+    });
     for (const stage of stages) this.#duplicates.inc({ stage }, 0);
     for (const account of leakages) this.#leakage.inc({ account }, 0);
     for (const result of statementResults) this.#statements.inc({ result }, 0);
@@ -84,6 +103,18 @@ export class SettlementMetrics {
 
   onWaiting(records: number): void {
     this.#quarantined.set(records);
+  }
+
+  onSalesWaiting(sales: number): void {
+    this.#salesWaiting.set(sales);
+  }
+
+  onUnclosed(seconds: number): void {
+    this.#unclosed.set(seconds);
+  }
+
+  onCalendar(calendar: string, daysLeft: number): void {
+    this.#calendarDays.set({ calendar }, daysLeft);
   }
 
   onStatement(result: StatementResult): void {

@@ -141,10 +141,15 @@ export class Statements {
     let day = (await this.#firstOpenDay(pair, timeZone)) ?? dayOf(asked.fromUs, timeZone);
     while (day.toUs <= asked.toUs && day.toUs <= nowUs) {
       await this.close(pair, day);
+      await this.#closeMonths(pair, day);
       day = dayOf(day.toUs, timeZone);
     }
-    for (const month of this.#openMonths(pair, asked)) await this.close(pair, month);
+    await this.#closeMonths(pair, asked);
     return this.close(pair, asked);
+  }
+
+  async #closeMonths(pair: PairId, until: Period): Promise<void> {
+    for (const month of this.#openMonths(pair, until)) await this.close(pair, month);
   }
 
   /** Months that ended before or with a period, of which days are closed and they are not. */
@@ -161,6 +166,18 @@ export class Statements {
     return [...months].flatMap(([name, month]) =>
       known.has(name) || month.toUs > toUs ? [] : [month],
     );
+  }
+
+  /** The oldest period of a pair that has ended and is not closed, and the last day that has; undefined if all are. */
+  async unclosed(pair: PairId): Promise<{ oldest: Period; last: Period } | undefined> {
+    const nowUs = this.#parts.nowUs();
+    const { timeZone } = this.#parts.sources.termsOf(pair, nowUs);
+    const last = dayOf(dayOf(nowUs, timeZone).fromUs - 1n, timeZone);
+    const day = await this.#firstOpenDay(pair, timeZone);
+    const [month] = this.#openMonths(pair, last);
+    const isDayOpen = day !== undefined && day.toUs <= last.toUs;
+    const oldest = isDayOpen ? day : month;
+    return oldest && { oldest, last };
   }
 
   /** What stands in a period now. */

@@ -12,7 +12,7 @@ import { Ingest } from "../../services/settlement/ingest.ts";
 import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
 import { Producers } from "../../services/settlement/producers.ts";
-import { Statements } from "../../services/settlement/statements.ts";
+import { Statements, type StatementSources } from "../../services/settlement/statements.ts";
 import { trueUpsFrom } from "../../services/settlement/true-ups.ts";
 import { sha256 } from "../core/settlement/fixtures.ts";
 import { buyBook, channel, rateRule, sellBook } from "../core/settlement/market.ts";
@@ -39,7 +39,11 @@ export type Commitment = Pick<PairTerms, "period" | "minimumNano" | "discountPpm
 /** Settlement that posts and closes over a store, with terms that have something to true up. */
 export async function openClosing(
   store: LedgerStore,
-  options: { readonly commitment: Commitment; readonly nowUs: () => InstantUs },
+  options: {
+    readonly commitment: Commitment;
+    readonly nowUs: () => InstantUs;
+    readonly sources?: Partial<StatementSources>;
+  },
 ) {
   const { commitment, nowUs } = options;
   const closed = await ClosedPeriods.load(store);
@@ -84,6 +88,7 @@ export async function openClosing(
       gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,
       calendars: () => [],
+      ...options.sources,
     },
   });
   return { ingest, writer, statements, closed, agreements };

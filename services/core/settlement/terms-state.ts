@@ -182,6 +182,12 @@ export class TermsState {
     return this.recordAt("standard-tokens", id, us)?.value;
   }
 
+  /** All that there are. */
+  get calendarIds(): readonly string[] {
+    const agreed = this.list("calendar").map(({ series }) => series);
+    return [...new Set([...this.#installed.keys(), ...agreed])];
+  }
+
   /** The newest version that was agreed, or the one that came with the product. */
   calendarOf(id: string): Calendar | undefined {
     const agreed = this.list("calendar").filter(
