@@ -21,10 +21,12 @@ const witnessesMax = 32;
 const witnessKey = z
   .string()
   .max(512)
-  .transform((text, { addIssue }) => {
+  .transform((text, context) => {
     const key = parseKey(text, sha256);
     if (typeof key !== "string" && key.type === "cosignature") return key;
-    addIssue(typeof key === "string" ? key : `expected a witness's key, found a log's: ${text}`);
+    context.addIssue(
+      typeof key === "string" ? key : `expected a witness's key, found a log's: ${text}`,
+    );
     return z.NEVER;
   });
 
@@ -66,17 +68,17 @@ export const configSchema = z
     witness: listen.extend({ prefix: z.string().max(256).default("") }).optional(),
     logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   })
-  .transform((config, { addIssue }) => {
+  .transform((config, context) => {
     const { ledgerPath, ledgerUrl, secretsPath, ...rest } = config;
     const ledger = ledgerPath ?? ledgerUrl;
     if (ledger === undefined || (ledgerPath !== undefined && ledgerUrl !== undefined)) {
       const found = ledger === undefined ? "neither" : "both";
-      addIssue(`expected either ledgerPath or ledgerUrl, found ${found}`);
+      context.addIssue(`expected either ledgerPath or ledgerUrl, found ${found}`);
       return z.NEVER;
     }
     const secrets = secretsPath ?? (ledgerPath && dirname(ledgerPath));
     if (secrets === undefined) {
-      addIssue("expected secretsPath beside ledgerUrl, found none");
+      context.addIssue("expected secretsPath beside ledgerUrl, found none");
       return z.NEVER;
     }
     return { ...rest, ledger, secretsPath: secrets };

@@ -42,7 +42,7 @@ export class SealerMetrics {
     });
     this.#refused = new Gauge({
       name: "tokengrid_log_refused_logs",
-      help: "Logs for which nothing is signed, because a witness has seen more or another root",
+      help: "Logs for which nothing is signed: more was signed or seen, another root, or by another key",
       registers,
     });
     for (const result of askResults) this.#asked.inc({ result }, 0);
