@@ -2,8 +2,9 @@ import { z } from "zod";
 import type { Figure } from "../core/figure.ts";
 import type { PoolRegistration, ServedModel } from "../core/pool.ts";
 import type { Instant, ModelId, PoolId, RegionId, VendorId } from "../core/units.ts";
-import { witnessSchema } from "./witness-config.ts";
+import { claimsSchema } from "./claims-config.ts";
 import { dialectNames } from "./dialects.ts";
+import { witnessSchema } from "./witness-config.ts";
 
 /** A declaration stands until it is replaced; the protocol carries ages of up to 49 days. */
 const DECLARED_VALID_MS = 30 * 86_400_000;
@@ -98,6 +99,8 @@ export const configSchema = z.strictObject({
     .prefault({}),
   /** Absent: this agent witnesses nothing. */
   witness: witnessSchema.optional(),
+  /** Absent: this agent claims nothing. */
+  claims: claimsSchema.optional(),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

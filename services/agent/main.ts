@@ -1,19 +1,23 @@
 import { readFileSync } from "node:fs";
+import type { Transport } from "@connectrpc/connect";
 import type { PoolRegistration } from "../core/pool.ts";
 import { systemClock } from "../io/clock.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { rpcTransport } from "../io/rpc-client.ts";
+import { logOf, openClaims } from "./claims-config.ts";
 import { toRegistration, type AgentConfig } from "./config.ts";
 import type { DialectName } from "./dialects.ts";
 import { PowerMeter, type PowerFigures, type PowerSource } from "./power.ts";
 import { ScrapeError } from "./prometheus-text.ts";
 import { declaredAt, streamReports, type PoolFigures } from "./report-stream.ts";
 import { Scraper } from "./scrape.ts";
-import { openWitness } from "./witness-config.ts";
+import { openWitness, type WitnessConfig } from "./witness-config.ts";
 import { followLog, LogFollower } from "./witness.ts";
 
+export { openClaims } from "./claims-config.ts";
 export { configSchema } from "./config.ts";
+export { CountQueue } from "./count-queue.ts";
 export { openWitness, toWitnessConfig } from "./witness-config.ts";
 export { followLog, LogFollower, type FollowOutcome } from "./witness.ts";
 export type { PowerSource } from "./power.ts";
@@ -146,8 +150,9 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
     config.credentialFile === "" ? "" : readFileSync(config.credentialFile, "utf8").trim();
   const engineKey =
     config.engineKeyFile === "" ? undefined : readFileSync(config.engineKeyFile, "utf8").trim();
+  const registration = toRegistration(config.pool, systemClock.now());
   const agent = await openAgent({
-    registration: toRegistration(config.pool, systemClock.now()),
+    registration,
     metricsUrl: config.metricsUrl,
     dialect: config.dialect,
     power: config.power,
@@ -161,35 +166,78 @@ export async function start(config: AgentConfig, signal: AbortSignal): Promise<v
   const isReady = (): boolean => agent.isReady();
   const stop = new AbortController();
   const until = AbortSignal.any([signal, stop.signal]);
-  const witness = await startWitness(config, { credential, log, signal: until });
+  const beside = { registration, credential, log, signal: until };
+  const running: Running[] = [];
   try {
+    running.push(...(await startWitness(config, beside)), ...(await startClaims(config, beside)));
     await serveMetrics({ ...config.metrics, registry, isReady, signal: until });
     log.info({ pool: config.pool.id, rpcUrl: config.rpcUrl }, "the agent reports");
     await agent.ended;
   } finally {
     stop.abort();
     await agent.close();
-    await witness?.closed;
+    await Promise.all(running.map(async ({ closed }) => closed));
   }
 }
 
-/** The vendor's witness beside its pool, if it is set up: it follows the vendor's log at the operator. */
+/** What the parts beside the reports have in common. */
+interface Beside {
+  readonly registration: PoolRegistration;
+  readonly credential: string;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+interface Running {
+  readonly closed: Promise<void>;
+}
+
+/** The vendor's witness beside its pool, if it is set up. */
 async function startWitness(
-  config: AgentConfig,
-  parts: { readonly credential: string; readonly log: Log; readonly signal: AbortSignal },
-): Promise<{ readonly closed: Promise<void> } | undefined> {
-  if (config.witness === undefined) return undefined;
-  const { logId, intervalMs, everyLeaf } = config.witness;
-  const { signal } = parts;
-  const log = parts.log.child({ logId });
-  const { witness, logKeys, state } = await openWitness(config.witness, () => systemClock.now());
-  const credential = parts.credential === "" ? undefined : parts.credential;
-  const transport = rpcTransport({ url: config.rpcUrl, credential });
-  const options = { transport, logId, logKeys, witness, isEveryLeafRead: everyLeaf };
-  const follower = new LogFollower(options);
+  { witness, rpcUrl }: AgentConfig,
+  { credential, log, signal }: Beside,
+): Promise<Running[]> {
+  if (witness === undefined) return [];
+  const transport = transportTo(rpcUrl, credential);
+  return [await openLogWitness({ ...witness, transport, log, signal })];
+}
+
+/** The vendor's own count, if it is set up. */
+async function startClaims(
+  { claims, rpcUrl }: AgentConfig,
+  { registration, credential, log, signal }: Beside,
+): Promise<Running[]> {
+  if (claims === undefined) return [];
+  const transport = transportTo(rpcUrl, credential);
+  const source = logOf(claims.logFile, registration, log);
+  const { vendor } = registration;
+  return [await openClaims({ ...claims, vendor, source, transport, log, signal })];
+}
+
+function transportTo(url: string, credential: string): Transport {
+  return rpcTransport({ url, credential: credential === "" ? undefined : credential });
+}
+
+/**
+ * Follows a vendor's log at the operator and signs it as long as it only grows, until the signal says stop. `closed` never
+ * rejects.
+ */
+export async function openLogWitness(
+  options: WitnessConfig & {
+    readonly transport: Transport;
+    readonly log: Log;
+    readonly signal: AbortSignal;
+  },
+): Promise<Running> {
+  const { logId, intervalMs, everyLeaf, transport, signal } = options;
+  const log = options.log.child({ logId });
+  const { witness, logKeys, state } = await openWitness(options, () => systemClock.now());
+  const follower = new LogFollower({
+    ...{ transport, logId, logKeys, witness },
+    isEveryLeafRead: everyLeaf,
+  });
   const onOutcome = (): void => undefined;
-  const followed = followLog({ follower, intervalMs, onOutcome, log, signal });
-  const closed = followed
+  const closed = followLog({ follower, intervalMs, onOutcome, log, signal })
     .catch((error: unknown) => log.error({ error }, "the witness ended by itself"))
     .finally(() => state.close());
   return { closed };

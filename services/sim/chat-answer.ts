@@ -22,6 +22,7 @@ export class ChatAnswer {
   readonly #head: string;
   #tokens = 0;
   #sent = 0;
+  #firstSentMs: number | undefined;
   #cachedTokens = 0;
   #isEnding = false;
   #isOver = false;
@@ -39,6 +40,19 @@ export class ChatAnswer {
     this.#fault = options.fault;
     const model = JSON.stringify(options.request.model);
     this.#head = `data: {"id":"${this.#id}","object":"chat.completion.chunk","created":${this.#createdS},"model":${model},"choices":[`;
+  }
+
+  /** What has left the engine. */
+  get sent(): {
+    readonly outputTokens: number;
+    readonly cachedTokens: number;
+    readonly firstAtMs: number | undefined;
+  } {
+    return {
+      outputTokens: this.#sent,
+      cachedTokens: this.#cachedTokens,
+      firstAtMs: this.#firstSentMs,
+    };
   }
 
   /** The headers of a stream leave before its first token, as the engine's do. */
@@ -75,6 +89,7 @@ export class ChatAnswer {
     const role = this.#sent === 0 ? this.#roleChunk() : "";
     const text = JSON.stringify(this.#text(this.#sent, this.#tokens));
     this.#sent = this.#tokens;
+    this.#firstSentMs ??= Date.now();
     const reason = isLast ? `"${this.#request.finishReason}"` : "null";
     const chunk = `${this.#head}{"index":0,"delta":{"content":${text}},"logprobs":null,"finish_reason":${reason}}]${this.#running()}}\n\n`;
     this.#response.write(isLast ? role + chunk + this.#lastChunks() : role + chunk);
@@ -110,6 +125,8 @@ export class ChatAnswer {
         : { usage: JSON.parse(this.#usage(outputTokens)) as unknown }),
     };
     this.#isOver = true;
+    this.#sent = outputTokens;
+    this.#firstSentMs = Date.now();
     this.#response.writeHead(200, { "content-type": "application/json" });
     this.#response.end(JSON.stringify(body));
   }

@@ -8,6 +8,7 @@ import { parseChat, type ChatRequest, type EngineError } from "./chat-request.ts
 import { EnginePool, type Job } from "./engine-pool.ts";
 import { faultHeader, faultOrderSchema, Faults, type Fault } from "./faults.ts";
 import type { FleetPool } from "./fleet.ts";
+import { attemptHeader, type ServedAttempt } from "./served-attempt.ts";
 
 /** Bounds of what callers may do to the simulator. */
 export const engineServerLimits = {
@@ -24,9 +25,9 @@ export interface EngineServer {
 }
 
 interface SimulatedPool {
+  readonly registration: FleetPool["registration"];
   readonly engines: EnginePool;
   readonly faults: Faults;
-  readonly region: RegionId;
 }
 
 interface Call {
@@ -44,11 +45,13 @@ export async function serveEngines(options: {
   readonly geography: Geography;
   readonly host: string;
   readonly port: number;
+  /** Told of each attempt of which anything left the engine, when it is over. */
+  readonly onServed?: (served: ServedAttempt) => void;
   readonly log: Log;
   readonly signal: AbortSignal;
 }): Promise<EngineServer> {
   const { host, port, log, signal } = options;
-  const serving = new Serving(options.pools, options.geography);
+  const serving = new Serving(options);
   const server = createServer({ noDelay: true }, (request, response) => {
     serving.answer(request, response).catch((error: unknown) => {
       log.error({ error }, "a simulated pool failed to answer");
@@ -88,16 +91,22 @@ class Serving {
   readonly #delays = new Set<NodeJS.Timeout>();
   #requestsOpen = 0;
   #requestsSeen = 0;
+  readonly #onServed: (served: ServedAttempt) => void;
 
-  constructor(pools: readonly FleetPool[], geography: Geography) {
-    this.#geography = geography;
+  constructor(options: {
+    readonly pools: readonly FleetPool[];
+    readonly geography: Geography;
+    readonly onServed?: (served: ServedAttempt) => void;
+  }) {
+    this.#geography = options.geography;
+    this.#onServed = options.onServed ?? (() => undefined);
     this.#pools = new Map(
-      pools.map((pool) => [
+      options.pools.map((pool) => [
         pool.registration.id,
         {
+          registration: pool.registration,
           engines: new EnginePool(pool),
           faults: new Faults(),
-          region: pool.registration.region,
         },
       ]),
     );
@@ -150,6 +159,9 @@ class Serving {
 
   async #chat(call: Call): Promise<void> {
     const { pool, request, response } = call;
+    const openedAtMs = Date.now();
+    const attempt = request.headers[attemptHeader];
+    if (typeof attempt === "string") response.setHeader(attemptHeader, attempt);
     if (this.#requestsOpen >= engineServerLimits.requestsOpenMax) {
       return sendError(response, unavailable);
     }
@@ -160,10 +172,11 @@ class Serving {
     const text = await bodyOf(request);
     if (text === undefined) return sendError(response, tooLarge);
     const chat = parseChat(text, pool.engines.served);
-    this.#afterRoundTrip(call, () => this.#begin(call, chat));
+    this.#afterRoundTrip(call, () => this.#begin(call, chat, openedAtMs));
   }
 
-  #begin({ pool, request, response }: Call, chat: ChatRequest | EngineError): void {
+  #begin(call: Call, chat: ChatRequest | EngineError, openedAtMs: number): void {
+    const { pool, request, response } = call;
     if ("status" in chat) return sendError(response, chat);
     const header = request.headers[faultHeader];
     const fault = pool.faults.take(typeof header === "string" ? header : undefined);
@@ -187,14 +200,47 @@ class Serving {
     if (!pool.engines.fits(chat.model, job)) return sendError(response, outOfKv(job));
     answer.open();
     const abort = pool.engines.submit(chat.model, job);
-    // Also after the whole answer: then there is nothing left to take out.
-    response.once("close", abort);
+    response.once("close", () => {
+      // Also after the whole answer: then there is nothing left to take out.
+      abort();
+      this.#tell(call, { chat, answer, openedAtMs });
+    });
+  }
+
+  /** Nothing is owed before the first token, and what has no name is nobody's attempt. */
+  #tell(
+    { pool, request }: Call,
+    over: {
+      readonly chat: ChatRequest;
+      readonly answer: ChatAnswer;
+      readonly openedAtMs: number;
+    },
+  ): void {
+    const { chat, answer, openedAtMs } = over;
+    const attempt = request.headers[attemptHeader];
+    const { outputTokens, cachedTokens, firstAtMs } = answer.sent;
+    const model = pool.engines.served.get(chat.model)?.model;
+    if (typeof attempt !== "string" || firstAtMs === undefined || model === undefined) return;
+    this.#onServed({
+      attempt,
+      pool: pool.registration,
+      model,
+      promptTokens: chat.promptTokens,
+      cachedTokens,
+      outputTokens,
+      openedAtMs,
+      firstAtMs,
+      closedAtMs: Math.max(openedAtMs, Date.now()),
+    });
   }
 
   /** All of the way at once: when the answer comes is the same, and it costs one timer per request. */
   #afterRoundTrip({ pool, request, response }: Call, run: () => void): void {
     const origin = request.headers[originHeader];
-    const roundTripMs = this.#roundTripMs(typeof origin === "string" ? origin : "", pool.region);
+    const roundTripMs = this.#roundTripMs(
+      typeof origin === "string" ? origin : "",
+      pool.registration.region,
+    );
     if (roundTripMs === 0) return run();
     const delay = setTimeout(() => {
       this.#delays.delete(delay);

@@ -7,6 +7,7 @@ import { systemClock } from "../io/clock.ts";
 import { ConfigError, readConfig } from "../io/config.ts";
 import { presetPriceBooks, timeOfUseNames } from "../io/preset-prices.ts";
 import { loadEngineProfiles, presetPath } from "../io/preset.ts";
+import { honest, type Counting } from "./served-attempt.ts";
 
 /** Vendors, pools and prices of a simulated fleet. */
 export interface Fleet {
@@ -20,6 +21,8 @@ export interface Fleet {
 export interface Vendor {
   readonly id: VendorId;
   readonly name: string;
+  /** What it claims beside what it served. */
+  readonly claims: Counting;
 }
 
 /** A pool before anybody serves it: it has no address and no agent yet. */
@@ -90,7 +93,14 @@ const poolSchema = z.strictObject({
 });
 
 const fleetSchema = z.strictObject({
-  vendors: z.array(z.strictObject({ id, name: z.string().min(1) })),
+  vendors: z.array(
+    z.strictObject({
+      id,
+      name: z.string().min(1),
+      /** A vendor that claims more than it served. Absent: an honest one. */
+      claims: z.strictObject({ inflatePpm: z.int().min(0).max(1_000_000) }).default(honest),
+    }),
+  ),
   power: z.record(z.string(), powerSchema),
   engines: z.record(z.string(), engineSchema),
   models: z.record(z.string(), z.strictObject({ version: z.string(), contextTokensMax: count })),

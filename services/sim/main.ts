@@ -2,14 +2,17 @@ import { once } from "node:events";
 import { z } from "zod";
 import type { PoolRegistration } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
+import type { OwnCount } from "../core/settlement/own-count.ts";
+import type { VendorId } from "../core/units.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
 import { loadGeography } from "../io/preset.ts";
 import { serveEngines } from "./engine-server.ts";
 import { loadFleet, presetFleetPath, type Fleet, type FleetPool } from "./fleet.ts";
+import { countOf, honest, type ServedAttempt } from "./served-attempt.ts";
 
 export { arrivalsOf, type TraceOptions } from "./arrivals.ts";
-export { loadFleet } from "./fleet.ts";
+export { loadFleet, presetFleetPath, type Fleet } from "./fleet.ts";
 export { TraceError } from "./trace.ts";
 export { replayVirtual } from "./virtual-replay.ts";
 
@@ -50,11 +53,19 @@ export async function openFleet(options: {
   readonly host: string;
   /** 0 takes any that is free. */
   readonly port: number;
+  /** Told what a vendor says that it served, attempt by attempt. */
+  readonly onCounted?: (vendor: VendorId, count: OwnCount) => void;
   readonly log: Log;
   readonly signal: AbortSignal;
 }): Promise<OpenFleet> {
-  const { fleet, geography, host, port, log, signal } = options;
-  const server = await serveEngines({ pools: fleet.pools, geography, host, port, log, signal });
+  const { fleet, geography, host, port, onCounted, log, signal } = options;
+  const countings = new Map(fleet.vendors.map(({ id, claims }) => [id, claims]));
+  const onServed = (served: ServedAttempt): void => {
+    const { vendor } = served.pool;
+    onCounted?.(vendor, countOf(served, countings.get(vendor) ?? honest));
+  };
+  const served = { pools: fleet.pools, onServed };
+  const server = await serveEngines({ ...served, geography, host, port, log, signal });
   const pools = fleet.pools.map((pool) => toSimulatedPool(pool, `http://${host}:${server.port}`));
   return { port: server.port, pools, close: () => server.close() };
 }

@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
 import { fromEnvironment } from "../../io/config.ts";
 import { isLoopback } from "../../io/rpc-server.ts";
+import { presetFleetPath } from "../../sim/main.ts";
 import { banner } from "../dev/banner.ts";
 import { type Dev, openDev } from "../dev/compose.ts";
 import { portOption, type PortName, type Ports } from "../dev/ports.ts";
@@ -15,6 +16,7 @@ interface Options extends PortFlags {
   readonly host: string;
   readonly iKnow?: boolean;
   readonly sim: boolean;
+  readonly fleet?: string;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
 
@@ -34,6 +36,7 @@ export function command(): Command {
       fromEnvironment("data") ?? ".tokengrid",
     )
     .option("--no-sim", "without simulated pools: register your own")
+    .option("--fleet <file>", "simulate these vendors, pools and prices instead of the preset")
     .optionsGroup("Addresses:")
     .option(
       "--host <address>",
@@ -62,7 +65,7 @@ async function run(options: Options): Promise<ExitCode> {
     dataPath: options.data,
     host: options.host,
     ports: portsOf(options),
-    isSimulated: options.sim,
+    fleetPath: options.sim ? (options.fleet ?? presetFleetPath) : undefined,
     logLevel: options.logLevel,
   });
   try {

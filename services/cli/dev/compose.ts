@@ -28,7 +28,8 @@ export interface DevOptions {
   readonly dataPath: string;
   readonly host: string;
   readonly ports: Ports;
-  readonly isSimulated: boolean;
+  /** File of the simulated fleet; undefined: no pools are simulated. */
+  readonly fleetPath: string | undefined;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
 
@@ -82,11 +83,14 @@ async function openParts(options: DevOptions, stack: Stack): Promise<Dev> {
   const ground = await openGround(options, stack);
   const { folder, prepared } = ground;
   const back = await openBack(ground);
-  const fleet = options.isSimulated ? await openPools(ground, back.rpcPort) : undefined;
+  const fleet =
+    options.fleetPath === undefined
+      ? undefined
+      : await openPools(ground, options.fleetPath, back.rpcPort);
   const gateway = await openFront(ground, back.rpcPort);
   const isReady = (): boolean => back.isReady() && gateway.isReady();
   const [consolePort, metricsPort] = await openWindows(ground, back.control, isReady);
-  agreeSoon(ground, rpcUrl(options, back.rpcPort));
+  agreeSoon(ground, rpcUrl(options, back.rpcPort), () => fleet?.agreed());
   const pools = fleet?.pools ?? [];
   return {
     ports: {
@@ -119,7 +123,7 @@ async function openGround(options: DevOptions, stack: Stack): Promise<Ground> {
   stack.push("signal", () => stop.abort());
   const registry = await openSqliteRegistry(folder.registry);
   stack.push("registry", () => registry.close());
-  const parties = options.isSimulated ? loadFleet() : nobody;
+  const parties = options.fleetPath === undefined ? nobody : loadFleet(options.fleetPath);
   const prepared = await prepare({ folder, registry, parties, nowUs: BigInt(Date.now()) * 1_000n });
   const { registry: metrics, onLogMessage } = openMetrics(version());
   const log = openLog({ role: "dev", level: options.logLevel, onMessage: onLogMessage });
@@ -174,14 +178,17 @@ async function openBack(ground: Ground): Promise<Back> {
   return { rpcPort: server.port, control, settlement, isReady };
 }
 
-async function openPools(ground: Ground, rpcPort: number): Promise<FleetThread> {
-  const { options, prepared, stack } = ground;
+async function openPools(ground: Ground, fleetPath: string, rpcPort: number): Promise<FleetThread> {
+  const { options, folder, prepared, stack } = ground;
   const fleet = await listening("sim", options.ports.sim, () =>
     openFleetThread({
+      fleetPath,
       host: "127.0.0.1",
       port: options.ports.sim,
       rpcUrl: rpcUrl(options, rpcPort),
       credentialByVendor: prepared.credentialByVendor,
+      keys: folder.keys,
+      vendors: folder.vendors,
       reportIntervalMs,
       logLevel: options.logLevel,
     }),
@@ -217,10 +224,14 @@ async function openFront(ground: Ground, rpcPort: number): Promise<Gateway> {
 }
 
 /** Nobody waits for it: what is used before the prices are signed waits in quarantine for them. */
-function agreeSoon({ folder, prepared, parties, log, stack }: Ground, url: string): void {
-  const agreeing = agree({ url, keys: folder.keys, prepared, parties }).catch((error: unknown) =>
-    log.error({ error }, "the simulated parties have not signed"),
-  );
+function agreeSoon(
+  { folder, prepared, parties, log, stack }: Ground,
+  url: string,
+  onAgreed: () => void,
+): void {
+  const agreeing = agree({ url, keys: folder.keys, prepared, parties })
+    .then(onAgreed)
+    .catch((error: unknown) => log.error({ error }, "the simulated parties have not signed"));
   stack.push("signing", async () => agreeing);
 }
 

@@ -11,6 +11,8 @@ export interface DataFolder {
   readonly journal: string;
   readonly spool: string;
   readonly keys: string;
+  /** What each simulated vendor keeps for itself, in a folder of its name. */
+  readonly vendors: string;
   /** What settlement signs with. */
   readonly secrets: string;
   readonly devKey: string;
@@ -26,6 +28,7 @@ export function dataFolder(path: string): DataFolder {
     journal: join(root, "journal"),
     spool: join(root, "spool"),
     keys: join(root, "keys"),
+    vendors: join(root, "vendors"),
     secrets: join(root, "secrets"),
     devKey: join(root, "dev.key"),
     operatorKey: join(root, "operator.key"),

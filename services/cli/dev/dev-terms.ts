@@ -10,6 +10,7 @@ import { tokenClasses, type TokenClass } from "../../core/settlement/usage.ts";
 import type { BookId, InstantUs, ModelId, PairId, Pico, VendorId } from "../../core/units.ts";
 import { openSigningKey } from "../../io/signing.ts";
 import { type ContractService, TermsKind } from "../../wire/gen/tokengrid/v1/contract_pb.js";
+import { kidOf } from "./party-keys.ts";
 
 type Contracts = Client<typeof ContractService>;
 
@@ -30,7 +31,7 @@ export async function signAsParties(parties: readonly DevParty[]): Promise<numbe
   let signatures = 0;
   for (const { pair, contracts, keyPath } of parties) {
     const key = await openSigningKey(keyPath);
-    const kid = `${pair}/dev`;
+    const kid = kidOf(pair);
     await contracts.registerPartyKey({ partyId: pair, kid, publicKey: key.publicKey });
     const { terms } = await contracts.listTerms({});
     for (const { kind, termsId, missingParties } of terms) {

@@ -1,10 +1,12 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import type { FleetNews, FleetOrder } from "./fleet-order.ts";
+import type { FleetNews, FleetOrder, FleetWord } from "./fleet-order.ts";
 
 export interface FleetThread extends FleetNews {
   /** Rejects if the thread dies before it was told to stop. */
   readonly died: Promise<never>;
+  /** The operator knows the vendors' keys: from now on they claim and witness. */
+  agreed(): void;
   close(): Promise<void>;
 }
 
@@ -14,6 +16,7 @@ export interface FleetThread extends FleetNews {
  */
 export async function openFleetThread(order: FleetOrder): Promise<FleetThread> {
   const worker = new Worker(new URL("./fleet-worker.ts", import.meta.url), { workerData: order });
+  const tell = (word: FleetWord): void => worker.postMessage(word);
   let isStopping = false;
   const exited = once(worker, "exit");
   const died = new Promise<never>((_, reject) => {
@@ -28,9 +31,10 @@ export async function openFleetThread(order: FleetOrder): Promise<FleetThread> {
   return {
     ...news,
     died,
+    agreed: () => tell("agreed"),
     close: async () => {
       isStopping = true;
-      worker.postMessage("stop");
+      tell("stop");
       await exited;
     },
   };

@@ -1,22 +1,33 @@
+import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { openAgent } from "../../agent/main.ts";
-import { openLog } from "../../io/log.ts";
+import { openLog, type Log } from "../../io/log.ts";
 import { loadGeography } from "../../io/preset.ts";
-import { loadFleet, openFleet } from "../../sim/main.ts";
-import type { FleetNews, FleetOrder } from "./fleet-order.ts";
+import { loadFleet, openFleet, type Fleet } from "../../sim/main.ts";
+import type { FleetNews, FleetOrder, FleetWord } from "./fleet-order.ts";
+import { VendorSide } from "./vendor-side.ts";
 
 await runFleet(workerData as FleetOrder);
 
-/** The thread's whole life: simulated pools, an agent for each, until the message that says stop. */
+/** The thread's whole life: simulated pools, an agent for each, their vendors, until the message that says stop. */
 async function runFleet(order: FleetOrder): Promise<void> {
   const stop = new AbortController();
-  const stopped = new Promise<void>((resolve) => parentPort?.once("message", () => resolve()));
   const log = openLog({ role: "sim", level: order.logLevel });
+  const simulated = loadFleet(order.fleetPath);
+  const vendors = vendorsOf(simulated, order, log);
+  const stopped = listen(() => {
+    for (const [id, vendor] of vendors) {
+      vendor.start().catch((error: unknown) => {
+        log.error({ vendor: id, error }, "a simulated vendor neither claims nor witnesses");
+      });
+    }
+  });
   const fleet = await openFleet({
-    fleet: loadFleet(),
+    fleet: simulated,
     geography: loadGeography(),
     host: order.host,
     port: order.port,
+    onCounted: (vendor, count) => vendors.get(vendor)?.count(count),
     log,
     signal: stop.signal,
   });
@@ -43,5 +54,31 @@ async function runFleet(order: FleetOrder): Promise<void> {
   await stopped;
   await Promise.all(agents.map((agent) => agent.close()));
   await fleet.close();
+  // What the engines served last is claimed too.
+  await Promise.all([...vendors.values()].map(async (vendor) => vendor.close()));
   stop.abort();
+}
+
+function vendorsOf(fleet: Fleet, order: FleetOrder, log: Log) {
+  const { rpcUrl, keys } = order;
+  return new Map(
+    fleet.vendors.map(({ id: vendor }) => {
+      const credential = order.credentialByVendor[vendor] ?? "";
+      const folder = join(order.vendors, vendor);
+      return [vendor, new VendorSide({ vendor, rpcUrl, credential, keys, folder, log })];
+    }),
+  );
+}
+
+/** Resolves when the thread is told to stop. */
+async function listen(onAgreed: () => void): Promise<void> {
+  await new Promise<void>((resolve) => {
+    parentPort?.on("message", (word: FleetWord) => {
+      if (word === "agreed") onAgreed();
+      else {
+        parentPort?.removeAllListeners("message");
+        resolve();
+      }
+    });
+  });
 }
