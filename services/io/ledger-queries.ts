@@ -141,7 +141,7 @@ export const counts = {
   tenant: {
     ...countsBy("tenant_id"),
     booked: `SELECT COUNT(DISTINCT attempt_id) AS count FROM sale
-      WHERE tenant_id = ? AND booking = ? AND state = 'billed'`,
+      WHERE tenant_id = ? AND booking = ? AND state IN ('billed', 'replaced')`,
   },
 } as const;
 

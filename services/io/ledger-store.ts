@@ -218,7 +218,10 @@ export interface LedgerStore {
   vendors(): Promise<VendorId[]>;
   /** Hours that were booked into a period of a pair, whenever the usage was. */
   booked(pair: PairId, booking: string): Promise<readonly At<HourKey, HourTotal>[]>;
-  /** Attempts of a vendor with posted records, or of a tenant with billed sales, that were booked into a period. */
+  /**
+   * Attempts of a vendor with posted records, or of a tenant with sales, that were booked into a period; also those that a
+   * later period has corrected.
+   */
   bookedAttempts(pair: PairId, booking: string): Promise<bigint>;
   /** What was used from included to excluded, wherever it was booked. */
   account(pair: PairId, period: Pick<Period, "fromUs" | "toUs">): Promise<PairAccount>;

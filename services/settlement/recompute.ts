@@ -3,7 +3,7 @@ import { makeStatement } from "../core/settlement/make-statement.ts";
 import { addedLines, linesOfHours } from "../core/settlement/statement-lines.ts";
 import { differences } from "../core/settlement/statement-leaves.ts";
 import { fromStatementText } from "../core/settlement/statement-text.ts";
-import type { Account, Statement } from "../core/settlement/statement.ts";
+import type { Account, Statement, StatementLine } from "../core/settlement/statement.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 import { sha256 } from "../io/signing.ts";
 import { LogReader } from "./log-reader.ts";
@@ -115,8 +115,8 @@ function remade(
 
 function compared(statement: Statement, again: Statement): string[] {
   if (again.text === statement.text) return [];
-  const known = new Set(statement.lines.map((line) => JSON.stringify(line, bigintText)));
-  const lines = again.lines.filter((line) => !known.has(JSON.stringify(line, bigintText)));
+  const known = new Set(statement.lines.map(textOf));
+  const lines = again.lines.filter((line) => !known.has(textOf(line)));
   return [
     `bytes: expected the digest ${again.digest}, found ${statement.digest}`,
     ...lines.map(({ book, version, line, pool, amountNano }) => {
@@ -125,8 +125,12 @@ function compared(statement: Statement, again: Statement): string[] {
   ];
 }
 
-function bigintText(_name: string, value: unknown): unknown {
-  return typeof value === "bigint" ? String(value) : value;
+/** Whatever the order of its members. */
+function textOf(line: StatementLine): string {
+  return Object.entries(line)
+    .map(([name, value]) => `${name} ${value}`)
+    .toSorted()
+    .join("\n");
 }
 
 function hashesOf({ versions }: Statement): [string, string][] {

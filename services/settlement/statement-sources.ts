@@ -14,7 +14,7 @@ import type { TwoSides } from "./two-sides.ts";
 
 /** What statements take from the other parts of settlement. */
 export function sourcesOf(
-  { agreements, store, closed, gateways, nowUs }: SettlementParts,
+  parts: Pick<SettlementParts, "agreements" | "store" | "closed" | "gateways" | "nowUs">,
   others: {
     readonly sides: TwoSides;
     readonly sealer: Sealer;
@@ -22,6 +22,7 @@ export function sourcesOf(
     readonly kid: string;
   },
 ): StatementSources {
+  const { agreements, store, closed, gateways, nowUs } = parts;
   const { sides, sealer, key, kid } = others;
   const contractAt = (pair: PairId, us: InstantUs) =>
     agreements.contractOf(pair, us) ?? defaultContract;
