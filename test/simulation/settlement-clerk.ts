@@ -152,7 +152,7 @@ export class Clerk {
         return await work();
       } catch (error) {
         const isEarly =
-          error instanceof ConnectError && /producer-gap|unwitnessed/.test(error.rawMessage);
+          error instanceof ConnectError && /producer-gap|unwitnessed|open-attempts/.test(error.rawMessage);
         if (!isUnavailable(error) && !isEarly) throw error;
         await this.#process.wait(2_000);
       }

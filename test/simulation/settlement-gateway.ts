@@ -190,8 +190,8 @@ export class Gateway {
 
   #send(process: Process): SendRecords {
     const { network, operator, traps, run } = this.#around;
-    return async (records) => {
-      const request = recordRequest(records);
+    return async (records, mark) => {
+      const request = recordRequest(records, mark);
       const answer = network.call(process, operator.receiver, async ({ record }) =>
         record(request),
       );

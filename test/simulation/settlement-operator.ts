@@ -1,11 +1,9 @@
-import { createRouterTransport, type Transport } from "@connectrpc/connect";
+import { createClient, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { fromBinary } from "@bufbuild/protobuf";
 import { DatabaseSync } from "node:sqlite";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
 import { signDetached } from "../../services/core/settlement/jws.ts";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import { statementJwsType } from "../../services/core/settlement/statement-check.ts";
-import { contractText } from "../../services/core/settlement/terms-text.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { identityKey, localOperator } from "../../services/io/grpc-identity.ts";
 import { openSqlLedger } from "../../services/io/ledger-sql.ts";
@@ -13,9 +11,11 @@ import { sqliteDriver } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerBatch, LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
 import { Registry } from "../../services/io/metrics.ts";
+import type { SignedHead, SignedHeads } from "../../services/io/signed-heads.ts";
 import { sha256, type SigningKey } from "../../services/io/signing.ts";
 import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
 import { Documents } from "../../services/settlement/documents.ts";
+import { Gateways } from "../../services/settlement/gateways.ts";
 import { Ingest } from "../../services/settlement/ingest.ts";
 import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
 import { LogKeys } from "../../services/settlement/log-keys.ts";
@@ -25,14 +25,14 @@ import type { OperatorKeys } from "../../services/settlement/open-sealed-log.ts"
 import { Packages } from "../../services/settlement/packages.ts";
 import { Producers } from "../../services/settlement/producers.ts";
 import { Quota } from "../../services/settlement/quota.ts";
+import { serveSettlement } from "../../services/settlement/rpc.ts";
 import { SealerMetrics } from "../../services/settlement/sealer-metrics.ts";
 import { Sealer } from "../../services/settlement/sealer.ts";
+import { sourcesOf } from "../../services/settlement/statement-sources.ts";
 import { StatementSteps } from "../../services/settlement/statement-steps.ts";
 import { Statements } from "../../services/settlement/statements.ts";
 import { openTwoSides } from "../../services/settlement/two-sides.ts";
-import { RecordRequestSchema } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
-import { fromOutcome } from "../../services/wire/settlement.ts";
-import { toUsageRecord } from "../../services/wire/usage.ts";
+import { RecordRequestSchema, UsageService } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 import type { SqlDriver, Work } from "../../services/io/sql-driver.ts";
 import type { Traps } from "./settlement-crashes.ts";
 import { agreementsOf, domain, vendors } from "./settlement-terms.ts";
@@ -50,10 +50,11 @@ interface Means {
   readonly process: Process;
   readonly database: DatabaseSync;
   readonly keys: OperatorKeys;
+  readonly heads: SignedHeads;
   readonly traps: Traps;
   readonly isKnown: (book: PriceBook) => boolean;
   /** The statement is signed in its own transaction, or later. */
-  readonly signsAtOnce: boolean;
+  readonly signsAtOnce: () => boolean;
   readonly onCommitted: (batch: LedgerBatch, closed: ClosedPeriods) => void;
 }
 
@@ -76,8 +77,9 @@ async function openSettlement(means: Means) {
   });
   const registry = new Registry();
   const metrics = new SettlementMetrics(registry);
+  const states = await store.producers();
   const producers = new Producers({
-    ...{ states: await store.producers(), clock: process, onLost: () => undefined },
+    ...{ states, clock: process, onLost: () => undefined },
   });
   const saltOf = (record: string): string => sha256(`salt of ${record}`);
   const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf });
@@ -97,22 +99,19 @@ async function openSettlement(means: Means) {
   writer.onCommitted((batch) => packages.onCommitted(batch));
   await documents.follow(store, writer);
   const sealer = new Sealer({
-    ...{ store, writer, domain, keys, logKeys, log, nowUs },
+    ...{ store, writer, domain, keys, logKeys, heads: means.heads, log, nowUs },
     metrics: new SealerMetrics(registry),
   });
+  const gateways = new Gateways({ before: states.map(({ gateway }) => gateway), nowUs });
+  const sources = sourcesOf(
+    { agreements, store, closed, gateways, nowUs },
+    { sides, sealer, key: keys.current, kid: "operator" },
+  );
   const statements = new Statements({
     ...{ store, writer, closed, domain, metrics, log, nowUs },
     sources: {
-      termsOf: (pair) => {
-        const contract = agreements.contractOf(pair, nowUs()) ?? defaultContract;
-        return { ...contract, hash: sha256(contractText(contract)) };
-      },
-      sign: (payload) => (means.signsAtOnce ? operatorSignature(keys.current, payload) : undefined),
-      trueUps: async () => ({ trueUps: [], entries: [] }),
-      recon: async (pair, period) => sides.recon(pair, period),
-      gatewaysBehind: () => [],
-      unwitnessedSinceUs: (pair) => sealer.unwitnessedSinceUs(pair),
-      calendars: () => [],
+      ...sources,
+      sign: (payload) => (means.signsAtOnce() ? sources.sign(payload) : undefined),
     },
   });
   const steps = new StatementSteps({
@@ -121,8 +120,12 @@ async function openSettlement(means: Means) {
     disputedNano: async (id) => sides.disputedNano(id),
   });
   const { publicKey } = keys.current;
+  const isKnown = async (pair: PairId) => (await store.logs()).has(pair);
+  const places = { vendorOf: () => undefined, hubOf: () => undefined };
+  const served = { store, ingest, gateways, statements, steps, closed, nowUs, isKnown, places };
   const transport: Transport = createRouterTransport(
     (router) => {
+      serveSettlement(router, { ...served, vendors: async () => new Set<string>() });
       sides.routes(router);
       const witness = undefined;
       serveLogs(router, { store, writer, sealer, logKeys, witness, publicKey, domain, nowUs });
@@ -139,9 +142,9 @@ async function openSettlement(means: Means) {
     const atUs = nowUs();
     await logKeys.trust(writer, { log: pair, role: "witness", key, isWithdrawn: false, atUs });
   }
+  const usage = createClient(UsageService, transport);
   const record = async (request: Uint8Array) => {
-    const { records } = fromBinary(RecordRequestSchema, request);
-    return (await ingest.record(records.map(toUsageRecord))).map(fromOutcome);
+    return (await usage.record(fromBinary(RecordRequestSchema, request))).results;
   };
   return {
     ...{ process, store, writer, ingest, agreements, packages, quota, sides, closed: periods },
@@ -228,6 +231,7 @@ export class Operator {
   skewMs = 0;
   isKnown: (book: PriceBook) => boolean = () => true;
   #starting: Process | undefined;
+  readonly #heads = new Map<string, SignedHead>();
 
   constructor(
     run: Run,
@@ -254,10 +258,11 @@ export class Operator {
     const process = new Process(this.#run, "settlement", this.skewMs);
     this.#starting = process;
     this.#run.note("settlement starts");
-    const { keys, signsAtOnce, database } = this;
+    const { keys, database } = this;
     const settlement = await process.alive(async () =>
       openSettlement({
-        ...{ process, database, keys, signsAtOnce, traps: this.#traps },
+        ...{ process, database, keys, traps: this.#traps, heads: this.#headsOf(process) },
+        signsAtOnce: () => this.signsAtOnce,
         isKnown: (book) => this.isKnown(book),
         onCommitted: (batch, closed) => this.#onCommitted(batch, closed),
       }),
@@ -292,6 +297,20 @@ export class Operator {
     if (this.current?.process.isAlive === true) return;
     if (this.#starting?.isAlive === true) return;
     await this.start();
+  }
+
+  /** The file of what was signed, which no backup of the ledger has in it. */
+  #headsOf(process: Process): SignedHeads {
+    const kept = this.#heads;
+    return {
+      head: (log) => kept.get(log),
+      logs: () => [...kept.keys()],
+      keep: (heads) =>
+        process.alive(async () => {
+          for (const head of heads) kept.set(head.log, head);
+        }),
+      close: async () => undefined,
+    };
   }
 
   kill(why: string): void {

@@ -1,4 +1,4 @@
-import { createClient } from "@connectrpc/connect";
+import { ConnectError, createClient } from "@connectrpc/connect";
 import { originOf } from "../../services/core/settlement/checkpoint.ts";
 import { batchOf, claimsJwsType, toBatchText } from "../../services/core/settlement/claim-batch.ts";
 import { claimIdOf, type UsageClaim } from "../../services/core/settlement/claim.ts";
@@ -162,8 +162,9 @@ export class Vendor {
       run.note(`${id} claimed ${results.map(({ claimId, status }) => `${claimId}=${status}`).join(" ")}`);
       return true;
     } catch (error) {
-      // Sent again as another batch: claims that are there already change nothing.
-      if (!isUnavailable(error)) throw error;
+      // Sent again as another batch: claims that are there already change nothing. What was sent before may have come late.
+      const isBehind = error instanceof ConnectError && /overlap|chain/.test(error.rawMessage);
+      if (!isUnavailable(error) && !isBehind) throw error;
       return false;
     }
   }

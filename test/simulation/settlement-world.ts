@@ -63,6 +63,8 @@ export class World {
   #backup: { readonly bytes: Uint8Array; readonly books: ReturnType<CommitWatch["copy"]> } | undefined;
   #requests = 0;
   #isNight = false;
+  /** A machine that nobody hears of until the next day: what it has comes after its day was closed. */
+  #away: string | undefined;
 
   constructor(seed: number) {
     const run = new Run(seed, Number((days[0]?.toUs ?? 0n) / 1_000n) - 15_000);
@@ -93,20 +95,27 @@ export class World {
     const learnt = this.run.isDrawn(0.3);
     // Settlement hears of the new prices later than the gateways.
     if (learnt) this.operator.isKnown = ({ version }) => version === 1n;
+    if (this.run.isDrawn(0.3)) {
+      this.#away = this.run.one(this.gateways).name;
+      this.network.cut.add(this.#away);
+    }
     await this.#storm([...this.#faults(), (world) => world.#takeBackup()]);
     await this.#calm(40_000);
     if (this.#chosen.has("C19")) await this.#restoreOldBackup();
-    await this.#night(1, 0.5);
+    // Days are closed an hour after their end, whoever is behind.
+    await this.#night(1, 1.2);
     const first = await this.#closeAll(days[0]);
     await this.#dispute(first);
     this.operator.isKnown = () => true;
     await this.#release();
     await this.#check();
     await this.#night(1, 12);
+    this.#away = undefined;
+    this.network.cut.clear();
     await this.#storm(this.#faults());
     await this.#late();
     await this.#calm(calmMs);
-    await this.#night(2, 1.5);
+    await this.#night(2, 1.2);
     await this.#calm(calmMs);
     const second = await this.#closeAll(days[1]);
     await this.#release();
@@ -278,6 +287,7 @@ export class World {
     const { run, network } = this;
     network.weather = { lost: 0, doubled: 0, late: 0, answerLost: 0 };
     network.cut.clear();
+    if (this.#away !== undefined) network.cut.add(this.#away);
     for (const gateway of this.gateways) {
       gateway.disk.isFull = false;
       gateway.disk.syncFailures = 0;
@@ -396,6 +406,7 @@ export class World {
     operator.database = newest;
     watch.takeBack();
     network.cut.clear();
+    if (this.#away !== undefined) network.cut.add(this.#away);
     await run.during(operator.start(), 10_000);
     await run.forMs(10_000);
   }
@@ -415,6 +426,8 @@ export class World {
     const { current } = operator;
     if (current === undefined) throw new Error("expected settlement to run, found none");
     await run.during(checkStatements(run, current), 10_000);
+    // Witnesses see the leaves of the last statements too.
+    await run.forMs(10_000);
     await run.during(checkEnd(this, current), 10_000);
     await checkConvergence(run, current.store, postAgain);
     await this.#settleDisputes(current, statements);
