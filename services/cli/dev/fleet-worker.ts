@@ -70,15 +70,14 @@ function vendorsOf(fleet: Fleet, order: FleetOrder, log: Log) {
   );
 }
 
-/** Resolves when the thread is told to stop. */
+/** Resolves when the thread is told to stop. After it nobody listens, so that the thread can end. */
 async function listen(onAgreed: () => void): Promise<void> {
   await new Promise<void>((resolve) => {
-    parentPort?.on("message", (word: FleetWord) => {
-      if (word === "agreed") onAgreed();
-      else {
-        parentPort?.removeAllListeners("message");
-        resolve();
-      }
-    });
+    const hear = (word: FleetWord): void => {
+      if (word === "agreed") return onAgreed();
+      parentPort?.off("message", hear);
+      resolve();
+    };
+    parentPort?.on("message", hear);
   });
 }
