@@ -92,7 +92,10 @@ export function statementCard(statement: Statement, isWide: boolean): string {
 /** What the net is made of, where it is more than lines of the period. */
 function parts({ totals, fees }: Statement): [string, string][] {
   const all: readonly [string, bigint][] = [
-    ...fees.map(({ part, amountNano }): [string, bigint] => [`share ${part}`, amountNano]),
+    ...fees.map(({ part, party, sku, amountNano }): [string, bigint] => [
+      sku === "" ? `share ${part}` : `${part} ${party.replace("package:", "")}`,
+      amountNano,
+    ]),
     ["credits", totals?.creditsNano ?? 0n],
     ["earlier periods", totals?.adjustmentsNano ?? 0n],
     ["true-up", totals?.trueUpNano ?? 0n],

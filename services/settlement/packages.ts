@@ -8,6 +8,7 @@ import {
   purchaseEntries,
   type Withdrawal,
 } from "../core/settlement/package-entries.ts";
+import { purchaseLeafText, refundLeafText } from "../core/settlement/package-leaf.ts";
 import {
   packageReport,
   walletReports,
@@ -25,6 +26,7 @@ import {
   toSkuText,
   type PackageKind,
 } from "../core/settlement/package-text.ts";
+import type { BookingOf } from "../core/settlement/prepare.ts";
 import {
   skuMistakes,
   TokenPackages,
@@ -36,7 +38,7 @@ import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
 import type { InstantUs, PackageId, PairId, TenantId } from "../core/units.ts";
 import type { LedgerBatch, LedgerStore } from "../io/ledger-store.ts";
 import { toConnectError } from "../wire/errors.ts";
-import type { Change, Writer } from "./writer.ts";
+import type { Change, NewLeaf, Writer } from "./writer.ts";
 
 /** Documents that are read at once. */
 const pageDocuments = 1_000;
@@ -50,6 +52,8 @@ export interface PackagesParts {
   /** What the writer keeps of holds. */
   readonly holds: OpenHolds;
   readonly nowUs: () => InstantUs;
+  /** The day into whose bill what is bought now goes. */
+  readonly bookingOf: BookingOf;
   readonly expiryGraceUs?: bigint;
 }
 
@@ -128,8 +132,10 @@ export class Packages {
       const purchase = { id, tenant, ...sold, atUs, expiresUs: atUs + sku.validityUs };
       const body = toPurchaseText(purchase, sku);
       const entries = purchaseEntries(purchase, sku);
+      const booking = this.#parts.bookingOf(pairOf(tenant), atUs);
+      const leaf = purchaseLeafText(purchase, sku, booking);
       return {
-        change: this.#written("purchase", id, { body, tenant, entries }),
+        change: this.#written("purchase", id, { body, tenant, entries, leaf }),
         result: undefined,
       };
     });
@@ -174,8 +180,10 @@ export class Packages {
       const plan = planRefund(await this.#withdrawal(each), { id: refundId, units });
       if (plan.kind === "refused") throw toConnectError("CONFLICT", plan.reason);
       const { refund, entries } = plan;
-      const { tenant } = each;
-      const written = { body: toRefundText(refund), tenant, entries };
+      const { tenant, sku } = each;
+      const booking = this.#parts.bookingOf(pairOf(tenant), refund.atUs);
+      const leaf = refundLeafText(refund, { tenant, sku, booking });
+      const written = { body: toRefundText(refund), tenant, entries, leaf };
       return { change: this.#written("refund", refundId, written), result: refund };
     });
   }
@@ -272,12 +280,20 @@ export class Packages {
       readonly body: string;
       readonly tenant?: TenantId;
       readonly entries?: readonly LedgerEntry[];
+      /** For the tenant's log. */
+      readonly leaf?: string;
     },
   ): Change {
-    const { body, tenant, entries = [] } = made;
-    const pair = tenant === undefined ? "internal" : (`tenant:${tenant}` as PairId);
-    return { documents: [{ kind, id, pair, atUs: this.#parts.nowUs(), body }], entries };
+    const { body, tenant, entries = [], leaf } = made;
+    const pair = tenant === undefined ? "internal" : pairOf(tenant);
+    const leaves: NewLeaf[] =
+      leaf === undefined ? [] : [{ log: pair, kind: "purchase", ref: `${kind}:${id}`, text: leaf }];
+    return { documents: [{ kind, id, pair, atUs: this.#parts.nowUs(), body }], entries, leaves };
   }
+}
+
+function pairOf(tenant: TenantId): PairId {
+  return `tenant:${tenant}` as PairId;
 }
 
 /** Published again, it may name another instant from which it is in force. */

@@ -66,9 +66,12 @@ export async function openParts(options: {
   const calendarOf = (id: string) => terms.state.calendarOf(id);
   const books = new Books({ registry, calendarOf, log });
   const agreed = new AgreedBooks({ books, terms, registry, log });
-  const packages = new Packages({ store, writer, holds: writer.holds, nowUs });
+  const packages = new Packages({
+    ...{ store, writer, holds: writer.holds, nowUs },
+    bookingOf: (pair, us) => agreements.bookingOf(pair, us),
+  });
   const closed = await ClosedPeriods.load(store);
-  const agreements = new Agreements({
+  const agreements: Agreements = new Agreements({
     buyBooks: agreed,
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
     packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),

@@ -7,6 +7,9 @@ import type { InstantUs, Nano, PairId, VendorId } from "../core/units.ts";
 import { readCharges } from "../io/ledger-rows.ts";
 import type { ChargedRow, LedgerStore } from "../io/ledger-store.ts";
 
+/** Leaves that book something. */
+const bookingKinds: ReadonlySet<string> = new Set(["usage", "sale", "purchase"]);
+
 /** Leaves that are read at once. */
 const pageLeaves = 2_000;
 /** Records that are read at once. */
@@ -65,7 +68,7 @@ export async function sumLeaves(
     const page = await store.leaves(pair, index, limit);
     if (page.length === 0) throw new Error(`log ${pair}: expected leaf ${index}, found none`);
     for (const { kind, text } of page) {
-      const booked = kind === "usage" || kind === "sale" ? bookedByLeaf(text) : undefined;
+      const booked = bookingKinds.has(kind) ? bookedByLeaf(text) : undefined;
       if (booked !== undefined) sum.add(booked);
     }
     index += BigInt(page.length);
@@ -122,7 +125,7 @@ function addRecord(
   return row;
 }
 
-const plainBooked = { coveredNano: 0n, department: "", draws: [], share: undefined } as const;
+const plainBooked = { coveredNano: 0n, department: "", draws: [], fee: undefined } as const;
 
 /**
  * Whether all that is accrued comes from lines: then there are no shares to look for. A tenant's bill needs its leaves
@@ -158,7 +161,7 @@ export async function firstBooking(
 ): Promise<string | undefined> {
   const page = await store.leaves(pair, 0n, pageLeaves);
   const bookings = page
-    .filter(({ kind }) => kind === "usage" || kind === "sale")
+    .filter(({ kind }) => bookingKinds.has(kind))
     .map(({ text }) => bookedByLeaf(text)?.booking)
     .filter((booking) => booking !== undefined);
   return bookings.toSorted()[0];

@@ -15,6 +15,7 @@ export interface NewLeaf {
 export const leafKinds = [
   "usage",
   "sale",
+  "purchase",
   "contract",
   "price_version",
   "calendar",

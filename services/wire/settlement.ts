@@ -77,7 +77,7 @@ export function fromStatement(statement: Statement): WireStatement {
     pairId: pair,
     isPayable: statement.isPayable,
     periodName: nameOfPeriod(period),
-    fees: statement.fees.map((fee) => create(StatementFeeSchema, fee)),
+    fees: statement.fees.map((fee) => create(StatementFeeSchema, { ...fee, sku: fee.sku ?? "" })),
     kind: statement.kind,
     period: create(PeriodSchema, period),
     rev: statement.rev,

@@ -11,6 +11,7 @@ import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
 import { Ingest } from "../../services/settlement/ingest.ts";
 import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
+import { Packages } from "../../services/settlement/packages.ts";
 import { Producers } from "../../services/settlement/producers.ts";
 import { Statements, type StatementSources } from "../../services/settlement/statements.ts";
 import { trueUpsFrom } from "../../services/settlement/true-ups.ts";
@@ -52,6 +53,7 @@ export async function openClosing(
   const agreements = new Agreements({
     buyBooks: { known, find: async (id, version) => known(id, version) },
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
+    packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
   });
   const { touBasis, touGraceUs, attemptNanoMax } = defaultContract;
   agreements.addContract({
@@ -68,7 +70,12 @@ export async function openClosing(
     ...rateRule,
     parts: rateRule.parts.filter(({ part }) => part !== "model"),
   });
-  const writer = new LedgerWriter({ store, log });
+  const writer: LedgerWriter = new LedgerWriter({ store, log });
+  const { bookingOf } = agreements;
+  const packages: Packages = new Packages({
+    ...{ store, writer, holds: writer.holds, nowUs, bookingOf, expiryGraceUs: 0n },
+  });
+  writer.onCommitted((batch) => packages.onCommitted(batch));
   const metrics = new SettlementMetrics(new Metrics());
   const ingest = new Ingest({
     ...{ writer, terms: agreements, metrics, log },
@@ -91,7 +98,7 @@ export async function openClosing(
       ...options.sources,
     },
   });
-  return { ingest, writer, statements, closed, agreements };
+  return { ingest, writer, statements, closed, agreements, packages };
 }
 
 export const closingPairs: readonly PairId[] = [

@@ -40,7 +40,7 @@ export async function openPackageServer(path = ":memory:") {
   await writer.loadHolds();
   const nowUs = (): InstantUs => clock.nowUs;
   const parts = { store, writer, holds: writer.holds, nowUs };
-  const packages = new Packages({ ...parts, expiryGraceUs: 10n });
+  const packages = new Packages({ ...parts, bookingOf: () => "2026-11-20", expiryGraceUs: 10n });
   await packages.load();
   writer.onCommitted((batch) => packages.onCommitted(batch));
   const quota = new Quota({ ...parts, catalog: packages.catalog, sliceTtlUs: 1_000n });

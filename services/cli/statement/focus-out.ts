@@ -3,14 +3,8 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { fileWriter, parquetWriteRows } from "hyparquet-writer";
 import { focusKind, focusScale, scaled } from "../../core/settlement/focus-schema.ts";
-import {
-  cellText,
-  focusColumns,
-  focusCsvLine,
-  type FocusCell,
-  type FocusRow,
-  type FocusVersion,
-} from "../../core/settlement/focus.ts";
+import { cellText, focusCsvLine, type FocusCell } from "../../core/settlement/focus-cell.ts";
+import { focusColumns, type FocusRow, type FocusVersion } from "../../core/settlement/focus.ts";
 
 /** Rows that are held at once: what a row group of a Parquet file has. */
 const rowGroupRows = 20_000;

@@ -1,4 +1,5 @@
-import type { FocusCell, FocusColumn } from "./focus.ts";
+import type { FocusCell } from "./focus-cell.ts";
+import type { FocusColumn } from "./focus.ts";
 
 /** Kind of a column's cells that are not null. */
 export type FocusKind = Exclude<FocusCell["kind"], "null">;

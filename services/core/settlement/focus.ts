@@ -1,10 +1,24 @@
 import type { InstantUs, Nano, PairId, PoolId, RegionId } from "../units.ts";
+import {
+  decimal,
+  decimalText,
+  exact,
+  instant,
+  maybe,
+  money,
+  nanoDigits,
+  nullCell,
+  picoDigits,
+  text,
+  whole,
+  type FocusCell,
+} from "./focus-cell.ts";
 import { monthOf, usPerHour, type Period } from "./period.ts";
 import type { HourTotal } from "./posting.ts";
 import { usagePeriodOf } from "./statement-lines.ts";
 import { classWord } from "./statement-text.ts";
 import { statementId } from "./make-statement.ts";
-import type { Statement } from "./statement.ts";
+import type { Statement, StatementFee } from "./statement.ts";
 
 /** Of the FinOps Open Cost and Usage Specification; each row names it. */
 export const focusVersions = ["1.4", "1.3"] as const;
@@ -42,13 +56,6 @@ export interface FocusDraw {
   readonly releasedNano: Nano;
 }
 
-/** A cell as its column has it. A decimal is `value` × 10^-`digits`. */
-export type FocusCell =
-  | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "decimal"; readonly value: bigint; readonly digits: number }
-  | { readonly kind: "instant"; readonly us: InstantUs }
-  | { readonly kind: "null" };
-
 export type FocusRow = Readonly<Record<FocusColumn, FocusCell>>;
 
 interface Invoiced {
@@ -65,15 +72,16 @@ interface Charged extends Invoiced {
 interface Other extends Invoiced {
   readonly detail: string;
   readonly description: string;
-  readonly category: "Adjustment" | "Credit";
+  readonly category: "Adjustment" | "Credit" | "Purchase";
   readonly amountNano: Nano;
 }
 
-const nullCell: FocusCell = { kind: "null" };
+interface Package extends Invoiced, Omit<StatementFee, "sku"> {
+  readonly sku: string;
+}
+
 const tokenUnits = { consumed: "Tokens", pricing: "1000000 Tokens" } as const;
 const requestUnits = { consumed: "Requests", pricing: "Requests" } as const;
-const nanoDigits = 9;
-const picoDigits = 12;
 const pricingTokensDigits = 6;
 
 /** What every row has. */
@@ -210,12 +218,14 @@ export function focusOtherRows(invoiced: Invoiced): FocusRow[] {
     description: "Rounding to whole fen",
     amountNano: roundingNano,
   };
-  return [
-    ...statement.fees.map(({ part, amountNano }) => ({
-      detail: `share:${part}`,
-      description: `Share of what was sold: ${part}`,
-      amountNano,
-    })),
+  const others = [
+    ...statement.fees
+      .filter(({ sku }) => sku === undefined)
+      .map(({ part, amountNano }) => ({
+        detail: `share:${part}`,
+        description: `Share of what was sold: ${part}`,
+        amountNano,
+      })),
     ...statement.trueUps.map(({ line, scope, period, amountNano }) => ({
       detail: `true-up:${period}:${line}:${scope}`,
       description: `True-up of ${line}`,
@@ -225,6 +235,37 @@ export function focusOtherRows(invoiced: Invoiced): FocusRow[] {
   ]
     .filter(({ amountNano }) => amountNano !== 0n)
     .map((row) => otherRow({ ...invoiced, ...row, category }));
+  const packages = statement.fees.flatMap(({ sku, ...fee }) =>
+    sku === undefined ? [] : [packageRow({ ...invoiced, ...fee, sku })],
+  );
+  return [...packages, ...others];
+}
+
+/**
+ * A package costs nothing by itself: what it lets go of is the effective cost of the usage that draws on it. So it is with
+ * what was given back.
+ */
+function packageRow(row: Package): FocusRow {
+  const { part, party, sku, amountNano } = row;
+  const isBought = part === "purchase";
+  const made = otherRow({
+    ...row,
+    detail: `${part}:${party}`,
+    description: `${isBought ? "Bought" : "Given back"}: ${party} of ${sku}`,
+    category: isBought ? "Purchase" : "Credit",
+  });
+  const [skuId = ""] = sku.split("@");
+  const priced: Partial<FocusRow> = {
+    ContractedUnitPrice: money(amountNano),
+    ListUnitPrice: money(amountNano),
+    PricingCategory: text("Standard"),
+    PricingQuantity: whole(1n),
+    PricingUnit: text("Packages"),
+    SkuId: text(skuId),
+    SkuMeter: text("package"),
+    SkuPriceId: text(sku),
+  };
+  return { ...made, EffectiveCost: money(0n), ...(isBought ? priced : {}) };
 }
 
 function otherRow(row: Other): FocusRow {
@@ -321,69 +362,4 @@ function lastIndex({ log }: Statement): FocusCell {
 /** `*` stands for what the counterparty is not shown. */
 function shown(id: string): FocusCell {
   return id === "*" ? nullCell : text(id);
-}
-
-function maybe(value: string): FocusCell {
-  return value === "" ? nullCell : text(value);
-}
-
-function text(value: string): FocusCell {
-  return { kind: "text", text: value };
-}
-
-function decimal(value: bigint, digits: number): FocusCell {
-  return { kind: "decimal", value, digits };
-}
-
-function money(nano: Nano): FocusCell {
-  return decimal(nano, nanoDigits);
-}
-
-function exact(pico: bigint): FocusCell {
-  return decimal(pico, picoDigits);
-}
-
-function whole(value: bigint): FocusCell {
-  return decimal(value, 0);
-}
-
-function instant(us: InstantUs): FocusCell {
-  return { kind: "instant", us };
-}
-
-/** An integer as fixed point, always with a point: `8400000` and 6 digits give `8.4`. */
-export function decimalText(value: bigint, digits: number): string {
-  const sign = value < 0n ? "-" : "";
-  const digitsText = String(value < 0n ? -value : value).padStart(digits + 1, "0");
-  const wholePart = digitsText.slice(0, digitsText.length - digits);
-  const part = digitsText.slice(digitsText.length - digits).replace(/0+$/, "");
-  return `${sign}${wholePart}.${part === "" ? "0" : part}`;
-}
-
-/** `2026-11-21T00:00:00Z`. */
-export function instantText(us: InstantUs): string {
-  return new Date(Number(us / 1_000n)).toISOString().replace(".000Z", "Z");
-}
-
-/** A cell as files of text have it; null is empty. */
-export function cellText(cell: FocusCell): string {
-  switch (cell.kind) {
-    case "text":
-      return cell.text;
-    case "decimal":
-      return decimalText(cell.value, cell.digits);
-    case "instant":
-      return instantText(cell.us);
-    case "null":
-      return "";
-  }
-}
-
-/** A line of CSV (RFC 4180). */
-export function focusCsvLine(cells: readonly string[]): string {
-  return `${cells.map(quoted).join(",")}\r\n`;
-}
-
-function quoted(value: string): string {
-  return /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
 }

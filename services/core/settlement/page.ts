@@ -1,8 +1,8 @@
 import { offsetMinutesByZone } from "./period.ts";
 import { localTime } from "./calendar.ts";
-import { decimalText } from "./focus.ts";
+import { decimalText } from "./focus-cell.ts";
 import { classWord } from "./statement-text.ts";
-import { payableNano, type Statement, type StatementLine } from "./statement.ts";
+import { payableNano, type FeePart, type Statement, type StatementLine } from "./statement.ts";
 
 /** Names on the page. */
 export interface PageParties {
@@ -146,10 +146,25 @@ function lineRow(line: StatementLine): string {
   return `<tr>${[...cells, ...numbers].join("")}</tr>`;
 }
 
+const shareLabel = "Share of sales 销售分成";
+
+const feeLabels: Readonly<Record<FeePart, string>> = {
+  platform: shareLabel,
+  computing: shareLabel,
+  model: shareLabel,
+  channel: shareLabel,
+  purchase: "Package bought 购买套餐",
+  refund: "Package given back 套餐退款",
+};
+
 function feeTable({ fees, trueUps }: Statement): string {
   const rows = [
     ...fees.map(
-      ({ part, amountNano }) => [`Share of sales 销售分成: ${part}`, amountNano] as const,
+      ({ part, party, sku, amountNano }) =>
+        [
+          `${feeLabels[part]}${sku === undefined ? `: ${part}` : `: ${party} ${sku}`}`,
+          amountNano,
+        ] as const,
     ),
     ...trueUps.map(({ line, scope, amountNano }) => {
       return [`True-up 期末调整: ${line} ${scope}`, amountNano] as const;

@@ -3,7 +3,7 @@ import { canonicalJson } from "./canonical.ts";
 import type { Period } from "./period.ts";
 import type { SplitPartName } from "./split.ts";
 import { placeText, shownTo, usagePeriodOf } from "./statement-lines.ts";
-import type { Statement, StatementFee } from "./statement.ts";
+import type { FeePart, Statement, StatementFee } from "./statement.ts";
 
 /** What a line comes to. */
 export interface LineSum {
@@ -26,7 +26,15 @@ export interface Booked {
   /** Of the tenant; empty if none. */
   readonly department: string;
   readonly draws: readonly BookedDraw[];
-  readonly share: { readonly part: SplitPartName; readonly amountNano: Nano } | undefined;
+  readonly fee: BookedFee | undefined;
+}
+
+/** Without a package it is a share of the pair whose log it is. */
+export interface BookedFee {
+  readonly part: FeePart;
+  readonly package: string | undefined;
+  readonly sku: string | undefined;
+  readonly amountNano: Nano;
 }
 
 /** What a package gave for a record. */
@@ -62,7 +70,7 @@ export class BookingSum {
   readonly #bookings: ReadonlySet<string>;
   /** By place, then by line. */
   readonly #sums = new Map<string, Map<string, Growing>>();
-  readonly #fees = new Map<SplitPartName, Nano>();
+  readonly #fees = new Map<string, StatementFee>();
   #coveredNano: Nano = 0n;
   #count = 0n;
 
@@ -83,9 +91,7 @@ export class BookingSum {
     for (const charge of booked.takenBack) grow(sums, charge, -1n);
     for (const charge of booked.charges) grow(sums, charge, 1n);
     this.#coveredNano += booked.coveredNano;
-    const { share } = booked;
-    if (share === undefined) return;
-    this.#fees.set(share.part, (this.#fees.get(share.part) ?? 0n) + share.amountNano);
+    if (booked.fee !== undefined) this.#addFee(booked.fee);
   }
 
   /** What was added of these bookings. */
@@ -98,7 +104,7 @@ export class BookingSum {
   }
 
   get fees(): StatementFee[] {
-    return [...this.#fees].map(([part, amountNano]) => ({ part, party: this.#pair, amountNano }));
+    return [...this.#fees.values()];
   }
 
   /** By `placeText`, as the pair is shown places; what came to nothing is not among them. */
@@ -119,6 +125,13 @@ export class BookingSum {
       }
     }
     return new Map([...lines].filter(([, each]) => !isNothing(each)));
+  }
+
+  #addFee({ part, sku, amountNano, ...fee }: BookedFee): void {
+    const party = fee.package === undefined ? this.#pair : (`package:${fee.package}` as const);
+    const key = feeKey({ part, party });
+    const before = this.#fees.get(key)?.amountNano ?? 0n;
+    this.#fees.set(key, { part, party, sku, amountNano: before + amountNano });
   }
 }
 
@@ -154,19 +167,20 @@ export function differences(statement: Statement, sum: BookingSum): string[] {
 
 function feeDifferences({ fees, totals }: Statement, sum: BookingSum): string[] {
   const found: string[] = [];
-  const expected = new Map(sum.fees.map(({ part, amountNano }) => [part, amountNano]));
-  const parts = new Set([...expected.keys(), ...fees.map(({ part }) => part)]);
-  for (const part of parts) {
-    const stated = fees.find((fee) => fee.part === part)?.amountNano ?? 0n;
-    const other = expected.get(part) ?? 0n;
-    if (stated !== other) {
-      found.push(`fee ${part}: expected ${other} nano, found ${stated}`);
-    }
+  const expected = new Map(sum.fees.map((fee) => [feeKey(fee), fee.amountNano]));
+  const stated = new Map(fees.map((fee) => [feeKey(fee), fee.amountNano]));
+  for (const key of new Set([...expected.keys(), ...stated.keys()])) {
+    const [is, other] = [stated.get(key) ?? 0n, expected.get(key) ?? 0n];
+    if (is !== other) found.push(`fee ${words(key)}: expected ${other} nano, found ${is}`);
   }
   if (totals.creditsNano !== -sum.coveredNano) {
     found.push(`credits: expected ${-sum.coveredNano} nano, found ${totals.creditsNano}`);
   }
   return found;
+}
+
+function feeKey({ part, party }: Pick<StatementFee, "part" | "party">): string {
+  return `${part}\n${party}`;
 }
 
 function words(key: string): string {
@@ -216,6 +230,9 @@ type LeafMembers =
   | ({ readonly type: "share" } & Words<
       "opened_us" | "booking" | "part" | "amount_nano" | "taken_back_nano"
     >)
+  | ({ readonly type: "purchase" | "refund" } & Words<
+      "at_us" | "booking" | "package_id" | "sku_id" | "sku_version" | "amount_nano"
+    >)
   | { readonly type: "other" };
 
 /** What a leaf books, if it books anything. Only for texts of a log whose root is known to be right. */
@@ -244,9 +261,20 @@ export function bookedByLeaf(text: string): Booked | undefined {
     case "share":
       return {
         ...plain({ booking: leaf.booking, charges: [], taken_back: [] }, leaf.opened_us),
-        share: {
+        fee: {
           part: leaf.part as SplitPartName,
+          ...{ package: undefined, sku: undefined },
           amountNano: BigInt(leaf.amount_nano) - BigInt(leaf.taken_back_nano),
+        },
+      };
+    case "purchase":
+    case "refund":
+      return {
+        ...plain({ booking: leaf.booking, charges: [], taken_back: [] }, leaf.at_us),
+        fee: {
+          ...{ part: leaf.type, package: leaf.package_id },
+          sku: `${leaf.sku_id}@${leaf.sku_version}`,
+          amountNano: BigInt(leaf.amount_nano),
         },
       };
     case "other":
@@ -265,7 +293,7 @@ function plain({ booking, charges, taken_back }: Charged, openedUs: string): Boo
     coveredNano: 0n,
     department: "",
     draws: [],
-    share: undefined,
+    fee: undefined,
   };
 }
 

@@ -1,9 +1,9 @@
 import type { BookId, GatewayId, ModelId, PairId, PoolId, RegionId } from "../units.ts";
 import { canonicalJson, type Canonical, type Sha256 } from "./canonical.ts";
 import type { TimeZone } from "./period.ts";
-import type { SplitPartName } from "./split.ts";
 import {
   reconKinds,
+  type FeePart,
   type Frozen,
   type ReconCounts,
   type Statement,
@@ -57,7 +57,7 @@ type StatementMembers = Words<
   })[];
   readonly calendars: readonly Words<"calendar_id" | "version" | "hash">[];
   readonly lines: readonly LineMembers[];
-  readonly fees: readonly Words<"part" | "party" | "nano">[];
+  readonly fees: readonly (Words<"part" | "party" | "nano"> & { readonly sku?: string })[];
   readonly true_ups: readonly Words<"line_id" | "scope" | "period" | "nano">[];
   readonly days: readonly Words<"statement_id" | "hash">[];
   readonly totals: TotalsMembers;
@@ -99,7 +99,10 @@ export function toStatementText(statement: Omit<Statement, "text" | "digest">): 
     }),
     calendars: calendars.map(({ id, version, hash }) => ({ calendar_id: id, version, hash })),
     lines: lines.map(lineMembers),
-    fees: statement.fees.map(({ part, party, amountNano }) => ({ part, party, nano: amountNano })),
+    fees: statement.fees.map(({ part, party, sku, amountNano }) => ({
+      ...{ part, party, nano: amountNano },
+      ...(sku === undefined ? {} : { sku }),
+    })),
     true_ups: statement.trueUps.map(({ line, scope, period: of, amountNano }) => {
       return { line_id: line, scope, period: of, nano: amountNano };
     }),
@@ -169,8 +172,9 @@ export function fromStatementText(text: string, sha256: Sha256): Statement {
     currency: "CNY",
     isPayable: members.payable,
     lines: members.lines.map(toLine),
-    fees: members.fees.map(({ part, party, nano }) => {
-      return { part: part as SplitPartName, party: party as PairId, amountNano: BigInt(nano) };
+    fees: members.fees.map(({ part, party, sku, nano }) => {
+      const of = { part: part as FeePart, party: party as PairId };
+      return { ...of, sku, amountNano: BigInt(nano) };
     }),
     trueUps: members.true_ups.map(({ line_id: line, scope, period, nano }) => {
       return { line, scope, period, amountNano: BigInt(nano) };

@@ -31,10 +31,17 @@ export interface StatementLine {
   readonly amountNano: Nano;
 }
 
-/** A share of what was sold, for a party that has no price book. */
+/** A share of what was sold, or a package that was bought or given back. */
+export type FeePart = SplitPartName | "purchase" | "refund";
+
+/** A share of what was sold, for a party that has no price book; or what a tenant owes for a package. */
 export interface StatementFee {
-  readonly part: SplitPartName;
-  readonly party: PairId;
+  readonly part: FeePart;
+  /** Who has the share, or `package:<id>`. */
+  readonly party: PairId | `package:${string}`;
+  /** Of a package: `<sku>@<version>`; undefined for a share. */
+  readonly sku: string | undefined;
+  /** Below 0 for a refund. */
   readonly amountNano: Nano;
 }
 

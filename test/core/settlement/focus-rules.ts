@@ -142,6 +142,7 @@ function rowMistakes(row: Cells): string[] {
   const is = (name: string): boolean => (row[name] ?? "") !== "";
   const category = row["ChargeCategory"] ?? "";
   const isPriced = ["Usage", "Purchase"].includes(category) && row["ChargeClass"] !== "Correction";
+  const ofPackages = ["Purchase", "Credit"].includes(category);
   const rules: readonly (readonly [string, boolean])[] = [
     ["SkuPriceId and SkuId of usage are known", !isPriced || (is("SkuPriceId") && is("SkuId"))],
     [
@@ -179,7 +180,11 @@ function rowMistakes(row: Cells): string[] {
     ],
     [
       "what is not covered costs what is billed",
-      is("ContractApplied") || row["BilledCost"] === row["EffectiveCost"],
+      is("ContractApplied") || ofPackages || row["BilledCost"] === row["EffectiveCost"],
+    ],
+    [
+      "what a package cost is the cost of the usage that draws on it",
+      !ofPackages || toInteger(row["EffectiveCost"] ?? "", 9) === 0n,
     ],
     [
       "only corrections lie outside the billing period",

@@ -4,8 +4,10 @@ import { focusKind, focusScale, scaled } from "../../../services/core/settlement
 import {
   cellText,
   decimalText,
-  focusColumns,
   focusCsvLine,
+} from "../../../services/core/settlement/focus-cell.ts";
+import {
+  focusColumns,
   focusOtherRows,
   focusUsageRow,
   focusVersions,
@@ -77,7 +79,13 @@ const late = (() => {
   return { made: statement({ lines }), used };
 })();
 
-const fees = [{ part: "computing", party: northgrid, amountNano: 1_234_567n }] as const;
+const fees = [
+  { part: "computing", party: northgrid, sku: undefined, amountNano: 1_234_567n },
+] as const;
+const packages = [
+  { part: "purchase", party: "package:p1", sku: "tokens-10m@2", amountNano: 49_900_000_000n },
+  { part: "refund", party: "package:p2", sku: "tokens-10m@1", amountNano: -12_345_678n },
+] as const;
 const trueUps = [
   { line: "northgrid-list:1:response", scope: "p1", period: "2026-11-20", amountNano: -17n },
 ] as const;
@@ -87,6 +95,10 @@ const cases: Readonly<Record<string, { made: Statement; used: readonly FocusHour
   "a tenant's bill with a package": bill,
   "corrections of an earlier day": late,
   "shares and true-ups": { made: statement({ fees, trueUps }), used: hours() },
+  "packages that were bought and given back": {
+    made: statement({ ...{ pair: "tenant:acme" as PairId, fees: packages } }, []),
+    used: [],
+  },
   nothing: { made: statement({}, []), used: [] },
 };
 

@@ -90,7 +90,7 @@ describe("makeStatement()", () => {
   });
 
   const full: Partial<Account> = {
-    fees: [{ part: "computing", party: northgrid, amountNano: 77n }],
+    fees: [{ part: "computing", party: northgrid, sku: undefined, amountNano: 77n }],
     trueUps: [{ line: "northgrid-list:1:x", scope: "*", period: "2026-11-20", amountNano: -5n }],
     creditsNano: -1_000n,
     days: [{ id: "vendor:northgrid:daily:2026-11-20:0", digest: sha256("day") }],
@@ -289,9 +289,9 @@ describe("BookingSum", () => {
   });
 
   test("minds shares and what packages paid", () => {
-    const fees = [{ part: "channel", party: northgrid, amountNano: 5n }] as const;
+    const fees = [{ part: "channel", party: northgrid, sku: undefined, amountNano: 5n }] as const;
     expect(differences({ ...made, fees }, summed())).toEqual([
-      "fee channel: expected 0 nano, found 5",
+      "fee channel vendor:northgrid: expected 0 nano, found 5",
     ]);
     const totals = { ...made.totals, creditsNano: -9n };
     expect(differences({ ...made, totals }, summed())).toEqual([

@@ -1035,19 +1035,21 @@ export declare type Statement = Message<"tokengrid.v1.Statement"> & {
 export declare const StatementSchema: GenMessage<Statement>;
 
 /**
- * A share of what was sold.
+ * A share of what was sold, or what a tenant owes for a package.
  *
  * @generated from message tokengrid.v1.StatementFee
  */
 export declare type StatementFee = Message<"tokengrid.v1.StatementFee"> & {
   /**
-   * `computing`, `model` or `channel`.
+   * `computing`, `model` or `channel`; `purchase` or `refund` of a package.
    *
    * @generated from field: string part = 1;
    */
   part: string;
 
   /**
+   * Who has the share, or `package:<id>`.
+   *
    * @generated from field: string party = 2;
    */
   party: string;
@@ -1056,6 +1058,13 @@ export declare type StatementFee = Message<"tokengrid.v1.StatementFee"> & {
    * @generated from field: int64 amount_nano = 3;
    */
   amountNano: bigint;
+
+  /**
+   * Of a package, `<sku>@<version>`; empty for a share.
+   *
+   * @generated from field: string sku = 4;
+   */
+  sku: string;
 };
 
 /**
