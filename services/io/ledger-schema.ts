@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 
 /** Of `ledger.sql`. A change of its tables is the next number. */
-export const schemaVersion = 2n;
+export const schemaVersion = 3n;
 
 /** What may not be done to a table, ever or when a condition on OLD and NEW holds. */
 interface Rule {
@@ -47,6 +47,7 @@ const number = `INSERT INTO ledger_schema (name, version) VALUES ('ledger', ${sc
 
 const nameOf = ({ table, change }: Rule): string => `${table}_no_${change.toLowerCase()}`;
 
+/** A number that is the key is the row's own in SQLite, and needs no index beside the table. */
 export function sqliteSchema(): string {
   const triggers = rules.map((rule) => {
     const { table, change, when } = rule;
@@ -54,7 +55,8 @@ export function sqliteSchema(): string {
       ${when === undefined ? "" : `WHEN ${when}`}
       BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;`;
   });
-  return `${tables} ${number} ${triggers.join("\n")}`;
+  const numbered = tables.replaceAll("BIGINT NOT NULL PRIMARY KEY", "INTEGER NOT NULL PRIMARY KEY");
+  return `${numbered} ${number} ${triggers.join("\n")}`;
 }
 
 /** Texts compare by their bytes, as in SQLite; and who writes has no right to change what is written. */

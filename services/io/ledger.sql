@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS usage_record (
   sold TEXT NOT NULL,
   body TEXT NOT NULL,
   hash TEXT NOT NULL,
-  seq BIGINT NOT NULL,
-  PRIMARY KEY (attempt_id, rev)
+  seq BIGINT NOT NULL PRIMARY KEY,
+  UNIQUE (attempt_id, rev)
 );
 CREATE INDEX IF NOT EXISTS usage_record_by_request ON usage_record (request_id);
 CREATE INDEX IF NOT EXISTS usage_record_by_instant ON usage_record (opened_us);

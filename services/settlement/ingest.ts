@@ -1,27 +1,30 @@
-import { assert } from "../core/assert.ts";
-import { partsOfLineId } from "../core/settlement/charge.ts";
 import type { SaltOf } from "../core/settlement/leaf.ts";
 import type { Balance } from "../core/settlement/ledger.ts";
 import { keysOf, Posting } from "../core/settlement/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../core/settlement/posting.ts";
 import { prepare, type Prepared } from "../core/settlement/prepare.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
-import { bookText } from "../core/settlement/terms-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
 import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
 import type { AttemptId, PairId } from "../core/units.ts";
-import type { ChargedVersion, ClaimRow } from "../io/ledger-store.ts";
+import type { ClaimRow } from "../io/ledger-store.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
-import { unavailable, type LedgerWriter } from "./ledger-writer.ts";
+import { ChargedVersions } from "./charged-versions.ts";
+import { OutdatedError, unavailable, type LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
-import type { Producers } from "./producers.ts";
+import type { Noted, Producers } from "./producers.ts";
+import { ReadAhead } from "./read-ahead.ts";
 import type { TermsSource } from "./terms-source.ts";
 
 /** Records of one transaction; a caller's own are never divided. */
 const batchRecordsMax = 256;
+/**
+ * With so many that wait, they are worked on while those before them are being written. Fewer wait for that, and share a
+ * transaction with those who come meanwhile.
+ */
+const overlapRecordsMin = 200;
 /** Records that wait for their turn. Beyond them callers are told to come again. */
 const queueRecordsMax = 20_000;
 /** Records in quarantine, or sales that wait, that are looked at again together. */
@@ -39,8 +42,17 @@ type JobKind = "delivery" | "release" | "sale";
 interface Job {
   readonly records: readonly UsageRecord[];
   readonly kind: JobKind;
+  /** It was among others that could not be written together. */
+  readonly isAlone?: boolean;
   resolve(outcomes: PostOutcome[]): void;
   reject(error: unknown): void;
+}
+
+/** Jobs of one transaction. */
+interface Batch {
+  readonly jobs: readonly Job[];
+  readonly records: readonly UsageRecord[];
+  readonly ledger: ReadAhead;
 }
 
 export interface IngestOptions {
@@ -61,12 +73,16 @@ export interface IngestOptions {
 export class Ingest {
   readonly #options: IngestOptions;
   readonly #queue: Job[] = [];
-  readonly #chargedVersions = new Set<string>();
+  readonly #charged: ChargedVersions;
   #queuedRecords = 0;
   #running: Promise<void> | undefined;
+  /** Not resolved before all that were sent have their answers. */
+  #answered: Promise<unknown> = Promise.resolve();
+  #next: Batch | undefined;
 
   constructor(options: IngestOptions) {
     this.#options = options;
+    this.#charged = new ChargedVersions(options.terms.priceHashOf);
   }
 
   get isReady(): boolean {
@@ -121,7 +137,11 @@ export class Ingest {
 
   /** Resolves when all that was accepted is durable or refused. */
   async drain(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    for (let last; last !== this.#answered || this.#running !== undefined;) {
+      await this.#running;
+      last = this.#answered;
+      await last;
+    }
   }
 
   /** Holes that stayed too long are counted and forgotten. */
@@ -155,27 +175,43 @@ export class Ingest {
   async #run(): Promise<void> {
     // Callers of the same turn of the event loop share the first transaction too.
     await Promise.resolve();
-    while (this.#queue.length > 0) {
+    while (this.#queue.length > 0 || this.#next !== undefined) {
       await this.#options.writer
-        .turn(() => this.#settle(this.#takeJobs()))
-        .catch(() => this.#refuse(this.#takeJobs()));
+        .overlappingTurn(() => this.#settle())
+        .catch(() => this.#refuse(this.#take().jobs));
     }
     this.#running = undefined;
   }
 
-  /** Within a turn. */
-  async #settle(jobs: readonly Job[]): Promise<void> {
+  /** Within a turn. Resolves when the records are on their way. */
+  async #settle(): Promise<void> {
+    const isFew = this.#next === undefined && this.#queuedRecords < overlapRecordsMin;
+    if (isFew || this.#queue[0]?.isAlone === true) await this.#options.writer.settled();
+    const batch = this.#take();
+    const { jobs } = batch;
     try {
-      const outcomes = await this.#post(jobs);
-      for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
+      const { outcomes, written } = await this.#post(batch);
+      const answers = written.then(
+        () => {
+          for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
+        },
+        (error: unknown) => this.#again(jobs, error),
+      );
+      this.#answered = Promise.all([this.#answered, answers]);
     } catch (error) {
-      if (jobs.length > 1 && this.isReady) {
-        // What the ledger cannot take from one caller is no reason to refuse the others.
-        for (const job of jobs) await this.#settle([job]);
-      } else {
-        this.#options.log.error({ error }, "records were not posted");
-        this.#refuse(jobs);
-      }
+      this.#again(jobs, error);
+    }
+  }
+
+  /** What the ledger cannot take from one caller is no reason to refuse the others. */
+  #again(jobs: readonly Job[], error: unknown): void {
+    if (this.isReady && (jobs.length > 1 || error instanceof OutdatedError)) {
+      this.#queue.unshift(...jobs.map((job) => ({ ...job, isAlone: true })));
+      for (const { records } of jobs) this.#queuedRecords += records.length;
+      this.#running ??= this.#run();
+    } else {
+      this.#options.log.error({ error }, "records were not posted");
+      this.#refuse(jobs);
     }
   }
 
@@ -183,47 +219,75 @@ export class Ingest {
     for (const job of jobs) job.reject(unavailable());
   }
 
+  #take(): Batch {
+    const next = this.#next;
+    this.#next = undefined;
+    if (next !== undefined) return next;
+    const jobs = this.#takeJobs();
+    const records = jobs.flatMap((job) => job.records);
+    return { jobs, records, ledger: new ReadAhead(this.#options.writer, records) };
+  }
+
   #takeJobs(): Job[] {
     const jobs: Job[] = [];
     let records = 0;
-    while (this.#queue.length > 0 && records < batchRecordsMax) {
-      const job = this.#queue.shift();
-      if (job === undefined) break;
+    while (records < batchRecordsMax) {
+      const [job] = this.#queue;
+      if (job === undefined || (job.isAlone === true && jobs.length > 0)) break;
+      this.#queue.shift();
       jobs.push(job);
       records += job.records.length;
+      if (job.isAlone === true) break;
     }
     this.#queuedRecords -= records;
     return jobs;
   }
 
   /** Within a turn. */
-  async #post(jobs: readonly Job[]): Promise<PostOutcome[]> {
+  async #post({ jobs, records, ledger }: Batch) {
     const { writer, terms, metrics, producers } = this.#options;
-    const records = jobs.flatMap((job) => job.records);
     await terms.learn(records);
     const claims = await this.#claimsOf(records);
     const asked = jobs.flatMap(({ kind, records: own }) =>
       own.map((record) => ({ kind, prepared: this.#prepare(record, claims.get(record.attempt)) })),
     );
-    const { posting, outcomes } = await this.#posted(asked);
+    const { posting, outcomes } = await this.#posted(asked, ledger);
     const delivered = jobs.filter(({ kind }) => kind === "delivery");
-    const noted = producers.note(delivered.flatMap((job) => job.records));
     const { changes, leaves, holds } = posting;
-    const versions = this.#newVersions(asked.map(({ prepared }) => prepared));
-    await writer.commit({
+    const versions = this.#charged.newOf(asked.map(({ prepared }) => prepared));
+    let noted: Noted | undefined;
+    const rows = {
       ...changes,
       released: changes.released.map(({ attempt, rev }) => ({ attempt, rev })),
-      ...{ versions, leaves, holds, producers: noted.states },
+      ...{ versions, leaves, holds },
+    };
+    const { batch, written } = await writer.send(rows, {
+      atLast: () => {
+        this.#readAhead();
+        noted = producers.note(delivered.flatMap((job) => job.records));
+        return { producers: noted.states };
+      },
+      onWritten: () => {
+        noted?.keep();
+        this.#charged.keep(versions);
+        const recorded = outcomes.filter((_, index) => asked[index]?.kind !== "sale");
+        metrics.onCommitted(recorded, changes.entries);
+        this.#report(outcomes);
+      },
     });
-    noted.keep();
-    for (const { book, version } of versions) this.#chargedVersions.add(`${book}@${version}`);
-    const recorded = outcomes.filter((_, index) => asked[index]?.kind !== "sale");
-    metrics.onCommitted(recorded, changes.entries);
-    this.#report(outcomes);
-    if (changes.waiting.length + changes.released.length > 0) {
-      metrics.onWaiting(await writer.store.waitingCount());
-    }
-    return outcomes;
+    this.#next?.ledger.isWithout(batch);
+    const isWaitingMoved = changes.waiting.length + changes.released.length > 0;
+    const counted = async (): Promise<void> => {
+      await written;
+      if (isWaitingMoved) metrics.onWaiting(await writer.store.waitingCount());
+    };
+    return { outcomes, written: counted() };
+  }
+
+  /** Asks for what comes next before this transaction is in the way. */
+  #readAhead(): void {
+    if (this.#next !== undefined || this.#queuedRecords < overlapRecordsMin) return;
+    if (this.#queue[0]?.isAlone !== true) this.#next = this.#take();
   }
 
   /** Two records under one id are a defect of a gateway, or worse: someone must look. */
@@ -235,19 +299,25 @@ export class Ingest {
   }
 
   /** Made again with what it found missing, until nothing is: nothing is written before. */
-  async #posted(asked: readonly { readonly kind: JobKind; readonly prepared: Prepared }[]) {
+  async #posted(
+    asked: readonly { readonly kind: JobKind; readonly prepared: Prepared }[],
+    ledger: ReadAhead,
+  ) {
     const { writer, terms, saltOf } = this.#options;
-    const { totals, store } = writer;
+    const { totals } = writer;
     const prepared = asked.map((each) => each.prepared);
-    totals.trim();
-    const [records, sales, balances] = await Promise.all([
-      store.recordsOf(prepared.map(({ record }) => record.attempt)),
-      this.#salesOf(prepared),
+    if (totals.isTooMany) {
+      await writer.settled();
+      totals.trim();
+    }
+    const [{ records, sales }, balances] = await Promise.all([
+      ledger.found(),
       this.#balancesOf(prepared),
       totals.load(keysOf(prepared)),
     ]);
+    const sold = salesOf(sales, prepared);
     for (;;) {
-      const known = { records, sales, ...totals.sheets };
+      const known = { records, sales: sold, ...totals.sheets };
       const wallets = new Wallets(balances, writer.holds);
       const { lineOf, bookingOf, priceHashOf } = terms;
       const posting = new Posting(known, {
@@ -261,17 +331,6 @@ export class Ingest {
       if (Object.values(missing).every((keys) => keys.length === 0)) return { posting, outcomes };
       await totals.load(missing);
     }
-  }
-
-  /** Of requests with anything to sell; a record without a tenant's terms has no sale. */
-  async #salesOf(prepared: readonly Prepared[]): Promise<SaleRow[]> {
-    const sold = prepared.filter(
-      ({ finding }) =>
-        finding.kind === "owing" &&
-        (finding.sale.kind !== "none" || finding.sale.place !== undefined),
-    );
-    if (sold.length === 0) return [];
-    return this.#options.writer.store.salesOfRequests(sold.map(({ record }) => record.request));
   }
 
   async #balancesOf(prepared: readonly Prepared[]): Promise<ReadonlyMap<string, Balance>> {
@@ -308,32 +367,18 @@ export class Ingest {
     const of = { ...terms.termsOf(record), claim };
     return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf });
   }
+}
 
-  /** Versions that this process has not charged by yet; the ledger keeps what it charged by. */
-  #newVersions(prepared: readonly Prepared[]): ChargedVersion[] {
-    const { terms } = this.#options;
-    const versions = new Map<string, PriceBook>();
-    for (const { finding } of prepared) {
-      if (finding.kind !== "owing") continue;
-      const sold = finding.sale.kind === "priced" ? finding.sale.side.lines : [];
-      for (const { line } of [...finding.buy.lines, ...(finding.fee?.lines ?? []), ...sold]) {
-        const { book: id, version } = partsOfLineId(line);
-        const key = `${id}@${version}`;
-        if (this.#chargedVersions.has(key) || versions.has(key)) continue;
-        const book = terms.bookOf(id, version);
-        assert(book !== undefined, "a line is priced by a known book");
-        versions.set(key, book);
-      }
-    }
-    return [...versions.values()].map((book) => {
-      return {
-        book: book.id,
-        version: book.version,
-        hash: terms.priceHashOf(book),
-        text: bookText(book),
-      };
-    });
-  }
+/** Of requests with anything to sell; a record without a tenant's terms has no sale. */
+function salesOf(sales: readonly SaleRow[], prepared: readonly Prepared[]): readonly SaleRow[] {
+  if (sales.length === 0) return sales;
+  const sold = prepared.filter(
+    ({ finding }) =>
+      finding.kind === "owing" &&
+      (finding.sale.kind !== "none" || finding.sale.place !== undefined),
+  );
+  const requests = new Set(sold.map(({ record }) => record.request));
+  return sales.filter(({ request }) => requests.has(request));
 }
 
 /** Of `<attempt>:<rev>`. Throws INVALID_ARGUMENT for any other id. */

@@ -11,13 +11,12 @@ import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { Logs } from "./logs.ts";
+import { lostLeaves } from "./lost-leaves.ts";
 import { Totals } from "./totals.ts";
 import type { Change, NewLeaf, Writer } from "./writer.ts";
 
 /** Rows of a batch as who makes them has them: leaves have no place yet, documents no number. */
-export interface NewRows extends Partial<
-  Omit<LedgerBatch, "leaves" | "tiles" | "documents" | "movements">
-> {
+export interface NewRows extends Partial<Omit<LedgerBatch, "leaves" | "tiles" | "documents">> {
   readonly leaves?: readonly NewLeaf[];
   readonly documents?: Change["documents"];
 }
@@ -25,6 +24,29 @@ export interface NewRows extends Partial<
 /** A document of that kind and id is there, with other bytes. */
 export class DocumentConflictError extends Error {
   override name = "DocumentConflictError";
+}
+
+/** The transaction before was not written: nothing of this one was either, and it can be made again. */
+export class OutdatedError extends Error {
+  override name = "OutdatedError";
+}
+
+/** A transaction on its way. */
+export interface Sent {
+  readonly batch: LedgerBatch;
+  /** Resolves when it is durable. */
+  readonly written: Promise<void>;
+}
+
+interface OnItsWay {
+  readonly batch: LedgerBatch;
+  /** However. */
+  readonly ended: Promise<void>;
+}
+
+export interface SendHooks {
+  readonly atLast?: () => Partial<Pick<LedgerBatch, "producers">>;
+  readonly onWritten?: () => void;
 }
 
 /** Called after a commit with what was committed, before anybody else has a turn. */
@@ -45,6 +67,10 @@ export class LedgerWriter implements Writer {
   readonly #log: Log;
   readonly #listeners: OnCommitted[] = [];
   #last: Promise<unknown> = Promise.resolve();
+  #onItsWay: OnItsWay | undefined;
+  /** Transactions that were not written, and how many of them there were when the turn began. */
+  #failures = 0;
+  #basis = 0;
   /** Why nothing can be written any more. */
   #failure: unknown;
 
@@ -64,8 +90,14 @@ export class LedgerWriter implements Writer {
     this.#listeners.push(listener);
   }
 
-  /** Reads what is held. To be called once, before anything is written. */
+  /** Nothing is written from now on: what the ledger says is not to be built on. */
+  halt(reason: string): void {
+    this.#failure ??= new Error(reason);
+  }
+
+  /** Reads what is held, and what was lost. To be called once, before anything is written. */
   async loadHolds(): Promise<void> {
+    this.#logs.expect(await lostLeaves(this.store));
     const end = 2n ** 62n;
     // They come by end: until a page brings nothing new.
     for (let limit = pageHolds; ; limit *= 2) {
@@ -77,13 +109,42 @@ export class LedgerWriter implements Writer {
 
   /** Nobody else reads or writes by what the ledger says until the work is done. */
   async turn<Result>(work: () => Promise<Result>): Promise<Result> {
+    return this.overlappingTurn(async () => {
+      await this.settled();
+      return work();
+    });
+  }
+
+  /**
+   * The same, but what the turn before sent may be on its way still: `sent` has its rows, and `totals` and `holds` are as
+   * if it were durable.
+   */
+  async overlappingTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const turn = this.#last.then(() => {
       if (this.#failure !== undefined) throw unavailable();
+      this.#basis = this.#failures;
       return work();
     });
     // The next one does not care how this one ended; whoever asked for it does.
     this.#last = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** Only within a turn, and before it looks at anything: resolves when all that was sent is durable or given up. */
+  async settled(): Promise<void> {
+    await this.#onItsWay?.ended;
+    if (this.#failure !== undefined) throw unavailable();
+    this.#basis = this.#failures;
+  }
+
+  /** What is on its way. */
+  get sent(): LedgerBatch | undefined {
+    return this.#onItsWay?.batch;
+  }
+
+  /** Changes when a transaction was not written: what was read before goes on from nothing. */
+  get failures(): number {
+    return this.#failures;
   }
 
   async write<Result>(
@@ -100,26 +161,59 @@ export class LedgerWriter implements Writer {
 
   /** Only within a turn. */
   async commit(rows: NewRows): Promise<void> {
+    const { written } = await this.send(rows);
+    await written;
+  }
+
+  /**
+   * Only within a turn. One transaction is on its way at a time: resolves when this one is, so that the next turn can be
+   * worked on meanwhile. Throws `OutdatedError` if the one before was not written. `atLast` gives rows that are made when
+   * the one before is durable; `onWritten` is called when this one is.
+   */
+  async send(rows: NewRows, hooks: SendHooks = {}): Promise<Sent> {
     const { leaves = [], documents = [], entries = [], ...others } = rows;
     // First whatever may throw: from `assign` on the logs count on the commit.
-    const made = { movements: movements(entries), documents: documents.map(toDocument) };
-    const placed = await this.#logs.assign(leaves);
-    const batch: LedgerBatch = { ...emptyBatch, ...others, ...placed, entries, ...made };
-    if (isEmpty(batch)) return;
+    const made = {
+      movements: rows.movements ?? movements(entries),
+      documents: documents.map(toDocument),
+    };
+    const placed = await this.#logs.assign(leaves, this.#onItsWay?.ended);
+    await this.#onItsWay?.ended;
+    if (this.#basis !== this.#failures) {
+      this.#logs.forget();
+      throw new OutdatedError("what this transaction goes on from was not written");
+    }
+    const last = hooks.atLast?.();
+    const batch: LedgerBatch = { ...emptyBatch, ...others, ...placed, ...last, entries, ...made };
+    if (isEmpty(batch)) return { batch, written: Promise.resolve() };
+    const written = this.#write(batch, hooks.onWritten);
+    this.#onItsWay = { batch, ended: written.catch(() => undefined) };
+    return { batch, written };
+  }
+
+  async #write(batch: LedgerBatch, onWritten?: () => void): Promise<void> {
+    const heldBefore = batch.holds.map(
+      (each) => this.holds.hold(each.id) ?? { ...each, state: "void" as const },
+    );
+    this.totals.keep(batch);
+    this.holds.apply(batch.holds);
     try {
       await this.store.commit(batch);
     } catch (error) {
+      this.holds.apply(heldBefore);
       this.#fail(error);
       throw error;
+    } finally {
+      this.#onItsWay = undefined;
     }
-    this.totals.keep(batch);
-    this.holds.apply(batch.holds);
+    onWritten?.();
     for (const listener of this.#listeners) listener(batch);
   }
 
   /** Resolves when everybody who waits had a turn. */
   async drain(): Promise<void> {
     await this.#last;
+    await this.#onItsWay?.ended;
   }
 
   async #newDocuments(documents: NonNullable<Change["documents"]>) {
@@ -143,6 +237,7 @@ export class LedgerWriter implements Writer {
     if (this.#failure === undefined)
       this.#log.error({ error, isFinal }, "the ledger was not written");
     if (isFinal) this.#failure = error;
+    this.#failures += 1;
     this.totals.forget();
     this.#logs.forget();
   }

@@ -1,6 +1,7 @@
 import type { Hash } from "../core/settlement/merkle.ts";
 import type { TileEdge } from "../core/settlement/tiles.ts";
 import type { Leaf, LogTile } from "../io/ledger-store.ts";
+import { keyOfLeaf, type LostLeaf } from "./lost-leaves.ts";
 import { LogReader, tree, type LogId, type LogStore } from "./log-reader.ts";
 import type { LeafKind, NewLeaf } from "./writer.ts";
 
@@ -34,6 +35,8 @@ export class Logs {
   readonly #reader: LogReader;
   readonly #edgeByLog = new Map<LogId, TileEdge>();
   #sizes: ReadonlyMap<LogId, bigint> | undefined;
+  /** Keys of leaves that were put back without what they are leaves of. */
+  #lost: ReadonlySet<string> = new Set();
 
   constructor(store: LogStore) {
     this.#store = store;
@@ -42,14 +45,22 @@ export class Logs {
 
   /**
    * The rows to commit. A leaf that the log has already is left out; with other bytes it throws `LeafConflictError`
-   * before anything has changed.
+   * before anything has changed. Nothing is read of the edges before what was assigned last is `durable`.
    */
-  async assign(leaves: readonly NewLeaf[]): Promise<LogRows> {
+  async assign(leaves: readonly NewLeaf[], durable?: Promise<void>): Promise<LogRows> {
     const fresh = await this.#fresh(leaves);
-    await this.#open(new Set(fresh.map((leaf) => leaf.log)));
+    await this.#open(new Set(fresh.map((leaf) => leaf.log)), durable);
     const rows: { leaves: Leaf[]; tiles: LogTile[] } = { leaves: [], tiles: [] };
     for (const leaf of fresh) this.#append(leaf, rows);
     return rows;
+  }
+
+  /**
+   * Leaves that are in the log before their record is in the ledger. If it comes again, the leaf stays as it was signed,
+   * whatever the record gives now.
+   */
+  expect(lost: readonly LostLeaf[]): void {
+    this.#lost = new Set(lost.map(keyOfLeaf));
   }
 
   /** After a commit that failed, or whose end is not known: edges are read from the store again. */
@@ -73,10 +84,10 @@ export class Logs {
   async #fresh(leaves: readonly NewLeaf[]): Promise<NewLeaf[]> {
     const byKey = new Map<string, NewLeaf>();
     for (const leaf of leaves) {
-      const key = `${leaf.log}\n${leaf.kind}\n${leaf.ref}`;
+      const key = keyOfLeaf(leaf);
       const same = byKey.get(key) ?? (await this.#stored(leaf));
       if (same === undefined) byKey.set(key, leaf);
-      else if (same.text !== leaf.text) {
+      else if (same.text !== leaf.text && !this.#isLost(leaf)) {
         throw new LeafConflictError(
           `leaf ${leaf.kind} ${leaf.ref} of log ${leaf.log}: expected the bytes that it has, found others`,
         );
@@ -86,11 +97,17 @@ export class Logs {
   }
 
   async #stored(leaf: NewLeaf): Promise<Leaf | undefined> {
-    if (knownToBeNew.has(leaf.kind)) return undefined;
+    if (knownToBeNew.has(leaf.kind) && !this.#isLost(leaf)) return undefined;
     return this.#store.leafOf(leaf.log, leaf.kind, leaf.ref);
   }
 
-  async #open(logs: ReadonlySet<LogId>): Promise<void> {
+  #isLost(leaf: NewLeaf): boolean {
+    return this.#lost.size > 0 && this.#lost.has(keyOfLeaf(leaf));
+  }
+
+  async #open(logs: ReadonlySet<LogId>, durable?: Promise<void>): Promise<void> {
+    if (logs.isSubsetOf(this.#edgeByLog)) return;
+    await durable;
     if (this.#edgeByLog.size + logs.size > edgesMax) this.forget();
     this.#sizes ??= await this.#store.logs();
     for (const log of logs) {

@@ -50,10 +50,18 @@ export class Totals {
     };
   }
 
-  /** Before a batch: forgets everything of a kind that has become too many. */
+  /** Whether there is something to `trim`. */
+  get isTooMany(): boolean {
+    return this.#kinds.some((each) => each.size > this.#max);
+  }
+
+  /** Before a batch, when nothing is on its way: forgets everything of a kind that has become too many. */
   trim(): void {
-    const kinds = [this.#cumulatives, this.#hours, this.#consumption, this.#balances];
-    for (const each of kinds) if (each.size > this.#max) each.clear();
+    for (const each of this.#kinds) if (each.size > this.#max) each.clear();
+  }
+
+  get #kinds() {
+    return [this.#cumulatives, this.#hours, this.#consumption, this.#balances];
   }
 
   /** Reads what is not known. */

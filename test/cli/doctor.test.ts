@@ -39,7 +39,7 @@ test("examine() says that a ledger is of another version", async () => {
     ports,
     nodeVersion: "24.21.0",
   });
-  const detail = expect.stringMatching(/expected a ledger with schema version 2, found none/);
+  const detail = expect.stringMatching(/expected a ledger with schema version 3, found none/);
   expect(findings).toContainEqual({ check: "ledger sums", verdict: "bad", detail });
   rmSync(root, { recursive: true });
 });

@@ -52,7 +52,7 @@ describe.skipIf(whyNot !== undefined)(`a ledger in a real PostgreSQL${note}`, ()
     test(`PostgreSQL: a ledger ${what} is not opened`, async () => {
       const url = await target();
       await run(url, sql);
-      const message = new RegExp(`^expected a ledger with schema version 2, found ${found}: `);
+      const message = new RegExp(`^expected a ledger with schema version 3, found ${found}: `);
       await expect(openLedger(url)).rejects.toThrow(message);
       await expect(readLedger(url)).rejects.toThrow(message);
     });

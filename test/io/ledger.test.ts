@@ -54,7 +54,7 @@ for (const [what, [sql, found]] of Object.entries(strangers)) {
     const path = newPath();
     const database = new DatabaseSync(path);
     database.exec(sql);
-    const message = new RegExp(`^expected a ledger with schema version 2, found ${found}: `);
+    const message = new RegExp(`^expected a ledger with schema version 3, found ${found}: `);
     await expect(openLedger(path)).rejects.toThrow(message);
     await expect(readLedger(path)).rejects.toThrow(message);
     expect(database.prepare("SELECT COUNT(*) AS tables FROM sqlite_master").get()).toEqual({
