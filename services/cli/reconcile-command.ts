@@ -6,6 +6,7 @@ import {
   type Discrepancy,
   type ReconcileReport,
 } from "../wire/gen/tokengrid/v1/claim_pb.js";
+import { LogService } from "../wire/gen/tokengrid/v1/log_pb.js";
 import { openProgress } from "./claim-progress.ts";
 import {
   answered,
@@ -21,7 +22,7 @@ import { grouped, jsonOf, print } from "./print.ts";
 import { reportText } from "./reconcile-text.ts";
 
 interface ReconcileOptions extends ServerOptions, OutputOptions {
-  readonly vendor: string;
+  readonly vendor?: string;
   readonly limit: string;
   readonly severe?: boolean;
 }
@@ -35,7 +36,7 @@ export function reconcileCommand(): Command {
         "the money is what the difference comes to at the price that each names. Exits with 2 if anything severe is found.",
     )
     .argument("<period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
-    .requiredOption("--vendor <id>", "whose claims")
+    .option("--vendor <id>", "whose claims (default: every vendor's)")
     .option("--limit <count>", "differences that are listed", "100")
     .option("--severe", "leave out what is only a warning")
     .action(exits(reconcile));
@@ -45,28 +46,61 @@ async function reconcile(periodText: string, options: ReconcileOptions): Promise
   const period = parsePeriod(periodText, Date.now());
   if (typeof period === "string") throw new Failure(`period: ${period}`);
   const { fromUs, toUs, timeZone } = period;
-  const request = {
-    vendorId: options.vendor,
+  const asked = {
     period: { fromUs, toUs, timeZone },
     discrepanciesMax: limitOf(options.limit),
     severeOnly: options.severe === true,
   };
-  const { report, found } = await answered(options, () => compared(options, request));
+  const named = options.vendor === undefined ? undefined : [options.vendor];
+  const compared: Compared[] = [];
+  for (const vendorId of named ?? (await vendors(options))) {
+    compared.push(await answered(options, () => compare(options, { ...asked, vendorId })));
+  }
+  const json = compared.map(({ report, found }) => ({
+    report: jsonOf(ReconcileReportSchema, report),
+    discrepancies: found.map((each) => jsonOf(DiscrepancySchema, each)),
+  }));
   print(options.output, {
-    json: {
-      report: jsonOf(ReconcileReportSchema, report),
-      discrepancies: found.map((each) => jsonOf(DiscrepancySchema, each)),
-    },
-    names: found.map(({ attemptId }) => attemptId),
-    text: (isWide) => reportText(report, found, isWide),
+    json: named === undefined ? json : json[0],
+    names: compared.flatMap(({ found }) => found.map(({ attemptId }) => attemptId)),
+    text: (isWide) =>
+      compared
+        .map(({ report, found }) =>
+          named === undefined
+            ? headedText(report, found, isWide)
+            : reportText(report, found, isWide),
+        )
+        .join(""),
   });
-  return isClean(report) ? 0 : 2;
+  return compared.every(({ report }) => isClean(report)) ? 0 : 2;
 }
 
-async function compared(
+interface Compared {
+  readonly report: ReconcileReport;
+  readonly found: readonly Discrepancy[];
+}
+
+/** All that have books with the operator; to a vendor, itself. */
+async function vendors(options: ServerOptions): Promise<string[]> {
+  const { logs } = await answered(options, () => client(LogService, options).listLogs({}));
+  return logs.flatMap(({ logId }) => /^vendor:(.+)$/.exec(logId)?.[1] ?? []);
+}
+
+function headedText(
+  report: ReconcileReport,
+  found: readonly Discrepancy[],
+  isWide: boolean,
+): string {
+  const { vendorId, buckets } = report;
+  const isEmpty = buckets.every(({ ours, theirs }) => !ours?.items && !theirs?.items);
+  if (isEmpty) return `vendor ${vendorId}: nothing used, nothing claimed\n\n`;
+  return `vendor ${vendorId}\n${reportText(report, found, isWide)}\n`;
+}
+
+async function compare(
   options: ServerOptions,
   request: Parameters<ReturnType<typeof client<typeof ReconcileService>>["reconcile"]>[0],
-): Promise<{ readonly report: ReconcileReport; readonly found: readonly Discrepancy[] }> {
+): Promise<Compared> {
   const progress = openProgress("reconcile");
   const found: Discrepancy[] = [];
   let report: ReconcileReport | undefined;

@@ -56,7 +56,8 @@ function off({ pools, host }: BannerFacts): string {
     ...(pools === undefined
       ? []
       : [
-          "simulated the pools: tokens are made up, their timing, power and prices follow the preset",
+          "simulated the pools: tokens are made up, their timing, power and prices follow the preset; their vendors count, claim",
+          "          and witness for themselves, each with its own key",
         ]),
   ]);
 }
@@ -98,6 +99,10 @@ function askingPools({ host, ports, dataPath, cwd, somePool }: BannerFacts): str
             "# watch the arcs move in the console",
         ]),
     "npx tokengrid statement generate --period today",
+    "npx tokengrid statement reconcile today".padEnd(47) +
+      "# our records against the vendors' own counts",
+    `npx tokengrid ledger proof $(npx tokengrid usage query --limit 1 -o name) --out ${quoted(folder)}`,
+    "npx tokengrid ledger logs".padEnd(47) + "# and what the vendors' witnesses have signed",
     "npx tokengrid statement export --format focus --period today",
   ];
 }
