@@ -11,6 +11,7 @@ import {
   type SignOptions,
   type TermsOptions,
 } from "../terms/actions.ts";
+import { registerKey } from "../terms/register-key.ts";
 
 /** Everything that is agreed on but prices, which have a command of their own. */
 const kinds = {
@@ -71,7 +72,23 @@ export function command(): Command {
         )
         .argument("<id>", "such as northgrid@2")
         .action(exits(signed)),
-    );
+    )
+    .addCommand(registerKeyCommand());
+}
+
+function registerKeyCommand(): Command {
+  return withOutput(withServer(new Command("register-key")))
+    .description(
+      "Puts a party's public key on file: what it signs by it counts from now on, for contracts, prices, statements, claims " +
+        "and disputes, and its credential alone agrees to nothing any more. The key itself stays here. A further key has " +
+        "the word of one before, with --by-key, or of the operator.",
+    )
+    .argument("<party>", "such as vendor:northgrid")
+    .requiredOption("--key <file>", "PKCS #8 PEM of an Ed25519 key; made if it is not there")
+    .requiredOption("--kid <name>", "by which signatures name it; unique for ever")
+    .option("--by-key <file>", "private key that is on file")
+    .option("--by-kid <name>", "its name")
+    .action(exits(registerKey));
 }
 
 function withKind(command: Command, fallback = "contract"): Command {
