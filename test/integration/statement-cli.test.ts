@@ -9,6 +9,8 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
 import { program } from "../../services/cli/program.ts";
 import type { AttemptId } from "../../services/core/units.ts";
+import { createKey } from "../../services/io/keys.ts";
+import { openSigningKey } from "../../services/io/signing.ts";
 import { openIdentities } from "../../services/io/grpc-identity.ts";
 import { openLog } from "../../services/io/log.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
@@ -103,6 +105,17 @@ async function tokengrid(...words: readonly string[]) {
 
 const at = (name: string): string => join(folder, name);
 
+/** File of a new credential of the vendor, which is known when this resolves. */
+async function vendorKey(): Promise<string> {
+  const { secret, record } = createKey({ kind: "vendor", subject: "northgrid", nowUs: friday });
+  const value = JSON.stringify(record);
+  await registry.set({
+    ...{ kind: "key", key: record.prefix, value, baseRevision: 0, author: "test", comment: "" },
+  });
+  writeFileSync(at("vendor.key"), secret, { mode: 0o600 });
+  return at("vendor.key");
+}
+
 async function exported(format: string, ...more: readonly string[]): Promise<string> {
   const path = at(format);
   const ended = await tokengrid("statement", "export", "--format", format, "--out", path, ...more);
@@ -147,11 +160,16 @@ test("exports keep the rules of FOCUS and add up to what is paid", async () => {
 test("a vendor checks it offline with keys alone, and signs it", async () => {
   await exported("json", id);
   await exported("leaves", id);
-  const signed = await tokengrid(
-    ...["statement", "sign", id, "--key", at("key.pem"), "--kid", "northgrid", "-o", "json"],
-  );
+  const key = ["--key", at("key.pem"), "--kid", "northgrid"];
+  const as = ["--token-file", await vendorKey()];
+  const sign = () => tokengrid("statement", "sign", id, ...key, ...as);
+  expect((await sign()).err).toMatch(/expected a private key, found no file/);
+  await openSigningKey(at("key.pem"));
   // Nobody has told settlement of the key.
-  expect(signed.err).toMatch(/no key is given for kid/);
+  expect((await sign()).err).toMatch(/no key is given for kid/);
+  const told = await tokengrid("contract", "register-key", "vendor:northgrid", ...key, ...as);
+  expect(told.out).toMatch(/^northgrid: on file for vendor:northgrid/);
+  expect((await sign()).out).toMatch(/party +counterparty\nkid +northgrid\n/);
   writeFileSync(at("keys"), `# nobody yet\n`);
   const verify = async (...more: readonly string[]) =>
     tokengrid(

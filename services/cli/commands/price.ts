@@ -25,8 +25,8 @@ const kind = TermsKind.PRICE_VERSION;
 export function command(): Command {
   return new Command("price")
     .description(
-      "Versions of price books: what vendors and owners of models are owed (buy, licence), what tenants owe (sell), what " +
-        "packages are drawn by (quota). A version is never edited, and used when both parties have signed it.",
+      "Versions of price books: what vendors and owners of models are owed (buy, licence), what tenants owe (sell). A " +
+        "version is never edited, and used when both parties have signed it.",
     )
     .addCommand(
       withOutput(withServer(new Command("list")))

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { signDetached } from "../../core/settlement/jws.ts";
 import { statementJwsType } from "../../core/settlement/statement-check.ts";
-import { openSigningKey } from "../../io/signing.ts";
+import { readSigningKey } from "../../io/signing.ts";
 import {
   SettlementService,
   type StatementProgress,
@@ -40,8 +40,8 @@ export function signCommand(): Command {
         "here. An operator signs as the operator, everybody else as the counterparty.",
     )
     .argument("<statement>", "its id, as `statement list` prints it")
-    .requiredOption("--key <file>", "PKCS #8 PEM of an Ed25519 key; made if it is not there")
-    .requiredOption("--kid <name>", "by which the other party knows the key")
+    .requiredOption("--key <file>", "PKCS #8 PEM of an Ed25519 key whose public part is on file")
+    .requiredOption("--kid <name>", "name of the key, as it is on file")
     .action(exits(sign));
 }
 
@@ -65,7 +65,10 @@ async function sign(statementId: string, options: SignOptions): Promise<ExitCode
   const settlement = client(SettlementService, options);
   const answer = await answered(options, () => settlement.getStatement({ statementId }));
   const { canonicalJson } = present(answer.statement);
-  const key = await openSigningKey(options.key);
+  const key = await readSigningKey(options.key);
+  if (key === undefined) {
+    throw new Failure(`${options.key}: expected a private key, found no file`);
+  }
   const header = { kid: options.kid, typ: statementJwsType };
   const jws = signDetached(canonicalJson, header, (text) => key.sign(text));
   const { signature } = await settlement.signStatement({ statementId, jws });
