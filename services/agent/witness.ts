@@ -3,6 +3,7 @@ import { Code, ConnectError, createClient, type Client, type Transport } from "@
 import { hashText, parseCheckpoint, type Checkpoint } from "../core/settlement/checkpoint.ts";
 import { Frontier, treeHash, type Hash } from "../core/settlement/merkle.ts";
 import { formatNote, parseNote, type Note, type NoteKey } from "../core/settlement/note.ts";
+import type { LeafCopy } from "../io/leaf-copy.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import type { Witness } from "../io/witness.ts";
@@ -28,6 +29,8 @@ export interface FollowOptions {
   readonly witness: Witness;
   /** Reads every leaf and makes the root of their hashes, instead of believing in proofs alone. */
   readonly isEveryLeafRead: boolean;
+  /** Where the leaves that are read are kept, so that the log can be made again from them. */
+  readonly copy?: LeafCopy | undefined;
 }
 
 const callTimeoutMs = 30_000;
@@ -39,8 +42,7 @@ export class LogFollower {
   readonly #options: FollowOptions;
   readonly #client: Client<typeof LogService>;
   readonly #origin: string;
-  /** Of the leaves that were read. */
-  readonly #frontier = new Frontier(tree);
+  readonly #read = new ReadLeaves();
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -71,7 +73,7 @@ export class LogFollower {
     checkpoint: Checkpoint,
     signal: AbortSignal,
   ): Promise<string | undefined> {
-    const { witness } = this.#options;
+    const { witness, copy } = this.#options;
     const oldSize = (await witness.heads.head(this.#origin))?.size ?? 0n;
     const { origin, size } = checkpoint;
     if (origin !== this.#origin) return `expected a checkpoint of ${this.#origin}, found ${origin}`;
@@ -80,7 +82,11 @@ export class LogFollower {
     if (mistake !== undefined) return mistake;
     const path = await this.#path(oldSize, size, signal);
     const reply = await witness.witness({ oldSize, path, note, checkpoint });
-    if (reply.status === 200) return undefined;
+    if (reply.status === 200) {
+      // On disk before anybody has the signature: whatever was witnessed can be shown.
+      await copy?.keep(formatNote(this.#signedByLog(note)));
+      return undefined;
+    }
     return reply.status === 409 ? `expected ${reply.size} leaves before` : reply.reason;
   }
 
@@ -94,11 +100,8 @@ export class LogFollower {
   }
 
   async #upload(note: Note, size: bigint, signal: AbortSignal): Promise<FollowOutcome> {
-    const { logId, logKeys, witness } = this.#options;
-    const signatures = note.signatures.filter(({ name, id }) =>
-      logKeys.some((key) => key.name === name && key.id === id),
-    );
-    const checkpoint = formatNote({ ...note, signatures }) + witness.line(note.text);
+    const { logId, witness } = this.#options;
+    const checkpoint = formatNote(this.#signedByLog(note)) + witness.line(note.text);
     const asked = { signal, timeoutMs: callTimeoutMs };
     const { refusal } = await this.#client.addCosignature({ logId, checkpoint }, asked);
     return refusal === "" ? { kind: "signed", size } : { kind: "stopped", reason: refusal };
@@ -127,23 +130,54 @@ export class LogFollower {
 
   /** That the leaves are those of the checkpoint; what is wrong if they are not. */
   async #readLeaves({ size, root }: Checkpoint, signal: AbortSignal): Promise<string | undefined> {
-    if (!this.#options.isEveryLeafRead) return undefined;
-    const { logId } = this.#options;
-    while (this.#frontier.size < size) {
-      const fromIndex = this.#frontier.size;
-      const left = size - fromIndex;
-      const limit = left < BigInt(pageLeaves) ? Number(left) : pageLeaves;
-      const { leaves } = await this.#client.listLeaves(
-        { logId, fromIndex, limit },
-        { signal, timeoutMs: callTimeoutMs },
-      );
-      if (leaves.length === 0) return `expected ${size} leaves, found ${fromIndex}`;
-      for (const leaf of leaves) this.#frontier.append(tree.leaf(leaf.text));
+    const { isEveryLeafRead, copy } = this.#options;
+    if (!isEveryLeafRead && copy === undefined) return undefined;
+    const read = copy ?? this.#read;
+    while (read.size < size) {
+      const leaves = await this.#page(read.size, size, signal);
+      if (leaves.length === 0) return `expected ${size} leaves, found ${read.size}`;
+      await read.append(leaves);
     }
-    if (this.#frontier.size > size) return `expected ${this.#frontier.size} leaves, found ${size}`;
-    const made = this.#frontier.root();
-    if (made === root) return undefined;
-    return `expected root ${hashText(made)} of the ${size} leaves, found ${hashText(root)}`;
+    if (read.size > size) return `expected ${read.size} leaves, found ${size}`;
+    const made = read.root();
+    if (made !== root) {
+      return `expected root ${hashText(made)} of the ${size} leaves, found ${hashText(root)}`;
+    }
+    return undefined;
+  }
+
+  async #page(fromIndex: bigint, size: bigint, signal: AbortSignal) {
+    const { logId } = this.#options;
+    const left = size - fromIndex;
+    const limit = left < BigInt(pageLeaves) ? Number(left) : pageLeaves;
+    const asked = { signal, timeoutMs: callTimeoutMs };
+    return (await this.#client.listLeaves({ logId, fromIndex, limit }, asked)).leaves;
+  }
+
+  /** Without what others signed. */
+  #signedByLog(note: Note): Note {
+    const { logKeys } = this.#options;
+    const signatures = note.signatures.filter(({ name, id }) =>
+      logKeys.some((key) => key.name === name && key.id === id),
+    );
+    return { ...note, signatures };
+  }
+}
+
+/** Leaves that are read and not kept. */
+class ReadLeaves {
+  readonly #frontier = new Frontier(tree);
+
+  get size(): bigint {
+    return this.#frontier.size;
+  }
+
+  root(): Hash {
+    return this.#frontier.root();
+  }
+
+  async append(leaves: readonly { readonly text: string }[]): Promise<void> {
+    for (const { text } of leaves) this.#frontier.append(tree.leaf(text));
   }
 }
 

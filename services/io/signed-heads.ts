@@ -19,6 +19,11 @@ export interface SignedHeads {
   logs(): readonly string[];
   /** On disk when it resolves: only then may they be signed. After a failure nothing is kept any more. */
   keep(heads: readonly SignedHead[]): Promise<void>;
+  /**
+   * From now on this is what was signed last, though more was: for a log of which no copy is left. Whoever has a later
+   * checkpoint can show that there was more.
+   */
+  giveUp(head: SignedHead): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -73,6 +78,14 @@ class HeadFile implements SignedHeads {
   /** A write that failed is not repaired by the next: whoever comes after it fails too. */
   async keep(heads: readonly SignedHead[]): Promise<void> {
     this.#last = this.#last.then(() => this.#append(heads));
+    return this.#last;
+  }
+
+  async giveUp(head: SignedHead): Promise<void> {
+    this.#last = this.#last.then(() => {
+      this.#byLog.set(head.log, head);
+      return this.renew();
+    });
     return this.#last;
   }
 

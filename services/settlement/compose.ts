@@ -78,12 +78,12 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   for (const contract of options.contracts ?? []) parts.agreements.addContract(contract);
   const { writer, nowUs, terms, packages } = parts;
   const sides = openTwoSides(parts, (party, name) => terms.state.keyOf(party, name));
-  await parts.start(signal);
   const logs = await openLogs(parts, {
     ...{ domain, secrets, metrics: options.metrics, signal },
     witnesses: options.witnesses ?? [],
     witnessListen: options.witnessListen,
   });
+  await parts.start(signal);
   const { sealer } = logs;
   const quota = new Quota({
     ...{ store, writer, nowUs },
@@ -123,9 +123,9 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
 
 /** Why this process must not be relied on; undefined if nothing is in the way. */
 function reasonAgainst({ ingest }: SettlementParts, { refusals }: Sealer): string | undefined {
-  if (!ingest.isReady) return "the ledger cannot be written";
   const [first] = refusals;
-  return first && `nothing is signed for ${refusals.size} logs, such as ${first[0]}: ${first[1]}`;
+  if (first === undefined) return ingest.isReady ? undefined : "the ledger cannot be written";
+  return `nothing is signed for ${refusals.size} logs, such as ${first[0]}: ${first[1]}`;
 }
 
 /** Names the key in signatures: another key has another name. */

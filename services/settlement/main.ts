@@ -12,6 +12,14 @@ import { openSettlement } from "./compose.ts";
 import type { LogId } from "./log-reader.ts";
 
 export { openSettlement, type Settlement } from "./compose.ts";
+export { rebuildLedger } from "./rebuild-ledger.ts";
+export {
+  compareLog,
+  missingLeaves,
+  RebuildError,
+  stillLost,
+  type LogComparison,
+} from "./rebuild.ts";
 
 const listen = z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) });
 

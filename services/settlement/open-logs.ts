@@ -32,7 +32,7 @@ export interface OpenLogs {
   close(): Promise<void>;
 }
 
-/** Compares every log with what was signed of it, and signs from then on. */
+/** Compares every log with what was signed of it, before anything is added, and signs from then on. */
 export async function openLogs(
   parts: Pick<SettlementParts, "store" | "writer" | "log" | "nowUs">,
   options: {
@@ -56,8 +56,18 @@ export async function openLogs(
     metrics: new SealerMetrics(options.metrics),
   });
   await sealer.openAll();
-  writer.onCommitted(({ leaves }) => sealer.noteLeaves(leaves.length));
-  sealer.start();
+  if (sealer.rolledBack.length > 0) {
+    // Whatever came now would stand where the log has something else. Gateways keep what is not confirmed.
+    const logs = sealer.rolledBack.join(", ");
+    writer.halt(`${logs}: not what was signed; see tokengrid ledger rebuild`);
+    log.error(
+      { logs, signed: secrets.signedPath },
+      "an old ledger was put back: nothing is written",
+    );
+  } else {
+    writer.onCommitted(({ leaves }) => sealer.noteLeaves(leaves.length));
+    sealer.start();
+  }
   const witnessed = openWitnessState(secrets.witnessPath);
   const witness = new Witness({
     key: noteKey({ name: `${domain}/witness`, type: "cosignature", publicKey }, sha256),

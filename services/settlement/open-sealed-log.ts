@@ -82,7 +82,8 @@ export async function openSealedLog(
     sizeAtStart: size,
     checkpoints: length,
   });
-  sealed.refusal = mistakeOfKey(history, keys.current) ?? rolledBack;
+  sealed.refusal = rolledBack ?? mistakeOfKey(history, keys.current);
+  sealed.isRolledBack = rolledBack !== undefined;
   if (kept !== undefined && last !== undefined && sealed.refusal === undefined) {
     await heads?.keep(headsAfter(heads.head(log), { log, ...kept }));
     // Kept and perhaps not signed, or signed and not heard of: the bytes are the same either way.

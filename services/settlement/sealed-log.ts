@@ -48,6 +48,8 @@ export class SealedLog {
   mustHear = false;
   /** Why nothing is signed any more. */
   refusal: string | undefined;
+  /** It was found to be other than what was signed of it before anything was added. */
+  isRolledBack = false;
   /** When the first checkpoint was signed that no witness has signed yet. */
   unwitnessedSinceUs: InstantUs | undefined;
 

@@ -109,6 +109,11 @@ export class Sealer {
     return new Map(refused);
   }
 
+  /** Logs that were other than what was signed when they were first looked at. */
+  get rolledBack(): readonly LogId[] {
+    return [...this.#logs].flatMap(([log, { isRolledBack }]) => (isRolledBack ? [log] : []));
+  }
+
   /** Since when leaves of a log wait for a witness. Undefined: none waits, or the log has no witness. */
   unwitnessedSinceUs(log: LogId): InstantUs | undefined {
     const sealed = this.#logs.get(log);

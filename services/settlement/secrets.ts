@@ -23,6 +23,14 @@ export interface EarlierKeyPaths {
   readonly rootKeyPath?: string | undefined;
 }
 
+/** Names within the folder. */
+export const secretFiles = {
+  key: "operator.pem",
+  salt: "leaves.salt",
+  witnessed: "witnessed.sqlite",
+  signed: "signed-heads",
+} as const;
+
 const folderMode = 0o700;
 
 /** Reads `operator.pem` and `leaves.salt` of a folder, or makes them. */
@@ -31,12 +39,12 @@ export async function openSecrets(folder: string, paths: EarlierKeyPaths = {}): 
   const { previousKeyPath, rootKeyPath } = paths;
   const previous = previousKeyPath === undefined ? undefined : await keyOf(previousKeyPath);
   const root = rootKeyPath === undefined ? undefined : await keyOf(rootKeyPath);
-  const current = await openSigningKey(join(folder, "operator.pem"));
+  const current = await openSigningKey(join(folder, secretFiles.key));
   return {
     keys: { current, ...(previous && { previous }), ...(root && { root }) },
-    saltOf: await openSalt(join(folder, "leaves.salt")),
-    witnessPath: join(folder, "witnessed.sqlite"),
-    signedPath: join(folder, "signed-heads"),
+    saltOf: await openSalt(join(folder, secretFiles.salt)),
+    witnessPath: join(folder, secretFiles.witnessed),
+    signedPath: join(folder, secretFiles.signed),
   };
 }
 

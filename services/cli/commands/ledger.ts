@@ -24,6 +24,7 @@ import { dataFolder, existingFolder } from "../dev/data-folder.ts";
 import { readText } from "../document.ts";
 import { logStateTable } from "../ledger/log-state-text.ts";
 import { checkProof, provenJson } from "../ledger/proof-check.ts";
+import { compareCommand, rebuildCommand } from "../ledger/rebuild-commands.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { grouped, jsonOf, print, textCard } from "../print.ts";
 import { openWorkProgress } from "../work-progress.ts";
@@ -74,7 +75,9 @@ export function command(): Command {
         .argument("<log>", "such as vendor:northgrid")
         .action(exits(keys)),
     )
-    .addCommand(trustCommand());
+    .addCommand(trustCommand())
+    .addCommand(compareCommand())
+    .addCommand(rebuildCommand());
 }
 
 function verifyCommand(): Command {

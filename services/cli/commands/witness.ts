@@ -7,6 +7,7 @@ import {
   type FollowOutcome,
 } from "../../agent/main.ts";
 import { formatKey, noteKey } from "../../core/settlement/note.ts";
+import { openLeafCopy } from "../../io/leaf-copy.ts";
 import { openLog } from "../../io/log.ts";
 import { openSigningKey, sha256 } from "../../io/signing.ts";
 import { serveWitness } from "../../io/witness-http.ts";
@@ -35,6 +36,7 @@ interface FollowOptions extends WitnessOptions, ServerOptions {
   readonly log: string;
   readonly interval: string;
   readonly everyLeaf?: boolean;
+  readonly keep?: string;
   readonly once?: boolean;
 }
 
@@ -79,6 +81,10 @@ function followCommand(): Command {
     .option(
       "--every-leaf",
       "read every leaf and make their root, instead of believing in proofs alone",
+    )
+    .option(
+      "--keep <folder>",
+      "read every leaf and keep it, with tiles as C2SP tlog-tiles: from it the operator's log can be made again",
     )
     .option("--once", "look once; exits with 2 if the log misbehaves")
     .action(exits(follow));
@@ -126,12 +132,15 @@ async function follow(options: FollowOptions): Promise<ExitCode> {
   const config = settingsOf(options, options.log);
   const log = openLog({ role: "witness", level: "info" }).child({ logId: options.log });
   const { witness, logKeys, state } = await openWitness(config, () => Date.now());
+  const { keep } = options;
+  const copy = keep === undefined ? undefined : await openLeafCopy(keep, options.log);
   const follower = new LogFollower({
     transport: transportOf(options),
     logId: options.log,
     logKeys,
     witness,
     isEveryLeafRead: options.everyLeaf === true,
+    copy,
   });
   try {
     if (options.once === true) return outcomeOf(await follower.look(signal));
@@ -140,6 +149,7 @@ async function follow(options: FollowOptions): Promise<ExitCode> {
     await followLog({ follower, intervalMs, onOutcome, log, signal });
     return 0;
   } finally {
+    await copy?.close();
     state.close();
   }
 }
