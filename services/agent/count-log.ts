@@ -1,5 +1,5 @@
 import { open, readdir, stat, type FileHandle } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import type { OwnCount } from "../core/settlement/own-count.ts";
 import type { AttemptId, InstantUs, ModelId, PoolId } from "../core/units.ts";
@@ -11,6 +11,8 @@ const pieceBytes = 1_048_576;
 /** Lines that cannot be read and are spoken of. */
 const complaintsMax = 20;
 const newline = 0x0a;
+/** What is packed before it was read is not claimed. */
+const compressed = /\.(gz|zst|bz2|xz)$/;
 
 const tokens = z.int().min(0).max(100_000_000);
 const instant = z.iso.datetime({ offset: true });
@@ -45,7 +47,8 @@ interface Place {
 }
 
 /**
- * Follows a log of JSON lines that a vendor's proxy writes. A file that is renamed is read to its end before the new one; one
+ * Follows a log of JSON lines that a vendor's proxy writes. A file that is renamed, to a name
+ * that begins with its own, is read to its end before the new one; one
  * that was emptied is read from its start. What is read twice is claimed once: claims have names.
  */
 export class CountLog implements CountSource {
@@ -71,28 +74,34 @@ export class CountLog implements CountSource {
   async read(placeText: string | undefined, max: number): Promise<Counted> {
     const nothing: Counted = { counts: [], place: placeText ?? "" };
     const place = parsePlace(placeText);
-    const now = await inodeOf(this.name);
+    const now = await fileAt(this.name);
     if (place === undefined || place.inode === now?.inode) {
       return now === undefined
         ? nothing
-        : this.#readFile(this.name, place ?? { inode: now.inode, offset: 0 }, max);
+        : this.#readFile(now.path, place ?? { inode: now.inode, offset: 0 }, max);
     }
-    const old = await this.#renamed(place.inode);
-    const rest = old === undefined ? undefined : await this.#readFile(old, place, max);
+    const files = await this.#files();
+    const old = files.find(({ inode }) => inode === place.inode);
+    const rest = old === undefined ? undefined : await this.#readFile(old.path, place, max);
     if (rest !== undefined && rest.place !== placeText) return rest;
+    // It may have been renamed more than once since.
+    const later = old === undefined ? [] : files.filter((each) => each.changedNs > old.changedNs);
+    const next = later[0] ?? now;
     // Who writes goes on in the old one until the new one has something.
-    if (now === undefined || now.size === 0n) return nothing;
+    if (next === undefined || next.size === 0n) return nothing;
     if (old === undefined) this.#complain({ place: placeText }, "the log was replaced");
-    return this.#readFile(this.name, { inode: now.inode, offset: 0 }, max);
+    return this.#readFile(next.path, { inode: next.inode, offset: 0 }, max);
   }
 
-  async #renamed(inode: bigint): Promise<string | undefined> {
+  /** The log and what it was renamed to, whose names begin with its own; the oldest first. */
+  async #files(): Promise<FoundFile[]> {
     const folder = dirname(this.name);
-    for (const name of await readdir(folder)) {
-      const path = join(folder, name);
-      if ((await inodeOf(path))?.inode === inode) return path;
-    }
-    return undefined;
+    const names = (await readdir(folder)).filter((name) => name.startsWith(basename(this.name)));
+    const found = await Promise.all(names.map(async (name) => fileAt(join(folder, name))));
+    return found
+      .filter((each) => each !== undefined)
+      .filter(({ path, size }) => size > 0n && !compressed.test(path))
+      .toSorted((a, b) => (a.changedNs < b.changedNs ? -1 : 1));
   }
 
   async #readFile(path: string, place: Place, max: number): Promise<Counted> {
@@ -194,12 +203,17 @@ function parsePlace(text: string | undefined): Place | undefined {
   return { inode: BigInt(inode), offset: Number(offset) };
 }
 
-async function inodeOf(
-  path: string,
-): Promise<{ readonly inode: bigint; readonly size: bigint } | undefined> {
+interface FoundFile {
+  readonly path: string;
+  readonly inode: bigint;
+  readonly size: bigint;
+  readonly changedNs: bigint;
+}
+
+async function fileAt(path: string): Promise<FoundFile | undefined> {
   try {
-    const { ino: inode, size } = await stat(path, { bigint: true });
-    return { inode, size };
+    const { ino: inode, size, mtimeNs: changedNs } = await stat(path, { bigint: true });
+    return { path, inode, size, changedNs };
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
