@@ -56,8 +56,9 @@ export class Logs {
   }
 
   /**
-   * Leaves that are in the log before their record is in the ledger. If it comes again, the leaf stays as it was signed,
-   * whatever the record gives now.
+   * Leaves that are in the log before their record is in the ledger. If it comes again, its leaf stays as it was signed,
+   * whatever the record gives now: in another order the parts of a sum are others. A statement that is made again and is
+   * another is refused like any leaf with other bytes.
    */
   expect(lost: readonly LostLeaf[]): void {
     this.#lost = new Set(lost.map(keyOfLeaf));
@@ -102,7 +103,7 @@ export class Logs {
   }
 
   #isLost(leaf: NewLeaf): boolean {
-    return this.#lost.size > 0 && this.#lost.has(keyOfLeaf(leaf));
+    return this.#lost.size > 0 && knownToBeNew.has(leaf.kind) && this.#lost.has(keyOfLeaf(leaf));
   }
 
   async #open(logs: ReadonlySet<LogId>, durable?: Promise<void>): Promise<void> {

@@ -101,9 +101,10 @@ export async function openParts(options: {
     await packages.load();
     writer.onCommitted((batch) => packages.onCommitted(batch));
     await documents.follow(store, writer);
-    await terms.start();
+    // A ledger that was rolled back is read, and nothing is added to it.
+    if (writer.isReady) await terms.start();
     await books.follow(onBook, signal);
-    await agreed.adoptAll();
+    if (writer.isReady) await agreed.adoptAll();
     metrics.onWaiting(await store.waitingCount());
     again.open();
     timer = setInterval(() => {

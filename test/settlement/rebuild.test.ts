@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, mkdtempSync, readFileSync, renameSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -136,7 +136,7 @@ async function sealed({ logs }: Opened) {
 async function said(ledger: string) {
   const store = await readLedger(ledger);
   const { mistakes, heads } = await verifyLedger(store, () => undefined);
-  const balances = [...(await store.balances())].toSorted();
+  const balances = await store.balances();
   await store.close();
   return { mistakes, heads, balances };
 }
@@ -266,6 +266,25 @@ test("while settlement runs nothing is rebuilt", async () => {
   const running = await open(at);
   await expect(rebuilt(at)).rejects.toThrow("that nobody else holds");
   await running.close();
+});
+
+test("a ledger that is gone as a whole comes back from the copy, with its terms (C19)", async () => {
+  const at = await lost();
+  for (const end of ["", "-wal", "-shm"]) rmSync(`${at.ledger}${end}`, { force: true });
+  const halted = await open(at);
+  expect(halted.settlement.isReady()).toBe(false);
+  expect(halted.settlement.whyNot()).toContain("nothing is signed for 2 logs");
+  await halted.close();
+  // Nobody follows the internal log.
+  await rebuilt(at, ["internal"]);
+  const again = await open(at);
+  expect(again.settlement.whyNot()).toBe(undefined);
+  await again.record(records(0, 15));
+  expect(await sealed(again)).toMatchObject({ size: 16n, signedSize: 16n, refusal: "" });
+  await again.close();
+  const [before, after] = [await said(at.lost), await said(at.ledger)];
+  expect([after.mistakes, after.balances]).toEqual([[], before.balances]);
+  expect(after.heads.get(pair)).toEqual(before.heads.get(pair));
 });
 
 test("the commands say from where on it differs, write the evidence, and put it back", async () => {
