@@ -185,8 +185,15 @@ export function ratingKey(
 }
 
 export function lineIdOf({ book, version, line }: PricedLine): string {
-  return `${book}:${version}:${line.id}`;
+  const known = idByLine.get(line);
+  if (known !== undefined && known.book === book && known.version === version) return known.id;
+  const id = `${book}:${version}:${line.id}`;
+  idByLine.set(line, { book, version, id });
+  return id;
 }
+
+/** Of the book that asked last; versions may share their lines. */
+const idByLine = new WeakMap<PriceLine, Pick<PricedLine, "book" | "version"> & { id: string }>();
 
 /** The parts of `<book>:<version>:<line>`; a book's id has no colon. */
 export function partsOfLineId(text: string): { book: BookId; version: bigint; line: string } {

@@ -4,7 +4,7 @@ import type { Charge, PostedRecord, StoredRecord } from "./posting.ts";
 import type { Prepared, Side } from "./prepare.ts";
 import type { Draw, Sale } from "./sale.ts";
 import type { SplitAmount } from "./split.ts";
-import type { Place } from "./tally.ts";
+import type { Place } from "./tally-keys.ts";
 import type { Tokens, UsageRecord } from "./usage.ts";
 
 /** A leaf of the log of a pair, before it has a place there. */
@@ -28,6 +28,12 @@ export interface LeafSecrets {
 export interface TakenBack {
   readonly hash: string;
   readonly charges: readonly Charge[];
+}
+
+/** The same of a sale, with what packages had given for it. */
+export interface TakenBackSale extends TakenBack {
+  readonly coveredNano: bigint;
+  readonly draws: readonly Draw[];
 }
 
 /**
@@ -132,7 +138,7 @@ export function saleLeaf(
     readonly sale: Sale;
     readonly side: Pick<Side, "place" | "slot">;
     readonly priceHash: string | undefined;
-    readonly takenBack: (TakenBack & { readonly coveredNano: bigint }) | undefined;
+    readonly takenBack: TakenBackSale | undefined;
   },
 ): RecordLeaf {
   const { sale, side, takenBack } = sold;
@@ -167,6 +173,7 @@ export function saleLeaf(
     ["slot", quoted(side.slot)],
     ["taken_back", chargesText(takenBack?.charges ?? [], side.place, everywhere)],
     ["taken_back_covered_nano", integer(takenBack?.coveredNano ?? 0n)],
+    ["taken_back_draws", `[${(takenBack?.draws ?? []).map(drawText).join(",")}]`],
     ["tenant_id", quoted(record.tenant)],
     ["type", '"sale"'],
     ["v", '"1"'],

@@ -11,7 +11,8 @@ import { reverseSaleEntries, saleEntries } from "./sale-entries.ts";
 import { fromSaleText, toSaleText, type BilledSale } from "./sale-text.ts";
 import { settleSale, type Sale } from "./sale.ts";
 import { defaultSplitRule, type SplitAmount, type SplitParties, type SplitRule } from "./split.ts";
-import type { Place, Tally } from "./tally.ts";
+import type { Place } from "./tally-keys.ts";
+import type { Tally } from "./tally.ts";
 import type { TokenPackage } from "./token-package.ts";
 import { noTokens, tokenClasses, type UsageRecord } from "./usage.ts";
 import type { Wallets } from "./wallet.ts";
@@ -157,7 +158,7 @@ export class SalePosting {
     const priceHash = terms.book && priceHashOf(terms.book);
     const takenBack = taken && {
       ...{ hash: taken.hash, charges: taken.sale.charges },
-      coveredNano: taken.sale.coveredNano,
+      ...{ coveredNano: taken.sale.coveredNano, draws: taken.sale.draws },
     };
     this.leaves.push(saleLeaf(prepared, { sale, side: { place, slot }, priceHash, takenBack }));
     this.#share(prepared, { sale, old: taken?.sale });

@@ -25,7 +25,8 @@ import type {
 import type { BookingOf, Doubtful, Owing, Prepared } from "./prepare.ts";
 import { scopeOf, type PriceBook } from "./price-book.ts";
 import { fromRecordText } from "./record-text.ts";
-import { Tally, type Place } from "./tally.ts";
+import type { Place } from "./tally-keys.ts";
+import { Tally } from "./tally.ts";
 import { noTokens, type UsageRecord } from "./usage.ts";
 
 export interface PostingTools {

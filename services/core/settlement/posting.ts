@@ -198,15 +198,33 @@ export interface PostOutcome {
 /** Finds a line by `<book>:<version>:<line>`. */
 export type LineOf = (id: string) => PriceLine | undefined;
 
-export function ratingText({ pair, period, line, scope }: RatingKey): string {
-  return `${pair}\n${period}\n${line}\n${scope}`;
+/** Texts of keys that are used for many records: to put one together again takes longer than what it is wanted for. */
+const textByKey = new WeakMap<RatingKey | HourKey, string>();
+
+export function rememberRatingText(key: RatingKey): string {
+  const text = ratingText(key);
+  textByKey.set(key, text);
+  return text;
 }
 
-export function hourText({ pair, booking, hourUs, line, pool, region }: HourKey): string {
-  return `${pair}\n${booking}\n${hourUs}\n${line}\n${pool}\n${region}`;
+export function rememberHourText(key: HourKey): string {
+  const text = hourText(key);
+  textByKey.set(key, text);
+  return text;
+}
+
+export function ratingText(key: RatingKey): string {
+  const { pair, period, line, scope } = key;
+  return textByKey.get(key) ?? `${pair}\n${period}\n${line}\n${scope}`;
+}
+
+export function hourText(key: HourKey): string {
+  const { pair, booking, hourUs, line, pool, region } = key;
+  return textByKey.get(key) ?? `${pair}\n${booking}\n${hourUs}\n${line}\n${pool}\n${region}`;
 }
 
 export function consumptionText(key: ConsumptionKey): string {
   const { tenant, department, project, scenario, hourUs, model, pool, region } = key;
-  return [tenant, department, project, scenario, hourUs, model, pool, region].join("\n");
+  const who = `${tenant}\n${department}\n${project}\n${scenario}`;
+  return `${who}\n${hourUs}\n${model}\n${pool}\n${region}`;
 }

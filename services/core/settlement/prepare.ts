@@ -16,7 +16,8 @@ import type { LineOf } from "./posting.ts";
 import type { PriceBook } from "./price-book.ts";
 import { toRecordText } from "./record-text.ts";
 import type { SplitParties, SplitRule } from "./split.ts";
-import type { LineTokens, Place } from "./tally.ts";
+import type { Place } from "./tally-keys.ts";
+import type { LineTokens } from "./tally.ts";
 import { tokenClasses, type Tokens, type UsageRecord } from "./usage.ts";
 
 /** Why a sale waits. */

@@ -12,10 +12,9 @@ export function shownTo<Place extends Pick<HourKey, "pool" | "region">>(
   pair: PairId,
   place: Place,
 ): Pick<HourKey, "pool" | "region"> {
-  const [kind] = pair.split(":");
-  if (kind === "vendor") return { pool: place.pool, region: place.region };
+  if (pair.startsWith("vendor:")) return { pool: place.pool, region: place.region };
   const pool = hidden as PoolId;
-  return { pool, region: kind === "tenant" ? place.region : (hidden as RegionId) };
+  return { pool, region: pair.startsWith("tenant:") ? place.region : (hidden as RegionId) };
 }
 
 /** The day of use, where it is outside a statement's period. */

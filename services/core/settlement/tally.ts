@@ -1,33 +1,9 @@
-import { assert } from "../assert.ts";
-import type { InstantUs, PairId, PoolId, RegionId } from "../units.ts";
 import type { HourKey, RatingKey } from "./charge.ts";
-import { hourOf } from "./period.ts";
-import {
-  hourText,
-  ratingText,
-  type Changes,
-  type Charge,
-  type HourTotal,
-  type Known,
-  type LineOf,
-  type WantedKeys,
-} from "./posting.ts";
-import { scopeOf, type PriceLine, type Tier } from "./price-book.ts";
+import type { Changes, Charge, HourTotal, Known, LineOf, WantedKeys } from "./posting.ts";
+import type { Tier } from "./price-book.ts";
 import { nothingRated as emptyKey, rate, unrate, type Cumulative, type Rated } from "./rate.ts";
 import { Sheet } from "./sheet.ts";
-import { shownTo } from "./statement-lines.ts";
-
-/** Where a record's charges of one pair go. */
-export interface Place {
-  readonly pair: PairId;
-  /** Of the key on which its tokens cumulate. */
-  readonly period: string;
-  /** Day into whose statement they go. */
-  readonly booking: string;
-  readonly openedUs: InstantUs;
-  readonly pool: PoolId;
-  readonly region: RegionId;
-}
+import { TallyKeys, type LineKeys, type Place } from "./tally-keys.ts";
 
 /** Tokens of a line, before they have a price. */
 export interface LineTokens {
@@ -40,11 +16,13 @@ export class Tally {
   readonly #cumulatives: Sheet<RatingKey, Cumulative>;
   readonly #hours: Sheet<HourKey, HourTotal>;
   readonly #lineOf: LineOf;
+  readonly #keys: TallyKeys;
 
   constructor({ cumulatives, hours }: Pick<Known, "cumulatives" | "hours">, lineOf: LineOf) {
     this.#cumulatives = new Sheet(cumulatives);
     this.#hours = new Sheet(hours);
     this.#lineOf = lineOf;
+    this.#keys = keysBy(lineOf);
   }
 
   get changes(): Pick<Changes, "cumulatives" | "hours"> {
@@ -61,11 +39,10 @@ export class Tally {
 
   /** `carried` is what an earlier revision left on its keys. */
   charge(place: Place, lines: readonly LineTokens[], carried: readonly Charge[]): Charge[] {
+    const keysOf = this.#keys.at(place);
     const charges = new Map(carried.map((charge) => [charge.line, charge]));
     for (const { line, tokens } of lines) {
-      const rated = this.#rate(this.#keyOf(place, line), (tiers, before) =>
-        rate(tokens, tiers, before),
-      );
+      const rated = this.#rate(keysOf(line), (tiers, before) => rate(tokens, tiers, before));
       const before = charges.get(line);
       charges.set(line, {
         line,
@@ -77,7 +54,7 @@ export class Tally {
     const kept = [...charges.values()].filter(
       ({ tokens, pico, amountNano }) => tokens !== 0n || pico !== 0n || amountNano !== 0n,
     );
-    for (const charge of kept) this.#addHour(place, charge, 1n);
+    for (const charge of kept) this.#addHour(keysOf(charge.line), charge, 1n);
     return kept;
   }
 
@@ -86,13 +63,13 @@ export class Tally {
    * one never changes. What stays on the keys is carried into the charges of the revision that counts now.
    */
   takeBack(place: Place, charges: readonly Charge[]): Charge[] {
+    const keysOf = this.#keys.at(place);
     return charges.map((charge) => {
       const { line, tokens, pico, amountNano } = charge;
-      const undone = this.#rate(this.#keyOf(place, line), (tiers, before) =>
-        unrate(tokens, tiers, before),
-      );
+      const keys = keysOf(line);
+      const undone = this.#rate(keys, (tiers, before) => unrate(tokens, tiers, before));
       const taken = { line, tokens: -tokens, pico: -pico, amountNano: -amountNano };
-      this.#addHour(place, taken, -1n);
+      this.#addHour(keys, taken, -1n);
       return {
         line,
         tokens: 0n,
@@ -103,41 +80,35 @@ export class Tally {
   }
 
   #rate(
-    key: RatingKey,
+    { line, rating, ratingText }: LineKeys,
     move: (tiers: readonly Tier[], before: Cumulative) => Rated,
   ): Pick<Rated, "pico" | "amountNano"> {
-    const text = ratingText(key);
-    if (!this.#cumulatives.has(text, key)) return nothingRated;
-    const before = this.#cumulatives.get(text) ?? emptyKey;
-    const rated = move(this.#line(key.line).tiers, before);
-    this.#cumulatives.set(text, key, rated.after);
+    if (!this.#cumulatives.has(ratingText, rating)) return nothingRated;
+    const before = this.#cumulatives.get(ratingText) ?? emptyKey;
+    const rated = move(line.tiers, before);
+    this.#cumulatives.set(ratingText, rating, rated.after);
     return rated;
   }
 
-  #addHour(place: Place, { line, tokens, pico, amountNano }: Charge, sign: bigint): void {
-    const { model, tokenClass, slot } = this.#line(line);
+  #addHour({ line, hour, hourText }: LineKeys, charge: Charge, sign: bigint): void {
+    if (!this.#hours.has(hourText, hour)) return;
+    const { model, tokenClass, slot } = line;
+    const { tokens, pico, amountNano } = charge;
     // A rest that a correction left on a line is money without an attempt.
     const attempts = tokens === 0n ? 0n : sign;
-    const total = { model, tokenClass, slot, tokens, pico, amountNano, attempts };
-    this.#add(hourKeyOf(place, line), total);
+    const by = { model, tokenClass, slot, tokens, pico, amountNano, attempts };
+    const before = this.#hours.get(hourText);
+    this.#hours.set(hourText, hour, before === undefined ? by : sumOf(before, by));
   }
+}
 
-  #add(key: HourKey, by: HourTotal): void {
-    const text = hourText(key);
-    if (!this.#hours.has(text, key)) return;
-    const before = this.#hours.get(text);
-    this.#hours.set(text, key, before === undefined ? by : sumOf(before, by));
-  }
+/** Books never change, and who finds their lines lives as long as they are in use. */
+const keysByFinder = new WeakMap<LineOf, TallyKeys>();
 
-  #keyOf(place: Place, line: string): RatingKey {
-    return ratingKeyOf(place, this.#line(line), line);
-  }
-
-  #line(id: string): PriceLine {
-    const line = this.#lineOf(id);
-    assert(line !== undefined, "the books of a batch were looked up before");
-    return line;
-  }
+function keysBy(lineOf: LineOf): TallyKeys {
+  const known = keysByFinder.get(lineOf) ?? new TallyKeys(lineOf);
+  keysByFinder.set(lineOf, known);
+  return known;
 }
 
 const nothingRated = { pico: 0n, amountNano: 0n };
@@ -150,18 +121,4 @@ function sumOf(before: HourTotal, by: HourTotal): HourTotal {
     amountNano: before.amountNano + by.amountNano,
     attempts: before.attempts + by.attempts,
   };
-}
-
-function ratingKeyOf(
-  { pair, period, pool }: Pick<Place, "pair" | "period" | "pool">,
-  line: PriceLine,
-  id: string,
-): RatingKey {
-  return { pair, period, line: id, scope: scopeOf(line, pool) };
-}
-
-/** By what the pair is shown of where it was used. */
-function hourKeyOf(place: Omit<Place, "period">, line: string): HourKey {
-  const { pair, booking, openedUs } = place;
-  return { pair, booking, hourUs: hourOf(openedUs), line, ...shownTo(pair, place) };
 }
