@@ -98,7 +98,7 @@ class Hours {
         attempts: charge.tokens === 0n ? 0n : sign,
         coveredNano: covered[place] ?? 0n,
         releasedNano: released[place] ?? 0n,
-        draws: place === charges.length - 1 ? draws : [],
+        draws: place === charges.length - 1 ? addedDraws([], draws) : [],
       });
     }
   }
@@ -143,7 +143,9 @@ function addedDraws(a: readonly FocusDraw[], b: readonly FocusDraw[]): FocusDraw
       releasedNano: (before?.releasedNano ?? 0n) + draw.releasedNano,
     });
   }
-  return [...byPackage.values()];
+  return [...byPackage.values()].filter(
+    ({ amount, releasedNano }) => amount !== 0n || releasedNano !== 0n,
+  );
 }
 
 function inOrder(a: FocusHour, b: FocusHour): number {

@@ -1,13 +1,16 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { balanceText, receivableAccount } from "../../services/core/settlement/ledger.ts";
 import { dayOf, monthOf } from "../../services/core/settlement/period.ts";
+import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
 import { payableNano } from "../../services/core/settlement/statement.ts";
 import type { AttemptId, PackageId, PairId, RequestId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { recompute } from "../../services/settlement/recompute.ts";
-import { friday, usageRecord } from "../core/settlement/fixtures.ts";
+import { bookedHours } from "../../services/settlement/statement-hours.ts";
+import { collected } from "../collected.ts";
+import { engineCounts, friday, usageRecord } from "../core/settlement/fixtures.ts";
 import { acme } from "../core/settlement/market.ts";
 import { sku } from "../core/settlement/package-ledger.ts";
 import { openClosing, type Commitment } from "./closing-books.ts";
@@ -87,4 +90,29 @@ test("a tenant that has only bought has a bill too, and a month adds up its days
   expect(month.fees.map(({ party }) => party)).toEqual(["package:p1", "package:p2"]);
   expect(month.totals.netNano).toBe(2n * priceNano);
   expect(await owedNano()).toBe(payableNano(month));
+});
+
+test("what a package let go of for a sale that was corrected is taken back from its cost", async () => {
+  await buy("p1");
+  const changes = { openedUs: nowUs, request: "r-a1" as RequestId, attempt: "a1" as AttemptId };
+  const first = usageRecord({
+    ...changes,
+    id: "a1:0",
+    engineCounts: engineCounts({ output: 50n }),
+  });
+  const next = usageRecord({ ...changes, id: "a1:1", engineCounts: engineCounts({ output: 20n }) });
+  await books.ingest.record([first]);
+  await books.ingest.record([next]);
+  nowUs += dayUs;
+  const bill = await books.statements.closeThrough(pair, dayOf(friday, zone));
+  const rows = (await store.salesOf(["a1" as AttemptId])).filter(({ state }) => state === "billed");
+  const [sale] = rows.map(({ text }) => fromSaleText(text).sale);
+  const hours = (await collected(bookedHours(store, bill, 100))).flat();
+  const sum = (of: readonly bigint[]): bigint => of.reduce((total, each) => total + each, 0n);
+  expect(sale?.draws.length).toBe(1);
+  expect(sum(hours.map(({ releasedNano }) => releasedNano))).toBe(sale?.draws[0]?.releasedNano);
+  expect(sum(hours.map(({ coveredNano }) => coveredNano))).toBe(sale?.coveredNano);
+  const draws = hours.flatMap((hour) => hour.draws);
+  expect(sum(draws.map(({ amount }) => amount))).toBe(sale?.draws[0]?.amount);
+  expect(await recompute(store, bill, { source: "leaves" })).toEqual([]);
 });

@@ -37,7 +37,7 @@ export interface BookedFee {
   readonly amountNano: Nano;
 }
 
-/** What a package gave for a record. */
+/** What a package gave for a record; below 0 if it was given back. */
 export interface BookedDraw {
   readonly package: string;
   readonly unit: string;
@@ -210,6 +210,7 @@ export function statementLeafText({ id, digest }: Pick<Statement, "id" | "digest
 }
 
 type Words<Name extends string> = Readonly<Record<Name, string>>;
+type DrawMembers = Words<"package_id" | "unit" | "amount" | "released_nano">;
 type ChargeMembers = Words<"line_id" | "tokens" | "pico" | "nano">;
 type Charged = Words<"booking"> & {
   readonly charges: readonly ChargeMembers[];
@@ -224,8 +225,9 @@ type LeafMembers =
   | ({ readonly type: "fee" } & Words<"opened_us"> & Charged)
   | ({ readonly type: "sale" } & Words<"opened_us" | "region_id" | "covered_nano" | "department"> &
       Charged & {
-        readonly draws: readonly Words<"package_id" | "unit" | "amount" | "released_nano">[];
+        readonly draws: readonly DrawMembers[];
         readonly taken_back_covered_nano?: string;
+        readonly taken_back_draws?: readonly DrawMembers[];
       })
   | ({ readonly type: "share" } & Words<
       "opened_us" | "booking" | "part" | "amount_nano" | "taken_back_nano"
@@ -250,12 +252,10 @@ export function bookedByLeaf(text: string): Booked | undefined {
         ...placeOf({ pool_id: "*", region_id: leaf.region_id }),
         coveredNano: BigInt(leaf.covered_nano) - takenBackNano,
         department: leaf.department,
-        draws: leaf.draws.map((draw) => ({
-          package: draw.package_id,
-          unit: draw.unit,
-          amount: BigInt(draw.amount),
-          releasedNano: BigInt(draw.released_nano),
-        })),
+        draws: [
+          ...(leaf.taken_back_draws ?? []).map((draw) => toDraw(draw, -1n)),
+          ...leaf.draws.map((draw) => toDraw(draw, 1n)),
+        ],
       };
     }
     case "share":
@@ -281,6 +281,16 @@ export function bookedByLeaf(text: string): Booked | undefined {
     default:
       return undefined;
   }
+}
+
+function toDraw(
+  { package_id, unit, amount, released_nano }: DrawMembers,
+  sign: bigint,
+): BookedDraw {
+  return {
+    ...{ package: package_id, unit },
+    ...{ amount: sign * BigInt(amount), releasedNano: sign * BigInt(released_nano) },
+  };
 }
 
 function plain({ booking, charges, taken_back }: Charged, openedUs: string): Booked {
