@@ -6,19 +6,14 @@ import type {
   Charge,
   Fee,
   HourTotal,
+  PostedFlag,
   PostedRecord,
   StoredRecord,
   WaitingRecord,
 } from "../core/settlement/posting.ts";
 import { priceClassNames, type PriceClass } from "../core/settlement/price-book.ts";
 import type { Cumulative } from "../core/settlement/rate.ts";
-import {
-  noTokens,
-  tokenClasses,
-  type TokenClass,
-  type Tokens,
-  type UsageFlag,
-} from "../core/settlement/usage.ts";
+import { noTokens, tokenClasses, type TokenClass, type Tokens } from "../core/settlement/usage.ts";
 import { entries } from "../core/table.ts";
 import type {
   AttemptId,
@@ -102,7 +97,7 @@ export function toPosted(row: Row): PostedRecord & { state: "posted" } {
     tokens: toTokens(row),
     basis: text(row, "count_basis") as CountBasis,
     slot: text(row, "slot"),
-    flags: words(text(row, "flags")) as UsageFlag[],
+    flags: words(text(row, "flags")) as PostedFlag[],
   };
 }
 

@@ -59,7 +59,8 @@ export class AgreedBooks implements BuyBooks {
     const record = await this.#terms.adopt(book, publisher);
     this.#adopted.add(key);
     const missing = this.#terms.state.missing(record);
-    if (missing.length > 0) this.#log.info({ book: key, missing }, "a price version waits for signatures");
+    if (missing.length > 0)
+      this.#log.info({ book: key, missing }, "a price version waits for signatures");
   }
 }
 
@@ -68,10 +69,8 @@ export function feed(terms: Terms, agreements: Agreements, release: () => void):
   terms.onAgreed((record) => {
     const { kind, value } = record;
     if (kind === "contract" && "period" in value) agreements.addContract(value);
-    // Buy books come through the registry, by the version that a record names.
-    if (kind === "price-version" && "currency" in value && value.side !== undefined) {
-      agreements.addBook(value);
-    }
+    // Records name buy books by their versions; those for attempts that lost are named by contracts.
+    if (kind === "price-version" && "currency" in value) agreements.addBook(value);
     if (kind === "split-rule" && "parts" in value) agreements.addSplitRule(value);
     release();
   });

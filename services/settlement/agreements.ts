@@ -45,16 +45,20 @@ export class Agreements implements TermsSource {
   readonly #rules = new Map<string, SplitRule[]>();
   /** Contracts with the owners of models, by model. */
   readonly #owners = new Map<ModelId, PairId>();
+  readonly #withCalendar: (book: PriceBook) => PriceBook;
   readonly #hashes = new WeakMap<PriceBook, string>();
 
   constructor(options: {
     readonly buyBooks: BuyBooks;
     /** First day of a pair that can still be booked into; undefined if none was closed. */
     readonly firstOpenOf?: (pair: PairId) => string | undefined;
+    /** A book with the newest version of its calendar. */
+    readonly withCalendar?: (book: PriceBook) => PriceBook;
     readonly packagesOf?: (tenant: TenantId, openedUs: InstantUs) => readonly TokenPackage[];
   }) {
     this.#buyBooks = options.buyBooks;
     this.#firstOpenOf = options.firstOpenOf ?? (() => undefined);
+    this.#withCalendar = options.withCalendar ?? ((book) => book);
     this.#packages = options.packagesOf ?? (() => []);
   }
 
@@ -91,7 +95,9 @@ export class Agreements implements TermsSource {
     return {
       contract,
       book: this.bookOf(priceBook, priceVersion),
-      loserBook: contract.loserBook && this.bookInForce(contract.loserBook, openedUs),
+      ...(contract.loserBook !== undefined && {
+        forLosers: { book: this.bookInForce(contract.loserBook, openedUs) },
+      }),
       licence,
       sell: this.#sellingOf(record, contract),
     };
@@ -112,11 +118,12 @@ export class Agreements implements TermsSource {
 
   bookOf(id: BookId, version: bigint): PriceBook | undefined {
     const own = this.#books.get(id)?.find((book) => book.version === version);
-    return own ?? this.#buyBooks.known(id, version);
+    return own === undefined ? this.#buyBooks.known(id, version) : this.#withCalendar(own);
   }
 
   bookInForce(id: BookId, us: InstantUs): PriceBook | undefined {
-    return inForceAt(this.#books.get(id) ?? [], us);
+    const found = inForceAt(this.#books.get(id) ?? [], us);
+    return found && this.#withCalendar(found);
   }
 
   /** In force at an instant, with anybody. */

@@ -2,20 +2,21 @@ import type { SaltOf } from "../core/settlement/leaf.ts";
 import type { Balance } from "../core/settlement/ledger.ts";
 import { keysOf, Posting } from "../core/settlement/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../core/settlement/posting.ts";
-import { prepare, type Prepared } from "../core/settlement/prepare.ts";
+import { prepare, type Prepared, type Terms } from "../core/settlement/prepare.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
 import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
-import type { AttemptId, PairId } from "../core/units.ts";
-import type { ClaimRow } from "../io/ledger-store.ts";
+import type { AttemptId } from "../core/units.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
+import { claimedFor } from "./claimed.ts";
 import { ChargedVersions } from "./charged-versions.ts";
 import { OutdatedError, unavailable, type LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
 import type { Noted, Producers } from "./producers.ts";
 import { ReadAhead } from "./read-ahead.ts";
+import { revOf } from "./record-id.ts";
 import type { TermsSource } from "./terms-source.ts";
 
 /** Records of one transaction; a caller's own are never divided. */
@@ -36,12 +37,17 @@ const retryAfterMs = 1_000;
  * - `delivery`: from a gateway's sequence.
  * - `release`: from quarantine.
  * - `sale`: was posted before, and its sale waits.
+ * - `revision`: made here of one that was posted before.
  */
-type JobKind = "delivery" | "release" | "sale";
+type JobKind = "delivery" | "release" | "sale" | "revision";
+
+/** What the terms of a record are instead. */
+export type OtherTerms = (terms: Terms) => Terms;
 
 interface Job {
   readonly records: readonly UsageRecord[];
   readonly kind: JobKind;
+  readonly otherTerms?: OtherTerms | undefined;
   /** It was among others that could not be written together. */
   readonly isAlone?: boolean;
   resolve(outcomes: PostOutcome[]): void;
@@ -135,6 +141,19 @@ export class Ingest {
     return billed;
   }
 
+  /** What would become of records, by other terms than theirs. Changes nothing. */
+  async preview(records: readonly UsageRecord[], otherTerms: OtherTerms): Promise<Prepared[]> {
+    const { terms } = this.#options;
+    await terms.learn(records);
+    const claims = await this.#claimedFor(records);
+    return records.map((record) => this.#prepare(record, claims.get(record.attempt), otherTerms));
+  }
+
+  /** Posts revisions that settlement makes itself, by other terms than theirs. */
+  async revise(records: readonly UsageRecord[], otherTerms: OtherTerms): Promise<PostOutcome[]> {
+    return this.#enqueue(records, "revision", otherTerms);
+  }
+
   /** Resolves when all that was accepted is durable or refused. */
   async drain(): Promise<void> {
     for (let last; last !== this.#answered || this.#running !== undefined;) {
@@ -164,9 +183,13 @@ export class Ingest {
     return outcomes.filter(({ status }) => status === "posted").length;
   }
 
-  async #enqueue(records: readonly UsageRecord[], kind: JobKind): Promise<PostOutcome[]> {
+  async #enqueue(
+    records: readonly UsageRecord[],
+    kind: JobKind,
+    otherTerms?: OtherTerms,
+  ): Promise<PostOutcome[]> {
     const { promise, resolve, reject } = Promise.withResolvers<PostOutcome[]>();
-    this.#queue.push({ records, kind, resolve, reject });
+    this.#queue.push({ records, kind, otherTerms, resolve, reject });
     this.#queuedRecords += records.length;
     this.#running ??= this.#run();
     return promise;
@@ -247,9 +270,12 @@ export class Ingest {
   async #post({ jobs, records, ledger }: Batch) {
     const { writer, terms, metrics, producers } = this.#options;
     await terms.learn(records);
-    const claims = await this.#claimsOf(records);
-    const asked = jobs.flatMap(({ kind, records: own }) =>
-      own.map((record) => ({ kind, prepared: this.#prepare(record, claims.get(record.attempt)) })),
+    const claims = await this.#claimedFor(records);
+    const asked = jobs.flatMap(({ kind, otherTerms, records: own }) =>
+      own.map((record) => {
+        const claim = claims.get(record.attempt);
+        return { kind, prepared: this.#prepare(record, claim, otherTerms) };
+      }),
     );
     const { posting, outcomes } = await this.#posted(asked, ledger);
     const delivered = jobs.filter(({ kind }) => kind === "delivery");
@@ -341,30 +367,16 @@ export class Ingest {
     return writer.totals.balancesOf(accountsOf([...new Set(packages)]));
   }
 
-  /** What vendors have claimed by now, where the contract goes by it. */
-  async #claimsOf(records: readonly UsageRecord[]): Promise<ReadonlyMap<AttemptId, Tokens>> {
+  async #claimedFor(records: readonly UsageRecord[]): Promise<ReadonlyMap<AttemptId, Tokens>> {
     const { terms, writer } = this.#options;
-    const byVendor = Map.groupBy(
-      records.filter((record) => {
-        return terms.termsOf(record).contract.countRule === "claim-in-tolerance";
-      }),
-      ({ vendor }) => vendor,
-    );
-    const newest = new Map<AttemptId, ClaimRow>();
-    for (const [vendor, own] of byVendor) {
-      const attempts = own.map(({ attempt }) => attempt);
-      for (const claim of await writer.store.claimsOf(`vendor:${vendor}` as PairId, attempts)) {
-        const before = newest.get(claim.attempt);
-        if (before === undefined || claim.rev > before.rev) newest.set(claim.attempt, claim);
-      }
-    }
-    return new Map([...newest].map(([attempt, { tokens }]) => [attempt, tokens]));
+    return claimedFor(records, { terms, store: writer.store });
   }
 
-  #prepare(record: UsageRecord, claim?: Tokens): Prepared {
+  #prepare(record: UsageRecord, claim?: Tokens, otherTerms?: OtherTerms): Prepared {
     const { terms } = this.#options;
     const { bookingOf } = terms;
-    const of = { ...terms.termsOf(record), claim };
+    const agreed = terms.termsOf(record);
+    const of = { ...(otherTerms === undefined ? agreed : otherTerms(agreed)), claim };
     return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf });
   }
 }
@@ -379,13 +391,4 @@ function salesOf(sales: readonly SaleRow[], prepared: readonly Prepared[]): read
   );
   const requests = new Set(sold.map(({ record }) => record.request));
   return sales.filter(({ request }) => requests.has(request));
-}
-
-/** Of `<attempt>:<rev>`. Throws INVALID_ARGUMENT for any other id. */
-function revOf({ id, attempt }: UsageRecord): bigint {
-  const rev = id.startsWith(`${attempt}:`) ? id.slice(attempt.length + 1) : "";
-  if (/^\d{1,9}$/.test(rev)) return BigInt(rev);
-  throw toConnectError("BAD_REQUEST", `record_id: expected ${attempt}:<rev>, found ${id}`, {
-    metadata: { field: "record_id" },
-  });
 }

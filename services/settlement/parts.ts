@@ -14,8 +14,11 @@ import { Gateways } from "./gateways.ts";
 import { Ingest } from "./ingest.ts";
 import { LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
+import { LateClaims } from "./late-claims.ts";
 import { Packages } from "./packages.ts";
 import { Producers } from "./producers.ts";
+import { Reprices } from "./reprices.ts";
+import { Revisions } from "./revisions.ts";
 import { Terms, type OperatorKey } from "./terms.ts";
 
 /** What everything in settlement is made of: the one writer, what the ledger says, and what was agreed. */
@@ -74,6 +77,7 @@ export async function openParts(options: {
   const agreements: Agreements = new Agreements({
     buyBooks: agreed,
     firstOpenOf: (pair) => closed.firstOpenOf(pair),
+    withCalendar: (book) => terms.state.withCalendar(book),
     packagesOf: (tenant, openedUs) => packages.catalog.valid(tenant, openedUs),
   });
   const states = await store.producers();
@@ -89,6 +93,16 @@ export async function openParts(options: {
     await ingest.releaseSales();
   }, log);
   feed(terms, agreements, () => again.ask());
+  const revisions = new Revisions({ store, ingest, log });
+  const reprices = new Reprices({ store, writer, terms, revisions, log, nowUs });
+  const lateClaims = new LateClaims({ store, agreements, revisions, nowUs });
+  const settling = new Again(async () => {
+    await reprices.run();
+    await lateClaims.run();
+  }, log);
+  terms.onAgreed(({ kind }) => {
+    if (kind === "reprice") settling.ask();
+  });
   const onBook = (): void => {
     agreed
       .adoptAll()
@@ -103,10 +117,14 @@ export async function openParts(options: {
     await documents.follow(store, writer);
     // A ledger that was rolled back is read, and nothing is added to it.
     if (writer.isReady) await terms.start();
+    writer.onCommitted(({ claims }) => {
+      if (claims.length > 0 && lateClaims.note(claims)) settling.ask();
+    });
     await books.follow(onBook, signal);
     if (writer.isReady) await agreed.adoptAll();
     metrics.onWaiting(await store.waitingCount());
     again.open();
+    settling.open();
     timer = setInterval(() => {
       ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
     }, holeIntervalMs);
@@ -114,6 +132,7 @@ export async function openParts(options: {
   const close = async (): Promise<void> => {
     clearInterval(timer);
     await again.close();
+    await settling.close();
     await ingest.drain();
     await writer.drain();
     await store.close();

@@ -222,7 +222,10 @@ export class Terms {
     const agreed = all.findLast(({ agreedUs }) => agreedUs !== undefined);
     const newest = this.state.newest(kind, series);
     const value = (agreed ?? newest)?.value;
-    return value && newest && { ...value, version: newest.version };
+    if (value !== undefined && newest !== undefined) return { ...value, version: newest.version };
+    // On a calendar that came with the product the next one follows.
+    const installed = kind === "calendar" ? this.state.calendarOf(series) : undefined;
+    return installed as TermsByKind[Kind] | undefined;
   }
 
   /** One contract per pair: another series for the same would be in force beside it. */

@@ -15,7 +15,13 @@ import {
   type PriceLine,
   type Variant,
 } from "./price-book.ts";
-import { tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
+import {
+  tokenClasses,
+  type TokenClass,
+  type Tokens,
+  type TokenVariant,
+  type UsageRecord,
+} from "./usage.ts";
 
 /** A quantity with the line that prices it. */
 export interface PricedLine {
@@ -47,12 +53,17 @@ export type Pricing =
   | { readonly kind: "doubtful"; readonly reason: PriceReason; readonly detail: string };
 
 /** What a contract says of how a record is priced. */
-export type RatingTerms = Pick<Contract, "touBasis" | "touGraceUs" | "attemptNanoMax">;
+export type RatingTerms = Pick<Contract, "touBasis" | "touGraceUs" | "attemptNanoMax"> & {
+  /** Both parties have signed that the book is for this record, whenever it was opened. */
+  readonly isRepriced?: true;
+};
 
 /** Tokens of a record to be priced by a book of one side, for one party. */
 export interface Priceable {
   readonly record: UsageRecord;
   readonly tokens: Tokens;
+  /** Parts of classes that have a price of their own. */
+  readonly variants: readonly TokenVariant[];
   readonly side: BookSide;
   readonly pair: PairId;
 }
@@ -81,7 +92,7 @@ export interface HourKey {
 
 /** What the vendor is owed, by its buy book. */
 export function priceUsage(usage: Usage, book: PriceBook | undefined, terms: RatingTerms): Pricing {
-  const { record, tokens } = usage;
+  const { record, tokens, variants } = usage;
   const pair = `vendor:${record.vendor}` as PairId;
   const { priceBook, priceVersion } = record;
   if (book === undefined && !isNothing(tokens)) {
@@ -90,7 +101,7 @@ export function priceUsage(usage: Usage, book: PriceBook | undefined, terms: Rat
       `price book ${priceBook}@${priceVersion} is not known, or not signed by both`,
     );
   }
-  return priceTokens({ record, tokens, side: "buy", pair }, book, terms);
+  return priceTokens({ record, tokens, variants, side: "buy", pair }, book, terms);
 }
 
 /**
@@ -107,7 +118,7 @@ export function priceTokens(
   if (book === undefined) {
     return doubt("price-book-unknown", `there is no ${asked.side} book for ${asked.pair}`);
   }
-  const objection = objectionTo(asked, book);
+  const objection = objectionTo(asked, book, terms);
   if (objection !== undefined) return objection;
   const { slots, isCovered } = slotsInForce(asked.record, book, terms);
   const slot = cheapest(slots, asked, book);
@@ -129,6 +140,7 @@ function isNothing(tokens: Tokens): boolean {
 function objectionTo(
   { record, side, pair }: Priceable,
   book: PriceBook,
+  { isRepriced }: RatingTerms,
 ): Extract<Pricing, { kind: "doubtful" }> | undefined {
   const { openedUs, model, region } = record;
   if (sideOf(book) !== side) {
@@ -142,7 +154,8 @@ function objectionTo(
     );
   }
   const { effectiveFromUs: from, effectiveToUs: to } = book;
-  if (openedUs < from || (to !== undefined && openedUs >= to)) {
+  const isOutside = openedUs < from || (to !== undefined && openedUs >= to);
+  if (isOutside && isRepriced !== true) {
     return doubt(
       "price-not-in-force",
       `expected ${from} <= opened_us < ${to ?? "no end"}, found ${openedUs}`,
@@ -265,7 +278,11 @@ function picoAtFirstTier(lines: readonly PricedLine[]): Pico {
   );
 }
 
-function linesIn(slot: string, { record, tokens }: Priceable, book: PriceBook): PricedLine[] {
+function linesIn(
+  slot: string,
+  { record, tokens, variants }: Priceable,
+  book: PriceBook,
+): PricedLine[] {
   const input = tokens.uncachedInput + tokens.cacheRead + tokens.cacheWrite;
   const output = tokens.response + tokens.reasoning;
   const fit = linesFor(book, record.model, record.region).filter(
@@ -281,7 +298,7 @@ function linesIn(slot: string, { record, tokens }: Priceable, book: PriceBook): 
   };
   for (const tokenClass of tokenClasses) {
     if (tokens[tokenClass] === 0n) continue;
-    const rest = variantsOf(record, tokenClass).reduce((left, { variant, tokens: named }) => {
+    const rest = variantsOf(variants, tokenClass).reduce((left, { variant, tokens: named }) => {
       const line = lineOf(fit, tokenClass, variant);
       const taken = line === undefined ? 0n : least(named, left);
       add(line, taken);
@@ -298,10 +315,7 @@ function linesIn(slot: string, { record, tokens }: Priceable, book: PriceBook): 
 }
 
 /** A part of a class can be no more than the class: of what was recounted or cut, the first ones are served first. */
-function variantsOf(
-  { variants }: UsageRecord,
-  tokenClass: TokenClass,
-): readonly { readonly variant: Variant; readonly tokens: bigint }[] {
+function variantsOf(variants: readonly TokenVariant[], tokenClass: TokenClass): TokenVariant[] {
   return variants.filter((each) => each.tokenClass === tokenClass);
 }
 

@@ -217,7 +217,7 @@ export class Posting {
     }
     for (const each of fees) {
       const before = old?.fees.find(({ pair }) => pair === each.pair);
-      const side = fee ?? { slot: "any", lines: [], book: undefined };
+      const side = fee ?? { slot: "any", lines: [], book: undefined, flags: [] };
       const place = placeOf(each, record, this.#tools.bookingOf);
       if (old !== undefined && before !== undefined)
         this.#enterFee(before, { record, cost: old.cost, of: old });
@@ -303,7 +303,8 @@ function postedAs(
   { usage, buy, cost }: Owing,
   owed: Pick<PostedRecord, "charges" | "fees" | "sold">,
 ): PostedRecord {
-  const { ending, tokens, basis, flags } = usage;
+  const { ending, tokens, basis } = usage;
+  const flags = [...new Set([...usage.flags, ...buy.flags])].toSorted();
   const { period, booking } = buy.place;
   const amountNano = owed.charges.reduce((sum, charge) => sum + charge.amountNano, 0n);
   return {

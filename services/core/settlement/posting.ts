@@ -10,7 +10,7 @@ import type {
   TenantId,
   VendorId,
 } from "../units.ts";
-import type { HourKey, RatingKey } from "./charge.ts";
+import type { HourKey, PriceFlag, RatingKey } from "./charge.ts";
 import type { CostSide, Ending } from "./contract.ts";
 import type { CountBasis } from "./count-rule.ts";
 import type { Balance, LedgerEntry } from "./ledger.ts";
@@ -80,8 +80,12 @@ export interface PostedRecord extends StoredRecord {
   readonly tokens: Tokens;
   readonly basis: CountBasis;
   readonly slot: string;
-  readonly flags: readonly UsageFlag[];
+  /** Sorted. */
+  readonly flags: readonly PostedFlag[];
 }
+
+/** What was odd about the counts, or about the price. */
+export type PostedFlag = UsageFlag | PriceFlag;
 
 /** A record in quarantine. */
 export type WaitingRecord = StoredRecord;

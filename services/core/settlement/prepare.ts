@@ -5,6 +5,7 @@ import {
   partsOfLineId,
   priceTokens,
   priceUsage,
+  type PriceFlag,
   type PriceReason,
   type Pricing,
   type RatingTerms,
@@ -31,8 +32,11 @@ export interface Terms {
   readonly contract: Contract;
   /** The version that the record names. */
   readonly book: PriceBook | undefined;
-  /** By which the vendor of an attempt that did not serve the tenant is paid, where a share is paid for the others. */
-  readonly loserBook?: PriceBook | undefined;
+  /**
+   * By which the vendor of an attempt that did not serve the tenant is paid, where a share is paid for the others and the
+   * contract names a book for them. Without the book itself, such an attempt waits for it.
+   */
+  readonly forLosers?: { readonly book: PriceBook | undefined };
   /** With the owner of the model; undefined: it is owed nothing by a book. */
   readonly licence: Agreement | undefined;
   /** With its tenant; undefined: nobody has said what tenants pay, and there is nothing to wait for. */
@@ -59,6 +63,7 @@ export interface Side {
   readonly slot: string;
   readonly lines: readonly LineTokens[];
   readonly book: PriceBook | undefined;
+  readonly flags: readonly PriceFlag[];
 }
 
 /** A record with its bytes and with what the rules make of it, before the ledger's state is looked at. */
@@ -125,7 +130,7 @@ function findingOf(record: UsageRecord, options: PrepareOptions): Owing | Doubtf
   const vendor = { pair: `vendor:${record.vendor}` as PairId, contract, book };
   // Where there was no licence book, it is the sale that waits: the vendor has its own.
   const isLicensed = licence?.book !== undefined;
-  const licensed = isLicensed ? priced(usage.tokens, "licence", record, licence) : undefined;
+  const licensed = isLicensed ? priced(usage.tokens, "licence", usage, licence) : undefined;
   if (licensed?.kind === "doubtful") return licensed;
   const owed = contract.owed[usage.ending];
   return {
@@ -151,22 +156,19 @@ function buyPricing(
   if (isShared && isSold(usage.sold)) {
     return { book: undefined, pricing: { kind: "priced", slot: "any", lines: [], flags: [] } };
   }
-  const book = isShared ? (terms.loserBook ?? terms.book) : terms.book;
+  const { book } = isShared && terms.forLosers !== undefined ? terms.forLosers : terms;
   return { book, pricing: priceUsage(usage, book, terms.contract) };
 }
 
 type Priced = Extract<Pricing, { kind: "priced" }>;
 type Unpriced = Extract<Pricing, { kind: "doubtful" }>;
 
-function saleOf(
-  { record, sold }: Usage,
-  sell: Selling | undefined,
-  options: PrepareOptions,
-): SaleFinding {
+function saleOf(usage: Usage, sell: Selling | undefined, options: PrepareOptions): SaleFinding {
+  const { record, sold } = usage;
   if (sell === undefined) return { kind: "none", place: undefined };
   const place = placeOf(record, sell, options);
   if (!isSold(sold)) return { kind: "none", place };
-  const pricing = priced(sold, "sell", record, sell);
+  const pricing = priced(sold, "sell", usage, sell);
   if (pricing.kind === "doubtful") {
     return { kind: "waiting", reason: pricing.reason, detail: pricing.detail };
   }
@@ -186,16 +188,16 @@ function saleOf(
 function priced(
   tokens: Tokens,
   side: "sell" | "licence",
-  record: UsageRecord,
+  { record, variants }: Usage,
   { pair, book, contract }: Agreement,
 ): Pricing {
-  return priceTokens({ record, tokens, side, pair }, book, contract);
+  return priceTokens({ record, tokens, variants, side, pair }, book, contract);
 }
 
 function sideOf(
   record: UsageRecord,
   agreement: Agreement,
-  { slot, lines }: Priced,
+  { slot, lines, flags }: Priced,
   options: PrepareOptions,
 ): Side {
   return {
@@ -203,6 +205,7 @@ function sideOf(
     slot,
     lines: lines.map((each) => ({ line: lineIdOf(each), tokens: each.tokens })),
     book: agreement.book,
+    flags,
   };
 }
 

@@ -196,6 +196,14 @@ export class TermsState {
     return agreed.at(-1)?.value ?? this.#installed.get(id);
   }
 
+  /** A version that was agreed, or that came with the product. */
+  calendarVersion(id: string, version: bigint): Calendar | undefined {
+    const record = this.find("calendar", `${id}@${version}`);
+    if (record?.agreedUs !== undefined) return record.value;
+    const installed = this.#installed.get(id);
+    return (installed?.version ?? 1n) === version ? installed : undefined;
+  }
+
   /** The book with the newest version of its calendar. */
   withCalendar(book: PriceBook): PriceBook {
     const calendar = this.calendarOf(book.calendar.id);

@@ -3,11 +3,14 @@ import { describe, expect, test } from "vitest";
 import {
   lineIdOf,
   priceTokens,
+  priceUsage,
   ratingKey,
   type PricedLine,
   type Pricing,
+  type RatingTerms,
 } from "../../../services/core/settlement/charge.ts";
-import { defaultContract } from "../../../services/core/settlement/contract.ts";
+import { defaultContract, type Contract } from "../../../services/core/settlement/contract.ts";
+import { settleCounts } from "../../../services/core/settlement/count-rule.ts";
 import { discounted } from "../../../services/core/settlement/decimal.ts";
 import {
   everyTenant,
@@ -28,7 +31,7 @@ import {
   type UsageRecord,
 } from "../../../services/core/settlement/usage.ts";
 import type { PairId, RegionId, VendorId } from "../../../services/core/units.ts";
-import { priceBook, priceLine, usageRecord } from "./fixtures.ts";
+import { contract, friday, priceBook, priceLine, usageRecord } from "./fixtures.ts";
 
 const north = "vendor:northgrid" as PairId;
 
@@ -39,7 +42,10 @@ function priced(
 ): Pricing {
   const record = usageRecord(changes);
   return priceTokens(
-    { record, tokens: { ...noTokens, ...tokens }, side: "buy", pair: north },
+    {
+      ...{ record, tokens: { ...noTokens, ...tokens }, variants: record.variants },
+      ...{ side: "buy", pair: north },
+    },
     book,
     defaultContract,
   );
@@ -175,6 +181,32 @@ describe("regions", () => {
   });
 });
 
+test("parts that the engine told price nothing where another witness counted", () => {
+  const explicit = {
+    ...priceLine("cacheRead", 1n, { id: "explicit" }),
+    variant: "explicit",
+  } as const;
+  const book = priceBook({ lines: [...plain.lines, explicit] });
+  const variants = [{ tokenClass: "cacheRead", variant: "explicit", tokens: 10n }] as const;
+  const claim = { ...noTokens, uncachedInput: 60n, cacheRead: 40n, response: 50n };
+  const of = (countRule: Contract["countRule"]) => {
+    const terms = contract({ countRule });
+    const usage = settleCounts(usageRecord({ variants }), terms, claim);
+    return usage.kind === "doubtful" ? {} : counted(priceUsage(usage, book, terms));
+  };
+  expect(of("engine-final")).toMatchObject({ cacheRead: 30n, explicit: 10n });
+  expect(of("claim-in-tolerance")).toMatchObject({ cacheRead: 40n });
+  expect(of("claim-in-tolerance")).not.toHaveProperty("explicit");
+});
+
+test("a book outside its time prices what both have signed it for", () => {
+  const book = priceBook({ effectiveFromUs: friday + 1n });
+  const usage = settleCounts(usageRecord(), contract());
+  const of = (terms: RatingTerms) =>
+    usage.kind === "settled" && priceUsage(usage, book, terms).kind;
+  expect([of(contract()), of({ ...contract(), isRepriced: true })]).toEqual(["doubtful", "priced"]);
+});
+
 describe("whose book it is", () => {
   const retail = priceBook({
     side: "sell",
@@ -182,7 +214,10 @@ describe("whose book it is", () => {
     pair: everyTenant,
     lines: plain.lines.map((line) => ({ ...line, scope: "contract" as const })),
   });
-  const asked = { record: usageRecord(), tokens: { ...noTokens, response: 1n } };
+  const asked = {
+    ...{ record: usageRecord(), tokens: { ...noTokens, response: 1n } },
+    variants: [],
+  };
 
   test("a list is for every tenant, and for nobody else", () => {
     const of = (pair: string) =>

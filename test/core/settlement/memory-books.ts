@@ -205,7 +205,7 @@ export class MemoryBooks {
     const terms = {
       contract: this.#contract,
       book: this.#bookOf(record.priceBook, record.priceVersion),
-      loserBook: this.loserBook,
+      ...(this.loserBook !== undefined && { forLosers: { book: this.loserBook } }),
       licence: this.licence,
       sell: this.sell?.(record),
     };
