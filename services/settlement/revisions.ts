@@ -11,9 +11,9 @@ import type { Ingest } from "./ingest.ts";
 /** By what a record that is posted is settled again. */
 export interface Resettling {
   /** Whether this revision, which counts now, is one of those. */
-  isMeant(record: StoredRecord): boolean;
+  readonly isMeant: (record: StoredRecord) => boolean;
   /** What the terms are instead. */
-  terms(terms: Terms): Terms;
+  readonly terms: (terms: Terms) => Terms;
   /** What its price version is instead; undefined: as it was. */
   readonly price?: Pick<UsageRecord, "priceBook" | "priceVersion"> | undefined;
 }

@@ -339,9 +339,8 @@ test("a claim that comes after its record settles it again, where the contract g
   await again();
   // 8,000 nano a token.
   expect((await owedNano(accrued)) - before).toBe(8_000n);
-  expect(
-    (await parts.store.recordsOf(["a0" as AttemptId])).map(({ rev }) => rev).toSorted(),
-  ).toEqual([0n, 1n]);
+  const revs = (await parts.store.recordsOf(["a0" as AttemptId])).map(({ rev }) => rev);
+  expect(new Set(revs)).toEqual(new Set([0n, 1n]));
   expect(await mistakes()).toEqual([]);
   const { rows } = (await parts.store.counts()).records;
   await again();
