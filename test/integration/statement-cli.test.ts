@@ -30,6 +30,7 @@ import { focusMistakes, readCsv, toInteger } from "../core/settlement/focus-rule
 
 const id = "vendor:northgrid:daily:2026-11-20:0";
 const stop = new AbortController();
+let today = Number(friday / 1_000n) + 86_400_000;
 let folder: string;
 let registry: Registry;
 let settlement: Settlement;
@@ -51,7 +52,7 @@ beforeAll(async () => {
   const { signal } = stop;
   settlement = await openSettlement({
     ...{ registry, ledger: join(folder, "ledger.sqlite"), log, metrics: new Metrics() },
-    ...{ clock: { now: () => Number(friday / 1_000n) + 86_400_000 }, signal },
+    ...{ clock: { now: () => today }, signal },
     ...{ domain: "grid.example", secretsPath: join(folder, "secrets") },
   });
   server = await serveRpc({
@@ -233,3 +234,19 @@ for (const [what, words, code, message] of refused) {
     expect([ended.code, ended.err]).toEqual([code, expect.stringMatching(message)]);
   });
 }
+
+test("a month whose days were paid is exported by its days' invoices, each adding up to what was paid", async () => {
+  today = Number(friday / 1_000n) + 14 * 86_400_000;
+  const generate = async (period: string) =>
+    tokengrid(
+      ...["statement", "generate", "--period", period, "--vendor", "northgrid", "-o", "name"],
+    );
+  for (let day = 21; day <= 30; day += 1) await generate(`2026-11-${day}`);
+  const made = await generate("2026-11");
+  expect([made.err, made.out]).toEqual(["", "vendor:northgrid:monthly:2026-11:0\n"]);
+  const { header, rows } = readCsv(await exported("focus", "vendor:northgrid:monthly:2026-11:0"));
+  expect(focusMistakes(header, rows, "1.4")).toEqual([]);
+  const { rows: ofDay } = readCsv(await exported("focus", id));
+  expect(rows.filter(({ InvoiceId }) => InvoiceId === id)).toEqual(ofDay);
+  expect(new Set(rows.map(({ InvoiceId }) => InvoiceId))).toEqual(new Set([id]));
+});

@@ -13,6 +13,7 @@ import {
   type FocusVersion,
 } from "../../core/settlement/focus.ts";
 import { statementPage } from "../../core/settlement/page.ts";
+import { daysIn } from "../../core/settlement/period.ts";
 import type { Statement } from "../../core/settlement/statement.ts";
 import type { InstantUs } from "../../core/units.ts";
 import { SettlementService } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
@@ -21,7 +22,15 @@ import { client, type ServerOptions, withServer } from "../connect.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { writeFocusCsv, writeFocusParquet } from "./focus-out.ts";
 import { openProgress, type Progress } from "./progress.ts";
-import { lastIds, pairOf, pairsOf, periodOf, withPair, type PairOptions } from "./source.ts";
+import {
+  lastIds,
+  newestFirst,
+  pairOf,
+  pairsOf,
+  periodOf,
+  withPair,
+  type PairOptions,
+} from "./source.ts";
 
 const formats = ["focus", "focus-1.3", "parquet", "json", "cloudevents", "html", "leaves"] as const;
 type Format = (typeof formats)[number];
@@ -133,20 +142,45 @@ async function* focusRows(
 ): AsyncGenerator<FocusRow> {
   let rows = 0;
   for (const each of asked) {
-    let statement: Statement | undefined;
-    for await (const message of client(SettlementService, options).listStatementHours(each)) {
-      statement ??= message.statement && toStatement(message.statement, sha256);
-      if (statement === undefined) throw new Error("expected a statement first, found none");
-      const parties = partiesOf(statement, options);
-      for (const hour of message.hours) {
-        yield focusUsageRow({ statement, parties, version, hour: toHour(hour) });
+    for (const invoice of await invoicesOf(each, options)) {
+      for await (const row of rowsOf(invoice, options, version)) {
+        yield row;
+        rows += 1;
+        progress.at(rows, 0);
       }
-      rows += message.hours.length;
-      progress.at(rows, 0);
     }
-    if (statement !== undefined) {
-      yield* focusOtherRows({ statement, parties: partiesOf(statement, options), version });
+  }
+}
+
+/** A month whose days were paid is on no invoice itself: its days are, with their own rounding. */
+async function invoicesOf(asked: Asked, options: ExportOptions): Promise<Asked[]> {
+  if (!("statementId" in asked)) return [asked];
+  const { kind, isPayable, pair, period } = await one(options, asked);
+  if (kind !== "monthly" || isPayable) return [asked];
+  const invoices: Asked[] = [];
+  for (const periodName of daysIn(period)) {
+    const days = await newestFirst(options, { pairId: pair, periodName });
+    invoices.push(...days.map((day) => ({ statementId: day.statementId })));
+  }
+  return invoices;
+}
+
+async function* rowsOf(
+  asked: Asked,
+  options: ExportOptions,
+  version: FocusVersion,
+): AsyncGenerator<FocusRow> {
+  let statement: Statement | undefined;
+  for await (const message of client(SettlementService, options).listStatementHours(asked)) {
+    statement ??= message.statement && toStatement(message.statement, sha256);
+    if (statement === undefined) throw new Error("expected a statement first, found none");
+    const parties = partiesOf(statement, options);
+    for (const hour of message.hours) {
+      yield focusUsageRow({ statement, parties, version, hour: toHour(hour) });
     }
+  }
+  if (statement !== undefined) {
+    yield* focusOtherRows({ statement, parties: partiesOf(statement, options), version });
   }
 }
 
