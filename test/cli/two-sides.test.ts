@@ -9,6 +9,7 @@ import { command as claimCommand } from "../../services/cli/commands/claim.ts";
 import { disputeCommand } from "../../services/cli/dispute-command.ts";
 import { moveOf } from "../../services/cli/dispute-move.ts";
 import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
+import { netCommand } from "../../services/cli/net-command.ts";
 import { reconcileCommand } from "../../services/cli/reconcile-command.ts";
 import { reportText } from "../../services/cli/reconcile-text.ts";
 import { dayOf } from "../../services/core/settlement/period.ts";
@@ -173,6 +174,39 @@ describe("tokengrid claim submit", () => {
     const good = file("good.csv", [["b1", 50]]);
     const words = ["submit", good, "--vendor", "northgrid", "--key", nobody, "--kid", "north"];
     expect(await run(claimCommand(), ...words)).toBe(`1: ${nobody}: expected a key, found no file`);
+  });
+});
+
+describe("tokengrid statement net", () => {
+  const netting = (text: string): string => {
+    const path = join(folder, "netting.yaml");
+    writeFileSync(path, text);
+    return path;
+  };
+  const agreed = `nettingId: "2026-11-21:1"
+parties:
+  - party: north
+    items: [{ pairId: "vendor:northgrid" }]
+  - party: west
+    items: [{ pairId: "channel:west" }]
+obligations:
+  - { obligationId: o1, fromPairId: "vendor:northgrid", toPairId: "channel:west", amountNano: 5000000000 }
+`;
+
+  test("prints who pays whom, and writes nothing in a dry run", async () => {
+    const said = await run(netCommand(), netting(agreed), "--dry-run");
+    expect(said).toBe(
+      "0\nPARTY  IS OWED CNY     OWES CNY       NET CNY\n" +
+        "north  0.000000000  5.000000000  -5.000000000\n" +
+        "west   5.000000000  0.000000000   5.000000000\n\n" +
+        "run       2026-11-21:1, nothing was written\nset off   0 times\noperator  0.000000000 CNY\n",
+    );
+    expect(await store.document("netting", "2026-11-21:1")).toBeUndefined();
+  });
+
+  test("is refused with the field that is wrong", async () => {
+    const wrong = await run(netCommand(), netting(agreed.replace("amountNano", "amount")));
+    expect(wrong).toMatch(/^2: .*netting\.yaml:\n.*key "amount" is unknown/);
   });
 });
 

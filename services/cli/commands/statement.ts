@@ -14,6 +14,7 @@ import {
 } from "../connect.ts";
 import { disputeCommand } from "../dispute-command.ts";
 import { exits, type ExitCode } from "../outcome.ts";
+import { netCommand } from "../net-command.ts";
 import { jsonOf, print, textCard } from "../print.ts";
 import { reconcileCommand } from "../reconcile-command.ts";
 import { statementCard, statementList } from "../statement-text.ts";
@@ -63,7 +64,8 @@ export function command(): Command {
     .addCommand(approveCommand())
     .addCommand(payCommand())
     .addCommand(reconcileCommand())
-    .addCommand(disputeCommand());
+    .addCommand(disputeCommand())
+    .addCommand(netCommand());
 }
 
 async function list(options: ListOptions): Promise<ExitCode> {

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { SettlementService } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
 import {
   type SettledUsage,
@@ -44,8 +44,10 @@ export function command(): Command {
             "money by the sell book, what packages covered and let go of, what is billed, its cost and the margin.",
         )
         .option("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
-        .addOption(
-          new Option("--by <what...>", "add up by these, in this order").choices(dimensionNames),
+        .option(
+          "--by <what...>",
+          `add up by these, in this order: ${dimensionNames.join(", ")}; with spaces or commas between them`,
+          dimensions,
         )
         .option("--model <id>", "only this model; with --by")
         .option("--csv", "comma-separated, with --by")
@@ -65,6 +67,20 @@ function filtered(command: Command): Command {
     .option("--vendor <id>", "owed to this vendor")
     .option("--tenant <id>", "asked for by this tenant")
     .option("--request <id>", "attempts of this request");
+}
+
+/** `tenant,model` is as good as `tenant model`. */
+function dimensions(text: string, before: readonly DimensionName[] = []): DimensionName[] {
+  const named = text.split(",").filter((name) => name !== "");
+  return [
+    ...before,
+    ...named.map((name) => {
+      const found = dimensionNames.find((each) => each === name);
+      if (found !== undefined) return found;
+      const expected = `expected some of ${dimensionNames.join(", ")}`;
+      throw new InvalidArgumentError(`${expected}, found ${JSON.stringify(name)}`);
+    }),
+  ];
 }
 
 function limitNumber(text: string): number {
