@@ -17,7 +17,8 @@ import type {
   VendorId,
 } from "../services/core/units.ts";
 
-const vendors = 8;
+/** Record n is of vendor n modulo so many. */
+export const loadVendors = 8;
 const poolsPerVendor = 5;
 const tenants = 50;
 const models = ["deepseek-v3.2", "qwen3-32b", "glm-5"] as ModelId[];
@@ -28,7 +29,7 @@ const usBetween = 2_000n;
 /** One book per vendor: every model, every class, peak and off-peak, two tiers. */
 export function loadBooks(calendar: Calendar): PriceBook[] {
   const everyDay = new Set(["workday", "weekend", "holiday", "makeup"] as const);
-  return Array.from({ length: vendors }, (_, vendor) => ({
+  return Array.from({ length: loadVendors }, (_, vendor) => ({
     id: `book-${vendor}` as BookId,
     vendor: `vendor-${vendor}` as VendorId,
     version: 1n,
@@ -91,7 +92,7 @@ export function loadTerms(calendar: Calendar, agreements: Agreements): void {
 
 /** The record with a number: always the same one. */
 export function loadRecord(number: number): UsageRecord {
-  const vendor = number % vendors;
+  const vendor = number % loadVendors;
   const attempt = `0199f3a0-${String(number).padStart(12, "0")}` as AttemptId;
   const openedUs = startUs + BigInt(number) * usBetween;
   const output = BigInt(100 + (number % 400));
