@@ -57,6 +57,7 @@ export class Sealer {
   readonly #options: SealerOptions;
   readonly #reader: LogReader;
   readonly #logs = new Map<LogId, SealedLog>();
+  readonly #opening = new Map<LogId, Promise<SealedLog>>();
   #running: Promise<void> | undefined;
   #asking: Promise<void> = Promise.resolve();
   #leavesSince = 0;
@@ -190,7 +191,14 @@ export class Sealer {
     this.#asking = this.#askAll(this.#asking);
   }
 
+  /** Once, whoever asks for it meanwhile. */
   async #open(log: LogId, known?: bigint): Promise<SealedLog> {
+    const opening = this.#opening.get(log) ?? this.#opened(log, known);
+    this.#opening.set(log, opening);
+    return opening.finally(() => this.#opening.delete(log));
+  }
+
+  async #opened(log: LogId, known: bigint | undefined): Promise<SealedLog> {
     const { store, writer, domain, keys, heads, nowUs } = this.#options;
     const size = known ?? (await store.logs()).get(log) ?? 0n;
     const by = { store, writer, reader: this.#reader, domain, keys, heads };

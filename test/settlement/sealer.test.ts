@@ -420,6 +420,23 @@ describe("a key that goes", () => {
     expect([third.sealer.refusals.size, latest(third).size]).toEqual([0, 7n]);
   });
 
+  test("says so once, though a witness comes while the log is looked at for the first time", async () => {
+    const path = file();
+    const before = await openProcess(path, signing);
+    await before.post(usage(north, 0, 5));
+    await before.sealer.round();
+    const note = before.sealer.logs.get(north)?.note ?? "";
+    await before.store.close();
+    const next = newSigningKey();
+    const after = await openProcess(path, next, { keys: { current: next, previous: signing } });
+    const heard = after.sealer.hear(north, note);
+    // Time passes between the two.
+    after.pass(1n);
+    await after.sealer.round();
+    expect(await heard).toMatch(/^expected a signature of a witness/);
+    expect((await after.store.logs()).get(north)).toBe(6n);
+  });
+
   test("by the root key when it is lost", async () => {
     const path = file();
     const [root, next] = [newSigningKey(), newSigningKey()];
