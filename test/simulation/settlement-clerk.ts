@@ -31,7 +31,12 @@ export class Clerk {
     for (const tenant of ["limited", "payg"] as const) {
       const sku = skus[tenant];
       await this.#asked(async ({ packages }) => packages.publish(sku));
-      const bought = { id: packageOf(tenant), tenant: tenant as never, sku: sku.id, skuVersion: 0n };
+      const bought = {
+        id: packageOf(tenant),
+        tenant: tenant as never,
+        sku: sku.id,
+        skuVersion: 0n,
+      };
       await this.#asked(async ({ packages }) => packages.purchase(bought));
     }
   }
@@ -54,15 +59,21 @@ export class Clerk {
   async sign(statement: Statement, key: SigningKey): Promise<void> {
     const { id, text } = statement;
     const isSigned = await this.#asked(
-      async ({ store }) => (await store.document("statement-signature", `${id}:operator`)) !== undefined,
+      async ({ store }) =>
+        (await store.document("statement-signature", `${id}:operator`)) !== undefined,
     );
     if (isSigned) return;
     const jws = operatorSignature(key, text);
     await this.#asked(async ({ steps }) => steps.sign(id, "operator", jws));
   }
 
-  async pay({ id }: Statement): Promise<void> {
-    await this.#asked(async ({ steps }) => steps.approve(id, "clerk"));
+  /** What is not in dispute; nothing where nothing is owed. */
+  async pay(statement: Statement): Promise<void> {
+    const { id } = statement;
+    const { approvedNano, paidNano } = await this.#asked(async ({ steps }) =>
+      steps.approve(id, "clerk"),
+    );
+    if (approvedNano === paidNano) return;
     const payment = { by: "clerk", amountNano: undefined, reference: `transfer of ${id}` };
     await this.#asked(async ({ steps }) => steps.pay(id, payment));
   }
@@ -117,7 +128,10 @@ export class Clerk {
       ...closed,
       ...{ id: `${closed.attempt}:1`, gateway: "desk" as GatewayId, epoch: 1n },
       producerSeq: this.#corrections,
-      engineCounts: { ...closed.engineCounts, output: output === undefined ? undefined : output / 2n },
+      engineCounts: {
+        ...closed.engineCounts,
+        output: output === undefined ? undefined : output / 2n,
+      },
       watermarkOutput: undefined,
       evidence: { ...closed.evidence, chunks: 0n },
     };
@@ -152,7 +166,8 @@ export class Clerk {
         return await work();
       } catch (error) {
         const isEarly =
-          error instanceof ConnectError && /producer-gap|unwitnessed|open-attempts/.test(error.rawMessage);
+          error instanceof ConnectError &&
+          /producer-gap|unwitnessed|open-attempts/.test(error.rawMessage);
         if (!isUnavailable(error) && !isEarly) throw error;
         await this.#process.wait(2_000);
       }

@@ -40,7 +40,8 @@ export class VirtualDisk {
     const alive = async <Result>(work: () => Result): Promise<Result> =>
       process.isAlive ? work() : never<Result>();
     const open = (path: string, mode: "new" | "write" | "read"): SegmentFile => {
-      if (mode === "new") this.#files.set(path, { bytes: Buffer.alloc(1_024), size: 0, durable: 0 });
+      if (mode === "new")
+        this.#files.set(path, { bytes: Buffer.alloc(1_024), size: 0, durable: 0 });
       const content = this.#content(path);
       return {
         fd: 0,

@@ -53,6 +53,8 @@ export interface Surroundings {
   readonly network: Network;
   readonly operator: Operator;
   readonly truths: Map<string, Truth>;
+  /** A defect of gateways: both attempts of a hedge serve the client. */
+  readonly hasTwoWinners: boolean;
 }
 
 interface Living {
@@ -106,7 +108,10 @@ export class Gateway {
     run.spawn(async () => {
       await shipUsage({ spool, send: this.#send(process), log: silent, signal, timers: process });
     });
-    process.every(() => 5_000, async () => keeper.tick());
+    process.every(
+      () => 5_000,
+      async () => keeper.tick(),
+    );
   }
 
   async revive(): Promise<void> {
@@ -130,7 +135,10 @@ export class Gateway {
     const { process } = living;
     const keeper = new QuotaKeeper({ source: this.#source(process), clock: process, log: silent });
     this.#living = { ...living, keeper };
-    process.every(() => 5_000, async () => keeper.tick());
+    process.every(
+      () => 5_000,
+      async () => keeper.tick(),
+    );
   }
 
   /** A request comes in; now and then it is sent to two pools. */
@@ -178,10 +186,7 @@ export class Gateway {
         ask(async ({ quota, process: ledger }) => {
           const slices = await quota.renew(this.id, ids);
           return new Map(
-            slices.map(({ hold }) => [
-              hold.id,
-              Number((hold.expiresUs - ledger.nowUs()) / 1_000n),
-            ]),
+            slices.map(({ hold }) => [hold.id, Number((hold.expiresUs - ledger.nowUs()) / 1_000n)]),
           );
         }),
       giveBack: async (usedById) => ask(async ({ quota }) => quota.giveBack(this.id, usedById)),
@@ -203,7 +208,9 @@ export class Gateway {
       const results = await answer;
       if (traps.hit("C6")) this.kill("published, the answer is not heard");
       return process.alive(async () => {
-        run.note(`${this.name} hears ${results.map((each) => `${each.recordId}=${each.status}`).join(" ")}`);
+        run.note(
+          `${this.name} hears ${results.map((each) => `${each.recordId}=${each.status}`).join(" ")}`,
+        );
         return results;
       });
     };
@@ -239,7 +246,11 @@ export class Gateway {
       return;
     }
     try {
-      await this.#dispatch({ process, spool, keeper }, { truth, reservation, outputTokensMax }, asked.end);
+      await this.#dispatch(
+        { process, spool, keeper },
+        { truth, reservation, outputTokensMax },
+        asked.end,
+      );
     } catch (error) {
       if (!(error instanceof MeteringError) && !isSegments(error)) throw error;
       // What could not be written was not sent; what could not be closed is closed after a restart.
@@ -278,8 +289,9 @@ export class Gateway {
     const each = outputTokensMax / 8n + 1n;
     for (let chunk = 1; chunk <= chunks; chunk += 1) {
       truth.output += each;
-      truth.delivered += each;
-      if (run.isDrawn(0.5)) spool.watermark(markOf(truth, { process, dispatchedUs, firstByteUs, chunk }));
+      if (end !== "hedge-lost" || this.#around.hasTwoWinners) truth.delivered += each;
+      if (run.isDrawn(0.5))
+        spool.watermark(markOf(truth, { process, dispatchedUs, firstByteUs, chunk }));
       await process.wait(run.between(20, 400));
       if (chunk === 2 && traps.hit("C3")) return this.kill("in the middle of a stream");
     }
@@ -300,7 +312,9 @@ function isSegments(error: unknown): error is Error {
 
 /** Nobody listens, or nobody answered: to be asked again. */
 export function isUnavailable(error: unknown): boolean {
-  return error instanceof ConnectError && [Code.Unavailable, Code.DeadlineExceeded].includes(error.code);
+  return (
+    error instanceof ConnectError && [Code.Unavailable, Code.DeadlineExceeded].includes(error.code)
+  );
 }
 
 const nothingSeen = {
@@ -350,8 +364,18 @@ function markOf(
   const { attempt, input, cacheRead, output, delivered } = truth;
   const atUs = String(at.process.nowUs());
   return {
-    ...{ attempt, atUs, firstByteUs: String(at.firstByteUs), dispatchedUs: String(at.dispatchedUs) },
-    ...{ input: String(input), cacheRead: String(cacheRead), output: String(output), reasoning: "0" },
+    ...{
+      attempt,
+      atUs,
+      firstByteUs: String(at.firstByteUs),
+      dispatchedUs: String(at.dispatchedUs),
+    },
+    ...{
+      input: String(input),
+      cacheRead: String(cacheRead),
+      output: String(output),
+      reasoning: "0",
+    },
     ...{ deltas: Number(output), outBytes: 4 * Number(output), chunks: at.chunk },
     ...{ deliveredBytes: 4 * Number(delivered), sentBytes: 4 * Number(output) },
   };
@@ -370,18 +394,17 @@ function closedOf(
 ): UsageRecord {
   const { truth, end, closedUs, chunks, dispatchedUs, firstByteUs } = of;
   const { input, cacheRead, output } = truth;
-  const isLost = end === "hedge-lost";
-  if (isLost) truth.delivered = 0n;
+  const isLost = end === "hedge-lost" && truth.delivered === 0n;
   const isSeen = chunks > 0;
   const bytes = output * 4n;
   return {
     ...draft,
     ...{ dispatchedUs, firstByteUs, lastByteUs: isSeen ? closedUs : undefined, closedUs },
-    end: isLost ? "gateway-cancel" : end,
+    end: end === "hedge-lost" ? (isLost ? "gateway-cancel" : "complete") : end,
     cancelCause: isLost ? "hedge-lost" : undefined,
     cancelUs: isLost || end === "client-cancel" ? closedUs : undefined,
     bytesAtCancel: isLost || end === "client-cancel" ? bytes : undefined,
-    isWinner: !isLost && isSeen,
+    isWinner: truth.delivered > 0n,
     httpStatus: end === "upstream-error" ? 503 : 200,
     finishReason: end === "complete" ? "stop" : undefined,
     engineCounts: {

@@ -1,13 +1,13 @@
 import { partsOfLineId } from "../../services/core/settlement/charge.ts";
-import {
-  addBalances,
-  noBalance,
-  type Balance,
-} from "../../services/core/settlement/ledger.ts";
+import { addBalances, noBalance, type Balance } from "../../services/core/settlement/ledger.ts";
 import type { SaleRow } from "../../services/core/settlement/posting.ts";
 import { fromRecordText, toRecordText } from "../../services/core/settlement/record-text.ts";
 import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
-import { tokenClasses, type Tokens, type UsageRecord } from "../../services/core/settlement/usage.ts";
+import {
+  tokenClasses,
+  type Tokens,
+  type UsageRecord,
+} from "../../services/core/settlement/usage.ts";
 import type { LedgerBatch } from "../../services/io/ledger-store.ts";
 import { sha256 } from "../../services/io/signing.ts";
 import type { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
@@ -123,7 +123,11 @@ export class CommitWatch {
   #records({ posted, waiting }: LedgerBatch): void {
     for (const { record, hash, text } of [...posted, ...waiting]) {
       const before = this.#books.records.get(record);
-      this.#expect(before === undefined || before === hash, "I12", () => `${record} has other bytes`);
+      this.#expect(
+        before === undefined || before === hash,
+        "I12",
+        () => `${record} has other bytes`,
+      );
       this.#books.records.set(record, hash);
       this.#expect(sha256(text) === hash, "I12", () => `${record} is not what its hash says`);
       const parsed = fromRecordText(text);
@@ -139,8 +143,15 @@ export class CommitWatch {
       this.#bounded(parsed, tokens);
       const sum = charges.reduce((nano, charge) => nano + charge.amountNano, 0n);
       this.#expect(sum === amountNano, "I5", () => `${record} owes ${amountNano}, charges ${sum}`);
-      this.#expect(cost !== "cogs" || parsed.isWinner || amountNano === 0n || parsed.end !== "gateway-cancel", "I18", () => record);
-      this.#priced(parsed, charges.map(({ line }) => line));
+      this.#expect(
+        cost !== "cogs" || parsed.isWinner || amountNano === 0n || parsed.end !== "gateway-cancel",
+        "I18",
+        () => record,
+      );
+      this.#priced(
+        parsed,
+        charges.map(({ line }) => line),
+      );
     }
   }
 
@@ -151,17 +162,30 @@ export class CommitWatch {
     const { engineCounts } = record;
     for (const side of ["input", "output", "cacheRead", "cacheWrite", "reasoning"] as const) {
       const [is, was] = [engineCounts[side], closed.engineCounts[side]];
-      this.#expect(is === was, "I16", () => `${record.id} counts ${is} ${side}, the gateway ${was}`);
+      this.#expect(
+        is === was,
+        "I16",
+        () => `${record.id} counts ${is} ${side}, the gateway ${was}`,
+      );
     }
   }
 
-  #bounded({ id, attempt, evidence, watermarkOutput, outputTokensMax }: UsageRecord, tokens: Tokens): void {
+  #bounded(
+    { id, attempt, evidence, watermarkOutput, outputTokensMax }: UsageRecord,
+    tokens: Tokens,
+  ): void {
     const output = tokens.response + tokens.reasoning;
     const most = evidence.outBytes + evidence.reasoningBytes + evidence.toolBytes + slackTokens;
-    const isWithin = output <= most && (outputTokensMax === undefined || output <= outputTokensMax + slackTokens);
+    const isWithin =
+      output <= most && (outputTokensMax === undefined || output <= outputTokensMax + slackTokens);
     this.#expect(isWithin, "I17", () => `${id} has ${output} output tokens for ${most}`);
-    const isAbove = watermarkOutput === undefined || output >= watermarkOutput || tokens.response === 0n;
-    this.#expect(isAbove, "I20", () => `${id} settles ${output}, the watermark was ${watermarkOutput}`);
+    const isAbove =
+      watermarkOutput === undefined || output >= watermarkOutput || tokens.response === 0n;
+    this.#expect(
+      isAbove,
+      "I20",
+      () => `${id} settles ${output}, the watermark was ${watermarkOutput}`,
+    );
     const truth = this.#truths.get(attempt);
     if (truth === undefined) return;
     this.#expect(output <= truth.output, "I17", () => `${id}: ${output} of ${truth.output} made`);
@@ -187,7 +211,11 @@ export class CommitWatch {
       const before = this.#books.holds.get(id);
       const isOnce = before === undefined || before === "open";
       this.#expect(isOnce, "I14", () => `hold ${id} was ${before}, and is ${state}`);
-      this.#expect(left >= 0n && left <= amount, "I14", () => `hold ${id} has ${left} of ${amount}`);
+      this.#expect(
+        left >= 0n && left <= amount,
+        "I14",
+        () => `hold ${id} has ${left} of ${amount}`,
+      );
       this.#books.holds.set(id, state);
     }
   }
@@ -210,7 +238,11 @@ export class CommitWatch {
       const parts = sale.parts.reduce((sum, { amountNano }) => sum + amountNano, 0n);
       this.#expect(parts === sale.earnedNano, "I6", () => `${attempt}: parts ${parts}`);
       const isWhole = sale.billedNano + sale.coveredNano === sale.saleNano;
-      this.#expect(isWhole && sale.billedNano === billedNano, "I6", () => `${attempt} is not whole`);
+      this.#expect(
+        isWhole && sale.billedNano === billedNano,
+        "I6",
+        () => `${attempt} is not whole`,
+      );
     }
   }
 
@@ -218,7 +250,11 @@ export class CommitWatch {
     const refs = new Set<string>();
     for (const { log, index, kind, ref, text } of leaves) {
       const size = this.#books.sizes.get(log) ?? 0n;
-      this.#expect(index === size, "I21", () => `log ${log} has ${size} leaves, the next is ${index}`);
+      this.#expect(
+        index === size,
+        "I21",
+        () => `log ${log} has ${size} leaves, the next is ${index}`,
+      );
       this.#books.sizes.set(log, size + 1n);
       const key = `${log} ${kind} ${ref}`;
       this.#expect(!this.#books.leaves.has(key), "I22", () => `leaf ${key} is there twice`);
@@ -226,7 +262,11 @@ export class CommitWatch {
       refs.add(key);
       // A vendor is shown nothing of tenants, so nothing of them can be in what it is paid.
       const isVendor = log.startsWith("vendor:") && kind === "usage";
-      this.#expect(!isVendor || !/tenant:|"tenant_id"/.test(text), "I9", () => `${key} names a tenant`);
+      this.#expect(
+        !isVendor || !/tenant:|"tenant_id"/.test(text),
+        "I9",
+        () => `${key} names a tenant`,
+      );
     }
     for (const { vendor, record } of posted) {
       const key = `vendor:${vendor} usage ${record}`;

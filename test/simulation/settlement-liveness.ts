@@ -1,4 +1,5 @@
 import { tokenClasses } from "../../services/core/settlement/usage.ts";
+import type { PairId, VendorId } from "../../services/core/units.ts";
 import type { LedgerStore, StoredUsage } from "../../services/io/ledger-store.ts";
 import { LogReader } from "../../services/settlement/log-reader.ts";
 import type { Settlement } from "./settlement-operator.ts";
@@ -17,7 +18,10 @@ export async function checkEnd(world: World, settlement: Settlement): Promise<vo
   const held = await store.holdsOpen(undefined, 10);
   run.expect(held.length === 0, "I35", () => `${held.map(({ id }) => id).join(" ")} are held`);
   const reader = new LogReader(store);
-  for (const { terms, head } of vendors.map((vendor) => ({ terms: vendor.terms, head: vendor.head() }))) {
+  for (const { terms, head } of vendors.map((vendor) => ({
+    terms: vendor.terms,
+    head: vendor.head(),
+  }))) {
     const size = (await store.logs()).get(terms.pair) ?? 0n;
     const seen = await head;
     run.expect(seen?.size === size, "I24", () => `${terms.id} has seen ${seen?.size} of ${size}`);
@@ -25,8 +29,27 @@ export async function checkEnd(world: World, settlement: Settlement): Promise<vo
     run.expect(seen?.root === root, "I24", () => `${terms.id} has seen another root of ${size}`);
     const refusal = sealer.logs.get(terms.pair)?.refusal;
     run.expect(refusal === undefined, "I21", () => `${terms.pair}: ${refusal}`);
-    const counts = await settlement.sides.recon(terms.pair, days[0] ?? days[1]!);
-    void counts;
+    await checkRecon(world, settlement, terms.pair);
+  }
+}
+
+/** Each of our records and each of their claims of a day is in one bucket. */
+async function checkRecon({ run }: World, settlement: Settlement, pair: PairId) {
+  for (const day of days.slice(0, 2)) {
+    const { store, sides } = settlement;
+    const counts = await sides.recon(pair, day);
+    if (counts === undefined) continue;
+    const attempts = new Set<string>();
+    const vendor = pair.slice("vendor:".length) as VendorId;
+    for (const { attempt } of await store.recordsIn(vendor, day, undefined, 1_000)) {
+      attempts.add(attempt);
+    }
+    for (const { attempt } of await store.claims(pair, day, undefined, 1_000))
+      attempts.add(attempt);
+    const { duplicate, ...others } = counts;
+    const sum = Object.values(others).reduce((all, each) => all + each, 0n);
+    const isWhole = sum === BigInt(attempts.size) || duplicate > 0n;
+    run.expect(isWhole, "I27", () => `${pair}: ${sum} compared of ${attempts.size}`);
   }
 }
 
@@ -38,15 +61,31 @@ async function checkTruths({ run, truths }: World, store: LedgerStore): Promise<
     const { attempt, isOpened, isDispatched, closed, output, delivered } = truth;
     const found = byAttempt.get(attempt) ?? [];
     const first = found.find(({ rev }) => rev === 0n);
-    run.expect(!isOpened || first !== undefined, "I13", () => `${attempt} was opened and is nowhere`);
+    run.expect(
+      !isOpened || first !== undefined,
+      "I13",
+      () => `${attempt} was opened and is nowhere`,
+    );
     if (first?.state !== "posted") continue;
     const last = found.toSorted((a, b) => Number(b.rev - a.rev))[0];
     const owed = last?.state === "posted" ? last.amountNano : 0n;
     // C0, C1: what was never sent costs nothing.
-    run.expect(isDispatched || owed === 0n, "C0 C1", () => `${attempt} costs ${owed}, was not sent`);
+    run.expect(
+      isDispatched || owed === 0n,
+      "C0 C1",
+      () => `${attempt} costs ${owed}, was not sent`,
+    );
     const sold = tokenClasses.reduce((sum, each) => sum + first.sold[each], 0n);
-    run.expect(first.sold.response <= delivered, "I18", () => `${attempt} sells ${first.sold.response} of ${delivered}`);
-    run.expect(first.tokens.response <= output, "I17", () => `${attempt} has ${first.tokens.response} of ${output}`);
+    run.expect(
+      first.sold.response <= delivered,
+      "I18",
+      () => `${attempt} sells ${first.sold.response} of ${delivered}`,
+    );
+    run.expect(
+      first.tokens.response <= output,
+      "I17",
+      () => `${attempt} has ${first.tokens.response} of ${output}`,
+    );
     if (closed === undefined) continue;
     const isComplete = closed.end === "complete";
     const whole = truth.input + output;

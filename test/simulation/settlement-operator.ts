@@ -1,4 +1,9 @@
-import { createClient, createRouterTransport, type Transport } from "@connectrpc/connect";
+import {
+  ConnectError,
+  createClient,
+  createRouterTransport,
+  type Transport,
+} from "@connectrpc/connect";
 import { fromBinary } from "@bufbuild/protobuf";
 import { DatabaseSync } from "node:sqlite";
 import { signDetached } from "../../services/core/settlement/jws.ts";
@@ -32,7 +37,10 @@ import { sourcesOf } from "../../services/settlement/statement-sources.ts";
 import { StatementSteps } from "../../services/settlement/statement-steps.ts";
 import { Statements } from "../../services/settlement/statements.ts";
 import { openTwoSides } from "../../services/settlement/two-sides.ts";
-import { RecordRequestSchema, UsageService } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
+import {
+  RecordRequestSchema,
+  UsageService,
+} from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 import type { SqlDriver, Work } from "../../services/io/sql-driver.ts";
 import type { Traps } from "./settlement-crashes.ts";
 import { agreementsOf, domain, vendors } from "./settlement-terms.ts";
@@ -44,7 +52,7 @@ export const silent = openLog({ role: "simulation", level: "silent" });
 export type Settlement = Awaited<ReturnType<typeof openSettlement>>;
 
 /** How often the ledger's own work is done, in ms. */
-const everyMs = { seal: 1_500, sweep: 1_500, holes: 5_000, timers: 10_000 };
+const everyMs = { seal: 2_000, sweep: 2_000, holes: 5_000, timers: 10_000 };
 
 interface Means {
   readonly process: Process;
@@ -68,7 +76,10 @@ async function openSettlement(means: Means) {
   const log = silent;
   const writer = new LedgerWriter({ store, log });
   const documents = new Documents();
-  const packages = new Packages({ store, writer, holds: writer.holds, nowUs });
+  const packages: Packages = new Packages({
+    ...{ store, writer, holds: writer.holds, nowUs },
+    bookingOf: (pair, us) => agreements.bookingOf(pair, us),
+  });
   closed = await ClosedPeriods.load(store);
   const periods = closed;
   const agreements = agreementsOf(means.isKnown, {
@@ -94,6 +105,10 @@ async function openSettlement(means: Means) {
   const sides = openTwoSides(parts, keyOf);
   const logKeys = new LogKeys();
   await logKeys.load(store);
+  for (const { pair, witness: key } of vendors) {
+    const atUs = nowUs();
+    await logKeys.trust(writer, { log: pair, role: "witness", key, isWithdrawn: false, atUs });
+  }
   await writer.loadHolds();
   await packages.load();
   writer.onCommitted((batch) => packages.onCommitted(batch));
@@ -102,6 +117,8 @@ async function openSettlement(means: Means) {
     ...{ store, writer, domain, keys, logKeys, heads: means.heads, log, nowUs },
     metrics: new SealerMetrics(registry),
   });
+  await sealer.openAll();
+  if (sealer.rolledBack.length > 0) writer.halt("the logs are not what was signed");
   const gateways = new Gateways({ before: states.map(({ gateway }) => gateway), nowUs });
   const sources = sourcesOf(
     { agreements, store, closed, gateways, nowUs },
@@ -132,16 +149,23 @@ async function openSettlement(means: Means) {
     },
     {
       router: {
+        interceptors: [
+          (next) => async (request) => {
+            try {
+              return await next(request);
+            } catch (error) {
+              // To a caller it would be an internal error without a reason.
+              if (!(error instanceof ConnectError)) process.run.fail(error);
+              throw error;
+            }
+          },
+        ],
         requestGate: ({ values }) => {
           values.set(identityKey, localOperator);
         },
       },
     },
   );
-  for (const { pair, witness: key } of vendors) {
-    const atUs = nowUs();
-    await logKeys.trust(writer, { log: pair, role: "witness", key, isWithdrawn: false, atUs });
-  }
   const usage = createClient(UsageService, transport);
   const record = async (request: Uint8Array) => {
     return (await usage.record(fromBinary(RecordRequestSchema, request))).results;
@@ -204,7 +228,8 @@ function watched(
     const periods = closed();
     if (periods !== undefined) onCommitted(batch, periods);
     if (batch.posted.length > 0 && traps.hit("C8")) process.kill("records are kept, not confirmed");
-    if (kinds.has("checkpoint") && traps.hit("C11")) process.kill("a checkpoint is kept, not signed");
+    if (kinds.has("checkpoint") && traps.hit("C11"))
+      process.kill("a checkpoint is kept, not signed");
     if (!process.isAlive) return never();
   };
   return new Proxy(ledger, {
@@ -248,8 +273,7 @@ export class Operator {
   }
 
   /** Who listens, for the network. */
-  readonly receiver = () =>
-    this.current && { process: this.current.process, served: this.current };
+  readonly receiver = () => this.current && { process: this.current.process, served: this.current };
 
   readonly rpc = () =>
     this.current && { process: this.current.process, served: this.current.transport };
@@ -286,8 +310,14 @@ export class Operator {
         await packages.sweep();
       },
     );
-    process.every(() => everyMs.holes, async () => ingest.giveUpHoles());
-    process.every(() => everyMs.timers, async () => sides.fireTimers());
+    process.every(
+      () => everyMs.holes,
+      async () => ingest.giveUpHoles(),
+    );
+    process.every(
+      () => everyMs.timers,
+      async () => sides.fireTimers(),
+    );
     await ingest.release();
     await ingest.releaseSales();
   }
@@ -309,6 +339,7 @@ export class Operator {
         process.alive(async () => {
           for (const head of heads) kept.set(head.log, head);
         }),
+      giveUp: () => Promise.reject(new Error("nobody gives up what was signed here")),
       close: async () => undefined,
     };
   }

@@ -128,10 +128,7 @@ export function bookOf({ books }: VendorTerms, atUs: InstantUs): PriceBook {
 /** What was agreed. `isKnown` says which versions of buy books settlement has heard of. */
 export function agreementsOf(
   isKnown: (book: PriceBook) => boolean,
-  also: Pick<
-    ConstructorParameters<typeof Agreements>[0],
-    "firstOpenOf" | "packagesOf"
-  >,
+  also: Pick<ConstructorParameters<typeof Agreements>[0], "firstOpenOf" | "packagesOf">,
 ): Agreements {
   const books = vendors.flatMap((each) => each.books);
   const known = (id: BookId, version: bigint) =>

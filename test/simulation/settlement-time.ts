@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { randomFromSeed, type Random } from "../../services/core/random.ts";
+import { randomFromSeed, seedFromText, type Random } from "../../services/core/random.ts";
 import type { Instant } from "../../services/core/units.ts";
 import type { Clock, Timers } from "../../services/io/clock.ts";
 import { Timeline } from "../../services/sim/timeline.ts";
@@ -17,7 +17,7 @@ export class Run {
 
   constructor(seed: number, startAt: Instant) {
     this.timeline = new Timeline(startAt);
-    this.random = randomFromSeed(seed);
+    this.random = randomFromSeed(seedFromText(`settlement ${seed}`));
   }
 
   get now(): Instant {

@@ -29,6 +29,8 @@ export class Vendor {
   #follower: LogFollower | undefined;
   habit: Habit = "honest";
   isWitnessing = true;
+  /** Where nothing happens it looks less often. */
+  slowness = 1;
   /** Of the operator's keys that this vendor was told. */
   keysKnown = 1;
   readonly #claimed = new Set<string>();
@@ -45,12 +47,11 @@ export class Vendor {
     this.#process = new Process(run, this.terms.id);
     const process = this.#process;
     run.note(`${this.terms.id} starts`);
-    const logKeys = operatorKeys.slice(0, this.keysKnown).map(({ publicKey }) =>
-      noteKey(
-        { name: originOf(domain, this.terms.pair), type: "signature", publicKey },
-        sha256,
-      ),
-    );
+    const logKeys = operatorKeys
+      .slice(0, this.keysKnown)
+      .map(({ publicKey }) =>
+        noteKey({ name: originOf(domain, this.terms.pair), type: "signature", publicKey }, sha256),
+      );
     const witness = new Witness({
       key: this.terms.witness,
       sign: this.terms.key.sign,
@@ -64,8 +65,14 @@ export class Vendor {
       ...{ transport, logId, logKeys, witness },
       isEveryLeafRead: true,
     });
-    process.every(() => run.between(1_500, 3_000), async () => this.#look());
-    process.every(() => run.between(3_000, 8_000), async () => this.#claim());
+    process.every(
+      () => run.between(2_000, 4_000) * this.slowness,
+      async () => this.#look(),
+    );
+    process.every(
+      () => run.between(3_000, 8_000),
+      async () => this.#claim(),
+    );
   }
 
   /** Until the next start. */
@@ -115,7 +122,11 @@ export class Vendor {
         const outcome = await this.#state.update(origin, note, decide);
         if (outcome.status === 200) {
           const isGrown = outcome.head.size >= (before?.size ?? 0n);
-          run.expect(isGrown, "I21", () => `${this.terms.id} signed ${outcome.head.size} after ${before?.size}`);
+          run.expect(
+            isGrown,
+            "I21",
+            () => `${this.terms.id} signed ${outcome.head.size} after ${before?.size}`,
+          );
         }
         return process.alive(async () => outcome);
       },
@@ -159,7 +170,9 @@ export class Vendor {
       const jws = signDetached(text, { kid: id, typ: claimsJwsType }, key.sign);
       const sent = { vendorId: id, batchJson: text, jws, claims: claims.map(fromUsageClaim) };
       const { results } = await client.submitClaims(sent);
-      run.note(`${id} claimed ${results.map(({ claimId, status }) => `${claimId}=${status}`).join(" ")}`);
+      run.note(
+        `${id} claimed ${results.map(({ claimId, status }) => `${claimId}=${status}`).join(" ")}`,
+      );
       return true;
     } catch (error) {
       // Sent again as another batch: claims that are there already change nothing. What was sent before may have come late.
