@@ -158,6 +158,19 @@ test("exports keep the rules of FOCUS and add up to what is paid", async () => {
   );
 });
 
+test("rows have the evidence of their records where it is asked for", async () => {
+  const { header, rows } = readCsv(await exported("focus", id, "--evidence"));
+  expect(focusMistakes(header, rows, "1.4")).toEqual([]);
+  const usage = rows.filter(({ ChargeCategory }) => ChargeCategory === "Usage");
+  const bytes = usage.map((row) => [
+    row["x_TokenClass"],
+    row["x_CountBasis"],
+    row["x_OutputBytes"],
+  ]);
+  expect(bytes).toContainEqual(["response", "engine-final", "6000.0"]);
+  expect(bytes).toContainEqual(["uncached_input", "engine-final", ""]);
+});
+
 test("a vendor checks it offline with keys alone, and signs it", async () => {
   await exported("json", id);
   await exported("leaves", id);

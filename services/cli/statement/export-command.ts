@@ -5,6 +5,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Command, Option } from "commander";
 import { cloudEventText } from "../../core/settlement/cloud-event.ts";
+import { EvidenceSum } from "../../core/settlement/focus-evidence.ts";
 import {
   focusOtherRows,
   focusUsageRow,
@@ -41,6 +42,7 @@ interface ExportOptions extends ServerOptions, PairOptions {
   readonly period?: string;
   readonly out?: string;
   readonly operator: string;
+  readonly evidence?: boolean;
 }
 
 /** A closed statement by its id, or what stands in a period now. */
@@ -66,6 +68,10 @@ export function exportCommand(): Command {
     .option("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM, as it stands now")
     .option("--out <file>", "instead of standard output; needed for parquet")
     .option("--operator <name>", "how the operator is called in rows and on pages", "Operator")
+    .option(
+      "--evidence",
+      "read the leaves of a vendor's closed statement too, for x_CountBasis, x_OutputBytes and x_TokenizerDigest",
+    )
     .action(exits(exportStatements));
 }
 
@@ -171,12 +177,20 @@ async function* rowsOf(
   version: FocusVersion,
 ): AsyncGenerator<FocusRow> {
   let statement: Statement | undefined;
+  const evidence = new EvidenceSum();
+  if (options.evidence === true && "statementId" in asked) {
+    const progress = openProgress("read evidence");
+    for await (const leaf of leavesOf(asked.statementId, options, progress)) evidence.add(leaf);
+    progress.stop();
+  }
   for await (const message of client(SettlementService, options).listStatementHours(asked)) {
     statement ??= message.statement && toStatement(message.statement, sha256);
     if (statement === undefined) throw new Error("expected a statement first, found none");
     const parties = partiesOf(statement, options);
-    for (const hour of message.hours) {
-      yield focusUsageRow({ statement, parties, version, hour: toHour(hour) });
+    for (const each of message.hours) {
+      const hour = toHour(each);
+      const shown = { ...hour, evidence: evidence.of(hour) };
+      yield focusUsageRow({ statement, parties, version, hour: shown });
     }
   }
   if (statement !== undefined) {

@@ -13,6 +13,7 @@ import {
   whole,
   type FocusCell,
 } from "./focus-cell.ts";
+import type { FocusEvidence } from "./focus-evidence.ts";
 import { monthOf, usPerHour, type Period } from "./period.ts";
 import type { HourTotal } from "./posting.ts";
 import { usagePeriodOf } from "./statement-lines.ts";
@@ -47,6 +48,8 @@ export interface FocusHour extends Omit<HourTotal, "model"> {
   /** What packages let go of for it. */
   readonly releasedNano: Nano;
   readonly draws: readonly FocusDraw[];
+  /** Of the records that the row adds up, where it was asked for. */
+  readonly evidence?: FocusEvidence | undefined;
 }
 
 export interface FocusDraw {
@@ -148,12 +151,12 @@ const usage = {
   x_AmountNano: ({ hour }) => whole(hour.amountNano),
   x_AmountPico: ({ hour }) => whole(hour.pico),
   x_Attempts: ({ hour }) => whole(hour.attempts),
-  // Evidence of single records is not added up by hour: the log range has it.
-  x_CountBasis: () => nullCell,
-  x_OutputBytes: () => nullCell,
+  // Null where records differ, and where evidence was not asked for: the log range has it.
+  x_CountBasis: ({ hour }) => maybe(hour.evidence?.countBasis ?? ""),
+  x_OutputBytes: ({ hour }) => maybeWhole(hour.evidence?.outputBytes),
   x_PriceSlot: ({ hour }) => maybe(hour.slot),
   x_TokenClass: ({ hour }) => text(classWord(hour.tokenClass)),
-  x_TokenizerDigest: () => nullCell,
+  x_TokenizerDigest: ({ hour }) => maybe(hour.evidence?.tokenizerDigest ?? ""),
 } as const satisfies Record<string, (row: Charged) => FocusCell>;
 
 export type FocusColumn = keyof typeof common | keyof typeof usage;
@@ -357,6 +360,10 @@ function contractApplied({ hour, version }: Charged): FocusCell {
 
 function lastIndex({ log }: Statement): FocusCell {
   return log.endIndex === log.firstIndex ? nullCell : whole(log.endIndex - 1n);
+}
+
+function maybeWhole(value: bigint | undefined): FocusCell {
+  return value === undefined ? nullCell : whole(value);
 }
 
 /** `*` stands for what the counterparty is not shown. */
