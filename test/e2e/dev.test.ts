@@ -234,7 +234,8 @@ function accruedNano(): bigint {
     readOnly: true,
     readBigInts: true,
   });
-  const owed = "coalesce(sum(amount_nano), 0) AS nano FROM entry WHERE";
+  const owed =
+    "coalesce(sum(amount), 0) AS nano FROM entry WHERE phase = 'posted' AND unit = 'CNY:nano' AND";
   const account = "LIKE 'liab:payable:vendor:%:accrued'";
   const sum = (side: string): bigint =>
     BigInt(String(ledger.prepare(`SELECT ${owed} ${side} ${account}`).get()?.["nano"]));
