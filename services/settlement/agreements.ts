@@ -4,6 +4,7 @@ import { inForceAt, type Dated } from "../core/settlement/effective.ts";
 import {
   isWithTenant,
   isWithVendor,
+  listedContract,
   type AnyContract,
   type PartnerContract,
   type TenantContract,
@@ -17,7 +18,7 @@ import {
   type Selling,
   type Terms,
 } from "../core/settlement/prepare.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
+import { everyTenant, pairOf, sideOf, type PriceBook } from "../core/settlement/price-book.ts";
 import { defaultSplitRule, type SplitRule } from "../core/settlement/split.ts";
 import { bookText } from "../core/settlement/terms-text.ts";
 import type { TokenPackage } from "../core/settlement/token-package.ts";
@@ -45,6 +46,12 @@ export class Agreements implements TermsSource {
   readonly #rules = new Map<string, SplitRule[]>();
   /** Contracts with the owners of models, by model. */
   readonly #owners = new Map<ModelId, PairId>();
+  /** Of books for every tenant, in the order in which they were agreed. */
+  readonly #lists = new Set<BookId>();
+  /** By which tenants are sold to that have no contract, by list and pair. */
+  readonly #listed = new Map<string, TenantContract>();
+  /** From when on anything was sold to any tenant. */
+  #soldFromUs: InstantUs | undefined;
   readonly #withCalendar: (book: PriceBook) => PriceBook;
   readonly #hashes = new WeakMap<PriceBook, string>();
 
@@ -66,6 +73,7 @@ export class Agreements implements TermsSource {
   addContract(contract: AnyContract): void {
     const { pair } = contract;
     this.#contracts.set(pair, [...(this.#contracts.get(pair) ?? []), contract]);
+    if (isWithTenant(contract)) this.#sellFrom(contract);
     if (isWithVendor(contract) || isWithTenant(contract)) return;
     for (const model of contract.models) this.#owners.set(model, pair);
   }
@@ -73,6 +81,9 @@ export class Agreements implements TermsSource {
   /** A version of a book of any side that is not in the registry. */
   addBook(book: PriceBook): void {
     this.#books.set(book.id, [...(this.#books.get(book.id) ?? []), book]);
+    if (sideOf(book) !== "sell") return;
+    this.#sellFrom(book);
+    if (pairOf(book) === everyTenant) this.#lists.add(book.id);
   }
 
   addSplitRule(rule: SplitRule): void {
@@ -126,9 +137,10 @@ export class Agreements implements TermsSource {
     return found && this.#withCalendar(found);
   }
 
-  /** In force at an instant, with anybody. */
+  /** In force at an instant, with anybody. A tenant without one has the house's, by the list for every tenant, if there is one. */
   contractOf(pair: PairId, us: InstantUs): AnyContract | undefined {
-    return inForceAt(this.#contracts.get(pair) ?? [], us);
+    const own = inForceAt(this.#contracts.get(pair) ?? [], us);
+    return own === undefined && pair.startsWith("tenant:") ? this.#listedWith(pair, us) : own;
   }
 
   /** With a vendor: what nobody agreed otherwise is as the house has it. */
@@ -149,14 +161,17 @@ export class Agreements implements TermsSource {
     return { pair: contract.pair, contract, book };
   }
 
-  /** Undefined: nobody has said what this tenant pays, so that only the vendor's side is kept. */
+  /** Undefined: nobody has said what any tenant pays, so that only the vendor's side is kept. */
   #sellingOf({ tenant, model, vendor, openedUs }: UsageRecord, buy: Contract): Selling | undefined {
     const pair = `tenant:${tenant}` as PairId;
-    const contract = this.contractOf(pair, openedUs);
-    if (contract === undefined || !isWithTenant(contract)) return undefined;
+    const found = this.contractOf(pair, openedUs);
+    const isUncovered = found === undefined || !isWithTenant(found);
+    if (isUncovered && (this.#soldFromUs === undefined || openedUs < this.#soldFromUs)) {
+      return undefined;
+    }
+    const contract = isUncovered ? listedContract(pair, "" as BookId) : found;
     return {
-      pair,
-      contract,
+      ...{ pair, contract, isUncovered },
       book: this.bookInForce(contract.sellBook, openedUs),
       rule: this.#ruleOf(contract, buy, { model, openedUs }),
       parties: {
@@ -165,6 +180,20 @@ export class Agreements implements TermsSource {
         channel: contract.channel,
       },
     };
+  }
+
+  /** Of several lists the one that was agreed first: another that is agreed later changes nothing for whoever has one. */
+  #listedWith(pair: PairId, us: InstantUs): TenantContract | undefined {
+    const list = [...this.#lists].find((id) => inForceAt(this.#books.get(id) ?? [], us));
+    if (list === undefined) return undefined;
+    const key = `${list}\n${pair}`;
+    const known = this.#listed.get(key) ?? listedContract(pair, list);
+    this.#listed.set(key, known);
+    return known;
+  }
+
+  #sellFrom({ effectiveFromUs: from }: Dated): void {
+    if (this.#soldFromUs === undefined || from < this.#soldFromUs) this.#soldFromUs = from;
   }
 
   /** Of the tenant's contract, or else of the vendor's. Who names none has the operator's, which may be the house's. */

@@ -2,7 +2,7 @@ import type { SaltOf } from "../core/settlement/leaf.ts";
 import type { Balance } from "../core/settlement/ledger.ts";
 import { keysOf, Posting } from "../core/settlement/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../core/settlement/posting.ts";
-import { prepare, type Prepared, type Terms } from "../core/settlement/prepare.ts";
+import { isUnsold, prepare, type Prepared, type Terms } from "../core/settlement/prepare.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
 import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
@@ -298,6 +298,10 @@ export class Ingest {
         this.#charged.keep(versions);
         const recorded = outcomes.filter((_, index) => asked[index]?.kind !== "sale");
         metrics.onCommitted(recorded, changes.entries);
+        const unsold = asked.filter(
+          ({ prepared }, index) => outcomes[index]?.status === "posted" && isUnsold(prepared),
+        );
+        metrics.onUnsold(unsold.length);
         this.#report(outcomes);
       },
     });

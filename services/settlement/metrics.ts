@@ -22,6 +22,7 @@ export class SettlementMetrics {
   readonly #closedWithout: Counter;
   readonly #quarantined: Gauge;
   readonly #salesWaiting: Gauge;
+  readonly #unsold: Counter;
   readonly #unclosed: Gauge;
   readonly #calendarDays: Gauge<"calendar">;
 
@@ -67,7 +68,12 @@ export class SettlementMetrics {
     });
     this.#salesWaiting = new Gauge({
       name: "tokengrid_settlement_sales_waiting",
-      help: "Sales that wait for a price, a split rule or a count, and are in no bill",
+      help: "Sales that wait for a contract, a price, a split rule or a count, and are in no bill",
+      registers,
+    });
+    this.#unsold = new Counter({
+      name: "tokengrid_settlement_unsold_requests_total",
+      help: "Requests that were served and that nobody pays for: nothing was agreed with any tenant",
       registers,
     });
     this.#unclosed = new Gauge({
@@ -107,6 +113,10 @@ export class SettlementMetrics {
 
   onSalesWaiting(sales: number): void {
     this.#salesWaiting.set(sales);
+  }
+
+  onUnsold(requests: number): void {
+    this.#unsold.inc(requests);
   }
 
   onUnclosed(seconds: number): void {

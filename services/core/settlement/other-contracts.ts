@@ -1,6 +1,6 @@
 import type { BookId, ModelId, Nano, PairId } from "../units.ts";
-import type { Contract } from "./contract.ts";
-import type { PairTerms } from "./pair-terms.ts";
+import { defaultContract, type Contract } from "./contract.ts";
+import { defaultPairTerms, type PairTerms } from "./pair-terms.ts";
 
 /** What an operator and a tenant agreed: what the tenant is sold, and for what. */
 export interface TenantContract
@@ -12,6 +12,15 @@ export interface TenantContract
   readonly channel: PairId | undefined;
   /** By which what it pays is divided; undefined: the operator's. */
   readonly splitRule: string | undefined;
+}
+
+/** Of a tenant without a contract of its own, which is sold to by a list for every tenant: the house's terms, as in any shop. */
+export function listedContract(pair: PairId, sellBook: BookId): TenantContract {
+  const { touBasis, touGraceUs, attemptNanoMax } = defaultContract;
+  return {
+    ...{ ...defaultPairTerms, pair, touBasis, touGraceUs, attemptNanoMax, sellBook },
+    ...{ creditNano: undefined, channel: undefined, splitRule: undefined },
+  };
 }
 
 /** What an operator and the owner of a model, or a reseller, agreed. */

@@ -43,7 +43,7 @@ export interface PairTerms {
   readonly signatures: SignatureRule;
 }
 
-/** Whatever nobody agreed otherwise. In force with vendors that have signed nothing; others have a contract or nothing. */
+/** Whatever nobody agreed otherwise. In force with vendors that have signed nothing, and with tenants that buy by a list. */
 export const defaultPairTerms: PairTerms = {
   id: "house-default",
   version: 1n,

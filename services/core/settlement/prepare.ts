@@ -22,7 +22,8 @@ import type { LineTokens } from "./tally.ts";
 import { tokenClasses, type Tokens, type UsageRecord } from "./usage.ts";
 
 /** Why a sale waits. */
-export type SaleReason = PriceReason | "split-rule-unknown" | "licence-unknown";
+export type SaleReason =
+  PriceReason | "contract-unknown" | "split-rule-unknown" | "licence-unknown";
 
 export type DoubtReason = CountReason | PriceReason | "revision-mismatch";
 
@@ -39,7 +40,7 @@ export interface Terms {
   readonly forLosers?: { readonly book: PriceBook | undefined };
   /** With the owner of the model; undefined: it is owed nothing by a book. */
   readonly licence: Agreement | undefined;
-  /** With its tenant; undefined: nobody has said what tenants pay, and there is nothing to wait for. */
+  /** With its tenant; undefined: nobody has said what any tenant pays, and there is nothing to wait for. */
   readonly sell: Selling | undefined;
   /** What the vendor counted; only where the contract goes by it. */
   readonly claim?: Tokens | undefined;
@@ -52,6 +53,8 @@ export interface Agreement {
 }
 
 export interface Selling extends Agreement {
+  /** Others are sold to, and this tenant has neither a contract nor a list to go by. */
+  readonly isUncovered?: boolean;
   /** Undefined: what is sold cannot be divided yet. */
   readonly rule: SplitRule | undefined;
   readonly parties: SplitParties;
@@ -88,7 +91,7 @@ export interface Owing {
 }
 
 export type SaleFinding =
-  /** The attempt did not serve the tenant, or nobody has said what tenants pay. */
+  /** The attempt did not serve the tenant; or, without a place, nobody has said what tenants pay. */
   | { readonly kind: "none"; readonly place: Place | undefined }
   | { readonly kind: "waiting"; readonly reason: SaleReason; readonly detail: string }
   | {
@@ -168,6 +171,10 @@ function saleOf(usage: Usage, sell: Selling | undefined, options: PrepareOptions
   if (sell === undefined) return { kind: "none", place: undefined };
   const place = placeOf(record, sell, options);
   if (!isSold(sold)) return { kind: "none", place };
+  if (sell.isUncovered === true) {
+    const detail = `${sell.pair} had neither a contract nor a price list for every tenant`;
+    return { kind: "waiting", reason: "contract-unknown", detail };
+  }
   const pricing = priced(sold, "sell", usage, sell);
   if (pricing.kind === "doubtful") {
     return { kind: "waiting", reason: pricing.reason, detail: pricing.detail };
@@ -217,6 +224,12 @@ function placeOf(
   const period = periodNameAt(openedUs, contract.period, contract.timeZone);
   const booking = bookingOf(pair, openedUs);
   return { pair, period, booking, openedUs, pool, region };
+}
+
+/** It is the first that is said of a request that was served, and nobody pays for it, nor will. */
+export function isUnsold({ rev, finding }: Prepared): boolean {
+  if (rev > 0n || finding.kind === "doubtful" || finding.sale.kind !== "none") return false;
+  return finding.sale.place === undefined && isSold(finding.usage.sold);
 }
 
 export function isSold(tokens: Tokens): boolean {

@@ -123,7 +123,7 @@ export interface PriceBook {
   readonly side?: BookSide;
   /** Of a buy book. Empty text on the other sides, which have a pair. */
   readonly vendor: VendorId;
-  /** With whom it is agreed; `tenant:*` is a list for every tenant whose contract names it. Absent: its vendor. */
+  /** With whom it is agreed; `tenant:*` is a list for every tenant whose contract names it, or that has none. Absent: its vendor. */
   readonly pair?: PairId;
   readonly version: bigint;
   readonly currency: Currency;
@@ -141,7 +141,7 @@ export interface PriceBook {
   readonly source: string;
 }
 
-/** A list for every tenant whose contract names it. */
+/** A list for every tenant: of one whose contract names it, and of one without a contract. */
 export const everyTenant = "tenant:*" as PairId;
 
 export function sideOf({ side = "buy" }: PriceBook): BookSide {

@@ -63,7 +63,7 @@ export const termsKinds: { readonly [Kind in TermsKind]: KindRules<TermsByKind[K
     shape: bookShape,
     series: ({ id }) => id,
     version: ({ version }) => version,
-    // A list for every tenant is the operator's alone: a tenant agrees to it by the contract that names it.
+    // A list for every tenant is the operator's alone: a tenant agrees to it by the contract that names it, or by buying without one.
     pair: (book) => (pairOf(book) === everyTenant ? "internal" : pairOf(book)),
     signers: (book) => both(pairOf(book)),
     check: checkPriceBook,

@@ -11,9 +11,9 @@ import {
 import { inForceAt } from "./effective.ts";
 import { verifyDetached } from "./jws.ts";
 import type { PublicKey, Verify } from "./note.ts";
-import type { AnyContract } from "./other-contracts.ts";
+import { isWithTenant, type AnyContract } from "./other-contracts.ts";
 import type { Reprice } from "./other-shapes.ts";
-import { sideOf, type Calendar, type PriceBook } from "./price-book.ts";
+import { everyTenant, sideOf, type Calendar, type PriceBook } from "./price-book.ts";
 import { pathText, readCanonical, type Misfit } from "./shape.ts";
 import type { SplitRule } from "./split.ts";
 import type { StandardTable } from "./standard-token.ts";
@@ -248,7 +248,27 @@ export class TermsState {
     const { effectiveFromUs: from } = datesOf(record.value);
     const isLast = missing.length === 1 && missing[0] === party;
     if (!isLast || atUs <= from || mayComeLate(record)) return undefined;
+    if (this.#hasSaleWaited(record, from, atUs)) return undefined;
     return `effective_from_us: retroactive: expected the last signature by ${from}, found it at ${atUs}`;
+  }
+
+  /** A contract with a tenant that bought without any when others had one: none of it was billed, so that nothing is undone. */
+  #hasSaleWaited({ value }: TermsRecord, fromUs: InstantUs, toUs: InstantUs): boolean {
+    if (!("sellBook" in value)) return false;
+    const ofSale = [...this.list("contract"), ...this.list("price-version")].flatMap((record) => {
+      const { agreedUs, value: terms } = record;
+      return agreedUs !== undefined && isOfSale(terms) ? [{ ...terms, agreedUs }] : [];
+    });
+    const isWaiting = ofSale.some(
+      (each) => each.agreedUs <= fromUs && each.effectiveFromUs <= fromUs,
+    );
+    const isCovered = ofSale.some((each) => {
+      const { pair, effectiveFromUs, effectiveToUs } = each;
+      const isOwn = pair === value.pair && "sellBook" in each;
+      const isOver = effectiveToUs !== undefined && effectiveToUs <= fromUs;
+      return (isOwn || pair === everyTenant) && effectiveFromUs <= toUs && !isOver;
+    });
+    return isWaiting && !isCovered;
   }
 
   #objectionToCredential({ pair, value: own }: TermsRecord, party: Party): string | undefined {
@@ -344,6 +364,11 @@ function mayComeLate({ kind, version, value }: TermsRecord): boolean {
   if (kind === "contract") return false;
   const isNamed = kind === "price-version" && "currency" in value && sideOf(value) === "buy";
   return version === 1n || isNamed || kind === "calendar" || kind === "reprice";
+}
+
+/** Says what a tenant pays. */
+function isOfSale(value: AnyContract | PriceBook): boolean {
+  return "currency" in value ? sideOf(value) === "sell" : isWithTenant(value);
 }
 
 export function misfitText({ path, message }: Misfit): string {
