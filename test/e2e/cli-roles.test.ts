@@ -77,7 +77,7 @@ test("pools are asked for at control's address, statements at settlement's", asy
   const made = await at("settlement", "statement", "generate", "--period", "today", "-o", "name");
   expect([made.code, made.stdout]).toEqual([
     0,
-    expect.stringContaining(`${served?.vendor}:daily:`),
+    expect.stringContaining(`vendor:${served?.vendor}:interim:`),
   ]);
 });
 
