@@ -2,15 +2,16 @@ import { expect, test } from "vitest";
 import { EvidenceSum } from "../../../services/core/settlement/focus-evidence.ts";
 import type { FocusHour } from "../../../services/core/settlement/focus.ts";
 import { usPerHour } from "../../../services/core/settlement/period.ts";
+import type { PoolId, RegionId } from "../../../services/core/units.ts";
 import { friday } from "./fixtures.ts";
-import { hoursOf } from "./statement-fixtures.ts";
 
-const [first] = hoursOf();
 const line = "northgrid-list:1:response";
-const hour = {
-  ...{ ...first?.key, ...first?.total, hourUs: friday, line, tokenClass: "response" },
-  ...{ pool: "p1", region: "zhongwei", department: "", draws: [] },
-} as unknown as FocusHour;
+const hour: FocusHour = {
+  ...{ hourUs: friday, line, pool: "p1" as PoolId, region: "zhongwei" as RegionId },
+  ...{ model: "qwen3-32b", tokenClass: "response", slot: "any", department: "" },
+  ...{ tokens: 100n, pico: 0n, amountNano: 0n, attempts: 2n },
+  ...{ coveredNano: 0n, releasedNano: 0n, draws: [] },
+};
 
 function leaf(changes: {
   readonly basis?: string;
