@@ -4,6 +4,7 @@ import {
   verifyInclusion,
 } from "../../services/core/settlement/merkle.ts";
 import { fromStatementText } from "../../services/core/settlement/statement-text.ts";
+import { dayAfter } from "../../services/core/settlement/period.ts";
 import { payableNano } from "../../services/core/settlement/statement.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
@@ -85,6 +86,11 @@ async function checkProof(run: Run, store: LedgerStore, pair: PairId): Promise<v
 export async function checkStatements(run: Run, { store, closed }: Settlement): Promise<void> {
   for (const pair of pairs) {
     const daily = closed.of(pair).filter(({ kind }) => kind === "daily");
+    const names = daily.map(({ name }) => name);
+    const isDense = names.slice(1).every((name, at) => {
+      return name === dayAfter(names[at] ?? "", "Asia/Shanghai");
+    });
+    run.expect(isDense, "I32", () => `${pair} has ${names.join(" ")}`);
     let prev = "";
     for (const { statement: id } of daily) {
       const body = (await store.document("statement", id))?.body ?? "";

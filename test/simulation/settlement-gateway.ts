@@ -1,4 +1,3 @@
-import { Code, ConnectError } from "@connectrpc/connect";
 import type { UsageRecord } from "../../services/core/settlement/usage.ts";
 import type {
   AttemptId,
@@ -97,11 +96,9 @@ export class Gateway {
     const process = new Process(run, this.name, this.skewMs);
     this.#starting = process;
     run.note(`${this.name} starts`);
-    const spool = await openSpool({
-      ...{ folder: "spool", gatewayId: this.id, disk: this.disk.of(process), clock: process },
-      limits: { bytesMax: 64 * 1_024, segmentBytesMax: 4 * 1_024 },
-      ...{ timers: process, log: silent, onFsync: () => undefined },
-    });
+    const spool = await this.#openSpool(process);
+    if (spool === undefined) return this.kill("its disk fails at start");
+
     const keeper = new QuotaKeeper({ source: this.#source(process), clock: process, log: silent });
     this.#living = { process, spool, keeper };
     const { signal } = process.stop;
@@ -112,6 +109,19 @@ export class Gateway {
       () => 5_000,
       async () => keeper.tick(),
     );
+  }
+
+  async #openSpool(process: Process): Promise<Spool | undefined> {
+    try {
+      return await openSpool({
+        ...{ folder: "spool", gatewayId: this.id, disk: this.disk.of(process), clock: process },
+        limits: { bytesMax: 64 * 1_024, segmentBytesMax: 4 * 1_024 },
+        ...{ timers: process, log: silent, onFsync: () => undefined },
+      });
+    } catch (error) {
+      if (isSegments(error)) return undefined;
+      throw error;
+    }
   }
 
   async revive(): Promise<void> {
@@ -308,13 +318,6 @@ export class Gateway {
 
 function isSegments(error: unknown): error is Error {
   return error instanceof Error && error.name === "SegmentsError";
-}
-
-/** Nobody listens, or nobody answered: to be asked again. */
-export function isUnavailable(error: unknown): boolean {
-  return (
-    error instanceof ConnectError && [Code.Unavailable, Code.DeadlineExceeded].includes(error.code)
-  );
 }
 
 const nothingSeen = {

@@ -24,7 +24,9 @@ interface Books {
   /** Hash of each record, by id. */
   readonly records: Map<string, string>;
   readonly balances: Map<string, Balance>;
-  readonly holds: Map<string, string>;
+  readonly holds: Map<string, { readonly state: string; readonly left: bigint }>;
+  /** Of slices whose time was over before what was used of them came. */
+  readonly lost: { units: bigint };
   readonly leaves: Map<string, bigint>;
   readonly billed: Map<string, Map<string, SaleRow>>;
   readonly hours: Map<string, string>;
@@ -37,7 +39,7 @@ function emptyBooks(): Books {
   return {
     ...{ entries: new Set(), records: new Map(), balances: new Map(), holds: new Map() },
     ...{ leaves: new Map(), billed: new Map(), hours: new Map(), roots: new Map() },
-    ...{ statements: new Map(), sizes: new Map() },
+    ...{ statements: new Map(), sizes: new Map(), lost: { units: 0n } },
   };
 }
 
@@ -63,6 +65,7 @@ export class CommitWatch {
       billed: new Map([...billed].map(([key, rows]) => [key, new Map(rows)])),
       ...{ roots: new Map(this.#books.roots), statements: new Map(this.#books.statements) },
       sizes: new Map(this.#books.sizes),
+      lost: { ...this.#books.lost },
     };
   }
 
@@ -208,7 +211,8 @@ export class CommitWatch {
   #holds({ holds }: LedgerBatch): void {
     const last = new Map(holds.map((hold) => [hold.id, hold]));
     for (const { id, state, left, amount } of last.values()) {
-      const before = this.#books.holds.get(id);
+      const before = this.#books.holds.get(id)?.state;
+      if (state === "expired") this.#books.lost.units += this.#books.holds.get(id)?.left ?? 0n;
       const isOnce = before === undefined || before === "open";
       this.#expect(isOnce, "I14", () => `hold ${id} was ${before}, and is ${state}`);
       this.#expect(
@@ -216,7 +220,7 @@ export class CommitWatch {
         "I14",
         () => `hold ${id} has ${left} of ${amount}`,
       );
-      this.#books.holds.set(id, state);
+      this.#books.holds.set(id, { state, left });
     }
   }
 
@@ -309,6 +313,10 @@ export class CommitWatch {
   /** Of every checkpoint that was kept, by log and size. */
   get roots(): ReadonlyMap<string, string> {
     return this.#books.roots;
+  }
+
+  get lostUnits(): bigint {
+    return this.#books.lost.units;
   }
 
   get balances(): ReadonlyMap<string, Balance> {

@@ -1,3 +1,4 @@
+import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
 import { tokenClasses } from "../../services/core/settlement/usage.ts";
 import type { PairId, VendorId } from "../../services/core/units.ts";
 import type { LedgerStore, StoredUsage } from "../../services/io/ledger-store.ts";
@@ -14,6 +15,7 @@ export async function checkEnd(world: World, settlement: Settlement): Promise<vo
     run.expect(gateway.isEmpty, "I13", () => `${gateway.name} owes ${gateway.unacknowledged}`);
   }
   await checkTruths(world, store);
+  await checkOverspent(world, store);
   run.expect((await store.waitingCount()) === 0, "I13", () => "records wait in quarantine");
   const held = await store.holdsOpen(undefined, 10);
   run.expect(held.length === 0, "I35", () => `${held.map(({ id }) => id).join(" ")} are held`);
@@ -31,6 +33,21 @@ export async function checkEnd(world: World, settlement: Settlement): Promise<vo
     run.expect(refusal === undefined, "I21", () => `${terms.pair}: ${refusal}`);
     await checkRecon(world, settlement, terms.pair);
   }
+}
+
+/** Who may not use more than its packages has done so only by what slices held that nobody could renew. */
+async function checkOverspent({ run, truths, watch }: World, store: LedgerStore): Promise<void> {
+  const sales = await store.salesOf([...truths.values()].map(({ attempt }) => attempt));
+  const limited = sales.filter(({ tenant, state, rev }) => {
+    return tenant === "limited" && state === "billed" && rev === 0n;
+  });
+  const overspent = limited.reduce((sum, { text }) => {
+    const { tokens, draws } = fromSaleText(text).sale;
+    const used = tokenClasses.reduce((all, each) => all + tokens[each], 0n);
+    return sum + used - draws.reduce((all, { amount }) => all + amount, 0n);
+  }, 0n);
+  const { lostUnits } = watch;
+  run.expect(overspent <= lostUnits, "I34", () => `${overspent} overspent, ${lostUnits} lost`);
 }
 
 /** Each of our records and each of their claims of a day is in one bucket. */

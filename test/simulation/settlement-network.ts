@@ -120,3 +120,9 @@ export class Network {
     };
   }
 }
+
+/** Nobody listens, or nobody answered: to be asked again. */
+export function isUnavailable(error: unknown): boolean {
+  const codes: readonly Code[] = [Code.Unavailable, Code.DeadlineExceeded];
+  return error instanceof ConnectError && codes.includes(error.code);
+}

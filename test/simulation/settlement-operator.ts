@@ -43,6 +43,7 @@ import {
 } from "../../services/wire/gen/tokengrid/v1/usage_pb.js";
 import type { SqlDriver, Work } from "../../services/io/sql-driver.ts";
 import type { Traps } from "./settlement-crashes.ts";
+import { isUnavailable } from "./settlement-network.ts";
 import { agreementsOf, domain, vendors } from "./settlement-terms.ts";
 import { never, Process, type Run } from "./settlement-time.ts";
 
@@ -293,33 +294,25 @@ export class Operator {
     );
     this.current = settlement;
     const { sealer, quota, packages, ingest, sides } = settlement;
-    process.every(
-      () => everyMs.seal,
-      async () => {
-        const hasLeaves = [...(await settlement.store.logs())].some(
-          ([log, size]) => size > (sealer.logs.get(log)?.latest?.size ?? 0n),
-        );
-        if (hasLeaves && this.#traps.hit("C10")) return process.kill("leaves have no checkpoint");
-        await sealer.round();
-      },
-    );
-    process.every(
-      () => everyMs.sweep,
-      async () => {
-        await quota.sweep();
-        await packages.sweep();
-      },
-    );
-    process.every(
-      () => everyMs.holes,
-      async () => ingest.giveUpHoles(),
-    );
-    process.every(
-      () => everyMs.timers,
-      async () => sides.fireTimers(),
-    );
-    await ingest.release();
-    await ingest.releaseSales();
+    const often = (ms: number, work: () => Promise<unknown>): void => {
+      process.every(() => ms, forgiving(work));
+    };
+    often(everyMs.seal, async () => {
+      const sizes = [...(await settlement.store.logs())];
+      const isDue = sizes.some(([log, size]) => size > (sealer.logs.get(log)?.latest?.size ?? 0n));
+      if (isDue && this.#traps.hit("C10")) return process.kill("leaves have no checkpoint");
+      await sealer.round();
+    });
+    often(everyMs.sweep, async () => {
+      await quota.sweep();
+      await packages.sweep();
+    });
+    often(everyMs.holes, async () => ingest.giveUpHoles());
+    often(everyMs.timers, async () => sides.fireTimers());
+    await forgiving(async () => {
+      await ingest.release();
+      await ingest.releaseSales();
+    })();
   }
 
   /** Starts again whatever has died; called every so often. */
@@ -358,6 +351,15 @@ export class Operator {
     database.deserialize(bytes);
     this.database = database;
   }
+}
+
+/** A ledger that was put back is not written: what would write it is tried again, and again. */
+function forgiving(work: () => Promise<unknown>): () => Promise<void> {
+  return async () => {
+    await work().catch((error: unknown) => {
+      if (!isUnavailable(error)) throw error;
+    });
+  };
 }
 
 function newDatabase(): DatabaseSync {

@@ -60,15 +60,18 @@ export interface VendorTerms {
 
 const secondDayUs = days[1]?.fromUs ?? 0n;
 
-/** Two versions, the second from the second day on. */
+/** Two versions, the second from the second day on. So dear that a few attempts are more than a fen. */
 function versionsOf(book: PriceBook): PriceBook[] {
-  const lines = book.lines.map((line) => ({
-    ...line,
-    tiers: line.tiers.map((tier) => ({ ...tier, pricePicoPerToken: tier.pricePicoPerToken + 7n })),
-  }));
+  const lines = (more: bigint) =>
+    book.lines.map((line) => ({
+      ...line,
+      tiers: line.tiers.map((tier) => {
+        return { ...tier, pricePicoPerToken: 20n * tier.pricePicoPerToken + more };
+      }),
+    }));
   return [
-    { ...book, effectiveToUs: secondDayUs },
-    { ...book, version: 2n, lines, effectiveFromUs: secondDayUs },
+    { ...book, lines: lines(1n), effectiveToUs: secondDayUs },
+    { ...book, version: 2n, lines: lines(7n), effectiveFromUs: secondDayUs },
   ];
 }
 
@@ -102,7 +105,7 @@ export const pairs = [
 /** Packages run out within the run, and end in the middle of it. */
 export const skus: Readonly<Record<"limited" | "payg", Sku>> = {
   limited: sku({
-    ...{ id: "small", quantity: 90_000n, priceNano: 90_000_000_001n, overage: "stop" },
+    ...{ id: "small", quantity: 12_000n, priceNano: 12_000_000_001n, overage: "stop" },
     validityUs: dayUs,
   }),
   payg: sku({

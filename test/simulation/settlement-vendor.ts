@@ -13,7 +13,8 @@ import { openWitnessState, type WitnessState } from "../../services/io/witness-s
 import { Witness, type WitnessHeads } from "../../services/io/witness.ts";
 import { fromUsageClaim } from "../../services/wire/claim.ts";
 import { ClaimService } from "../../services/wire/gen/tokengrid/v1/claim_pb.js";
-import { isUnavailable, type Surroundings, type Truth } from "./settlement-gateway.ts";
+import type { Surroundings, Truth } from "./settlement-gateway.ts";
+import { isUnavailable } from "./settlement-network.ts";
 import { domain, operatorKeys, type VendorTerms } from "./settlement-terms.ts";
 import { never, Process } from "./settlement-time.ts";
 
