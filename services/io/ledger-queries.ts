@@ -108,6 +108,8 @@ export const reads = {
   cumulatives: "SELECT * FROM cumulative ORDER BY pair_id, period, line_id, scope",
   hours: `SELECT * FROM usage_hour ORDER BY ${hourKeys.join(", ")}`,
 
+  salesBooked: `SELECT * FROM sale WHERE tenant_id = ? AND booking = ? AND attempt_id > ?
+    AND state = 'billed' ORDER BY attempt_id LIMIT ?`,
   salesWaitingCount: "SELECT COUNT(*) AS count FROM sale WHERE state = 'waiting'",
   salesWaiting: `SELECT * FROM sale WHERE state = 'waiting' AND attempt_id > ?
     ORDER BY attempt_id, rev LIMIT ?`,

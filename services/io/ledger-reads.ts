@@ -60,6 +60,7 @@ type SaleReads = Pick<
   | "salesOfRequests"
   | "salesWaiting"
   | "salesWaitingCount"
+  | "salesBooked"
   | "consumptionOf"
   | "consumption"
   | "hold"
@@ -248,6 +249,10 @@ function saleReads(asking: Asking): SaleReads {
     },
     async salesWaiting(after, limit) {
       return (await asking.all(reads.salesWaiting, after ?? "", BigInt(limit))).map(toSale);
+    },
+    async salesBooked(tenant, booking, after, limit) {
+      const values = [tenant, booking, after ?? "", BigInt(limit)];
+      return (await asking.all(reads.salesBooked, ...values)).map(toSale);
     },
     async salesWaitingCount() {
       const count = await asking.one((row) => int(row, "count"), reads.salesWaitingCount);

@@ -243,6 +243,13 @@ export interface LedgerStore {
   /** Sales that wait, by attempt, from after the given one on. */
   salesWaiting(after: AttemptId | undefined, limit: number): Promise<SaleRow[]>;
   salesWaitingCount(): Promise<number>;
+  /** Billed sales of a tenant that were booked into a day, by attempt, from after the given one on. */
+  salesBooked(
+    tenant: TenantId,
+    booking: string,
+    after: AttemptId | undefined,
+    limit: number,
+  ): Promise<SaleRow[]>;
   consumptionOf(
     keys: readonly ConsumptionKey[],
   ): Promise<readonly At<ConsumptionKey, Consumption>[]>;

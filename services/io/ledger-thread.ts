@@ -46,6 +46,7 @@ const calls = keys<Exclude<Call, "commit" | "commitRows" | "close">>({
   salesOfRequests: 0,
   salesWaiting: 0,
   salesWaitingCount: 0,
+  salesBooked: 0,
   consumptionOf: 0,
   consumption: 0,
   documents: 0,

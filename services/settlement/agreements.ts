@@ -127,6 +127,14 @@ export class Agreements implements TermsSource {
     return known;
   };
 
+  /** A version of a split rule by `<id>:<version>`: its own for a model, or that for all. */
+  readonly ruleOf = (name: string, model: ModelId): SplitRule | undefined => {
+    const [id = "", version = ""] = name.split(":");
+    const own = this.#rules.get(ruleKey(id, model)) ?? [];
+    const all = [...own, ...(this.#rules.get(ruleKey(id, "*")) ?? []), defaultSplitRule];
+    return all.find((rule) => rule.id === id && String(rule.version) === version);
+  };
+
   bookOf(id: BookId, version: bigint): PriceBook | undefined {
     const own = this.#books.get(id)?.find((book) => book.version === version);
     return own === undefined ? this.#buyBooks.known(id, version) : this.#withCalendar(own);

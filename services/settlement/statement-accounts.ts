@@ -20,6 +20,7 @@ import { sha256 } from "../io/signing.ts";
 import type { ClosedPeriods } from "./closed-periods.ts";
 import { dayBooks, type DayBooks, type LeafRange } from "./statement-books.ts";
 import type { StatementSources } from "./statements.ts";
+import type { NewLeaf } from "./writer.ts";
 
 /** A gateway's clock may be ahead of ours by less. */
 const clockErrorUs = usPerHour;
@@ -45,6 +46,7 @@ interface Means {
 export interface StatementAccount {
   readonly account: Account;
   readonly entries: readonly LedgerEntry[];
+  readonly leaves: readonly NewLeaf[];
 }
 
 /** What was booked into a day. */
@@ -56,10 +58,11 @@ export async function accountOfDay(asked: Asked, means: Means): Promise<Statemen
   const books = await dayBooks(store, { pair, day: period, booking }, { range, nowUs });
   const isPayable = sources.termsOf(pair, period.toUs - 1n).period === "daily";
   const late = lateDays(books.lines);
-  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
+  const more = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
+  const { trueUps, entries, leaves = [] } = more;
   const { lines, fees, creditsNano, attempts, hashByVersion } = books;
   return {
-    entries,
+    ...{ entries, leaves },
     account: {
       ...{ pair, kind, period, isPayable, lines, fees, trueUps, creditsNano, attempts },
       ...{ days: [], rounded: undefined, hashByVersion },
@@ -74,7 +77,7 @@ function lateDays(lines: readonly StatementLine[]): string[] {
   return [...new Set(lines.flatMap(({ usagePeriod }) => usagePeriod ?? []))];
 }
 
-const nothingMore = { trueUps: [], entries: [] } as const;
+const nothingMore = { trueUps: [], entries: [], leaves: [] } as const;
 
 /** The closed days of a month, added up; in an interim one the open days as they stand. */
 export async function accountOfMonth(asked: Asked, means: Means): Promise<StatementAccount> {
@@ -86,7 +89,8 @@ export async function accountOfMonth(asked: Asked, means: Means): Promise<Statem
   const isPayable = sources.termsOf(pair, period.toUs - 1n).period === "monthly";
   const lines = addedLines([...days, ...open], period);
   const late = lateDays(lines);
-  const { trueUps, entries } = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
+  const more = isPayable ? await sources.trueUps(pair, period, late) : nothingMore;
+  const { trueUps, entries, leaves = [] } = more;
   const hashByVersion = new Map([
     ...days.flatMap(hashesOf),
     ...open.flatMap((day) => [...day.hashByVersion]),
@@ -99,7 +103,7 @@ export async function accountOfMonth(asked: Asked, means: Means): Promise<Statem
   const quarantined = all.reduce((sum, day) => sum + day.quarantined, 0n);
   const frozen = await frozenOf(asked, { lines, hashByVersion, range, ...means }, quarantined);
   return {
-    entries,
+    ...{ entries, leaves },
     account: {
       ...{ pair, kind, period, isPayable, lines, hashByVersion },
       fees: addedFees(all.flatMap(({ fees }) => fees)),

@@ -27,14 +27,14 @@ export function sourcesOf(
   const contractAt = (pair: PairId, us: InstantUs) =>
     agreements.contractOf(pair, us) ?? defaultContract;
   const termsOf = (pair: PairId, us: InstantUs): PairTerms => contractAt(pair, us);
-  const { lineOf } = agreements;
+  const { lineOf, ruleOf, bookingOf } = agreements;
   return {
     termsOf: (pair, us) => {
       const contract = contractAt(pair, us);
       return { ...contract, hash: sha256(contractText(contract)) };
     },
     sign: (payload) => signDetached(payload, { kid, typ: statementJwsType }, key.sign),
-    trueUps: trueUpsFrom({ store, closed, lineOf, termsOf, nowUs }),
+    trueUps: trueUpsFrom({ store, closed, lineOf, ruleOf, bookingOf, termsOf, nowUs }),
     recon: async (pair, period) => sides.recon(pair, period),
     gatewaysBehind: (us) => gateways.behind(us),
     unwitnessedSinceUs: (pair) => sealer.unwitnessedSinceUs(pair),

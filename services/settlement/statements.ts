@@ -34,7 +34,7 @@ import { LogReader, tree } from "./log-reader.ts";
 import type { SettlementMetrics } from "./metrics.ts";
 import { firstBooking } from "./statement-books.ts";
 import { accountOfDay, accountOfMonth, type StatementAccount } from "./statement-accounts.ts";
-import type { Change, Writer } from "./writer.ts";
+import type { Change, NewLeaf, Writer } from "./writer.ts";
 
 /** What a contract says of statements. */
 export interface StatementTerms {
@@ -59,7 +59,12 @@ export interface StatementSources {
     pair: PairId,
     period: Period,
     lateDays: readonly string[],
-  ): Promise<{ readonly trueUps: readonly TrueUp[]; readonly entries: readonly LedgerEntry[] }>;
+  ): Promise<{
+    readonly trueUps: readonly TrueUp[];
+    readonly entries: readonly LedgerEntry[];
+    /** For logs of others, who have shares of what was sold. */
+    readonly leaves?: readonly NewLeaf[];
+  }>;
   /** Undefined: no claims were compared. */
   recon(pair: PairId, period: Period): Promise<ReconCounts | undefined>;
   /** Gateways that may still have attempts that were opened before an instant. */
@@ -208,9 +213,9 @@ export class Statements {
         metadata: { reason: answer.reason, pair_id: pair, period: nameOfPeriod(period) },
       });
     }
-    const { account, entries: trueUpEntries } = await this.#account(pair, kind, period);
+    const { account, leaves, entries: owed } = await this.#account(pair, kind, period);
     const draft = makeStatement(account, sha256);
-    const entries = [...trueUpEntries, ...closingEntries(draft, atUs)];
+    const entries = [...owed, ...closingEntries(draft, atUs)];
     const keys = accountsOf(pair);
     const [balances, moved] = [await store.balancesOf(keys), movements(entries)];
     const sealed = keys.map((key) => {
@@ -235,6 +240,7 @@ export class Statements {
           : [{ ...frame, kind: "statement-signature", id: `${statement.id}:operator`, body: jws }]),
       ],
       leaves: [
+        ...leaves,
         { log: pair, kind: "seal", ref: statement.id, text: sealText(seal) },
         { log: pair, kind: "statement", ref: statement.id, text: statementLeafText(statement) },
       ],

@@ -7,6 +7,8 @@ import {
 import type { PairTerms } from "../core/settlement/pair-terms.ts";
 import { nameOfPeriod, periodNamed, type Period } from "../core/settlement/period.ts";
 import type { LineOf } from "../core/settlement/posting.ts";
+import type { BookingOf } from "../core/settlement/prepare.ts";
+import type { RuleOf } from "../core/settlement/split-true-up.ts";
 import { isBill } from "../core/settlement/statement-entries.ts";
 import { fromStatementText } from "../core/settlement/statement-text.ts";
 import { trueUps, trueUpText, type ClosingKey, type TrueUp } from "../core/settlement/true-up.ts";
@@ -14,15 +16,19 @@ import type { InstantUs, Nano, PairId, TenantId } from "../core/units.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 import { sha256 } from "../io/signing.ts";
 import type { ClosedPeriods } from "./closed-periods.ts";
+import { splitTrueUpsOf } from "./split-true-ups.ts";
 import type { StatementSources } from "./statements.ts";
 
 interface Parts {
-  readonly store: Pick<LedgerStore, "cumulativesOf" | "document">;
+  readonly store: Pick<LedgerStore, "cumulativesOf" | "document" | "salesBooked">;
   readonly closed: ClosedPeriods;
   /** Finds a line by `<book>:<version>:<line>`. */
   readonly lineOf: LineOf;
   readonly termsOf: (pair: PairId, us: InstantUs) => Pick<PairTerms, "minimumNano" | "discountPpm">;
   readonly nowUs: () => InstantUs;
+  /** By `<id>:<version>`, for a model. */
+  readonly ruleOf: RuleOf;
+  readonly bookingOf: BookingOf;
 }
 
 /**
@@ -42,16 +48,21 @@ export function trueUpsFrom(parts: Parts): StatementSources["trueUps"] {
     }
     const atUs = parts.nowUs();
     const txn = `true-up:${pair}:${own}`;
+    const shares = isBill(pair)
+      ? await splitTrueUpsOf(pair, period, { ...parts, atUs })
+      : { entries: [], leaves: [] };
+    const entries = all.map(({ key, amountNano }): LedgerEntry => {
+      return {
+        ...{ id: `${txn}:${key.period}:${key.line}:${key.scope}`, txn, kind: "true-up" },
+        ...{ phase: "posted", cause: txn, atUs, unit: "CNY:nano", corrects: "" },
+        ...signed(amountNano, accountsOf(pair, key.scope)),
+      };
+    });
     return {
+      entries: [...entries, ...shares.entries],
+      leaves: shares.leaves,
       trueUps: all.map(({ key: { line, scope, period: of }, amountNano }) => {
         return { line, scope, period: of, amountNano };
-      }),
-      entries: all.map(({ key, amountNano }): LedgerEntry => {
-        return {
-          ...{ id: `${txn}:${key.period}:${key.line}:${key.scope}`, txn, kind: "true-up" },
-          ...{ phase: "posted", cause: txn, atUs, unit: "CNY:nano", corrects: "" },
-          ...signed(amountNano, accountsOf(pair, key.scope)),
-        };
       }),
     };
   };

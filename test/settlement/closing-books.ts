@@ -84,13 +84,13 @@ export async function openClosing(
   });
   const termsOf = (pair: PairId, us: InstantUs): PairTerms =>
     agreements.contractOf(pair, us) ?? { ...defaultPairTerms, period: commitment.period };
-  const { lineOf } = agreements;
+  const { lineOf, ruleOf } = agreements;
   const statements = new Statements({
     ...{ store, writer, closed, metrics, log, nowUs, domain: "grid.example" },
     sources: {
       termsOf: (pair, us) => ({ ...termsOf(pair, us), hash: sha256("contract") }),
       sign: () => undefined,
-      trueUps: trueUpsFrom({ store, closed, lineOf, termsOf, nowUs }),
+      trueUps: trueUpsFrom({ store, closed, lineOf, ruleOf, bookingOf, termsOf, nowUs }),
       recon: async () => undefined,
       gatewaysBehind: () => [],
       unwitnessedSinceUs: () => undefined,

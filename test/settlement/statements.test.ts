@@ -249,6 +249,8 @@ test("a minimum is trued up to at close, and only once", async () => {
       ...{ store, closed, nowUs: () => nowUs },
       lineOf: (id) => lines.get(id),
       termsOf: () => ({ minimumNano: 1_000_000_000n, discountPpm: 0n }),
+      ruleOf: () => undefined,
+      bookingOf: () => "2026-11-20",
     }),
   });
   const statement = await statements.close(northgrid, day);

@@ -1,4 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { largestRemainder } from "../../services/core/settlement/ratio.ts";
+import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
+import { acme, channel } from "../core/settlement/market.ts";
 import { randomFromSeed } from "../../services/core/random.ts";
 import { balanceText } from "../../services/core/settlement/ledger.ts";
 import { dayOf, monthOf, periodNamed } from "../../services/core/settlement/period.ts";
@@ -154,6 +157,41 @@ async function expectBalances(
   });
   expect(nets).toEqual(pair === "tenant:acme" ? [-asked] : [0n, asked, 0n, 0n, 0n]);
 }
+
+test("shares are what the sum of a period's sales is split into, not the sum of rounded ones", async () => {
+  const store = await openSqliteLedger(":memory:");
+  const clock = { nowUs: friday };
+  const commitment: Commitment = { period: "daily", minimumNano: undefined, discountPpm: 0n };
+  const books = await openClosing(store, { commitment, nowUs: () => clock.nowUs });
+  const count = 40;
+  const records = Array.from({ length: count }, (_, number) => {
+    return record(number, 0, friday, 3 * number);
+  });
+  await books.ingest.record(records);
+  const sales = (await store.salesBooked(acme, "2026-11-20", undefined, 1_000)).map(
+    ({ text }) => fromSaleText(text).sale,
+  );
+  // Where the platform bore a loss there was nothing to divide.
+  const divided = sales
+    .map(({ parts }) => parts.filter(({ way }) => way === "share"))
+    .filter((shares) => shares.every(({ amountNano }) => amountNano >= 0n));
+  expect(divided.length).toBeGreaterThan(10);
+  const rest = divided.flat().reduce((all, { amountNano }) => all + amountNano, 0n);
+  const [, exact = 0n] = largestRemainder(rest, [900_001n, 99_999n]);
+  const rounded = sales.flatMap(({ parts }) => parts.filter(({ part }) => part === "channel"));
+  const sum = rounded.reduce((all, { amountNano }) => all + amountNano, 0n);
+  expect(sum).not.toBe(exact);
+  clock.nowUs += dayUs;
+  await books.statements.closeThrough("tenant:acme" as PairId, dayOf(friday, zone));
+  const share = await books.statements.closeThrough(channel, dayOf(friday, zone));
+  expect(share.fees).toEqual([
+    { part: "channel", party: channel, sku: undefined, amountNano: exact },
+  ]);
+  const leaves = await store.leaves(channel, 0n, 100);
+  expect(leaves.map(({ text }) => text).join("")).not.toMatch(/acme/);
+  expect((await verifyLedger(store)).mistakes).toEqual([]);
+  await store.close();
+});
 
 test("a correction after the close brings the volume price back in the next period", async () => {
   const store = await openSqliteLedger(":memory:");
