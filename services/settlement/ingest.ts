@@ -2,7 +2,7 @@ import type { SaltOf } from "../core/settlement/leaf.ts";
 import type { Balance } from "../core/settlement/ledger.ts";
 import { keysOf, Posting } from "../core/settlement/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../core/settlement/posting.ts";
-import { isUnsold, prepare, type Prepared, type Terms } from "../core/settlement/prepare.ts";
+import { isUnsold, prepare, type Prepared } from "../core/settlement/prepare.ts";
 import { fromRecordText } from "../core/settlement/record-text.ts";
 import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
 import { accountsOf, Wallets } from "../core/settlement/wallet.ts";
@@ -12,6 +12,7 @@ import { sha256 } from "../io/signing.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { claimedFor } from "./claimed.ts";
 import { ChargedVersions } from "./charged-versions.ts";
+import { JobQueue, type Job, type JobKind, type OtherTerms } from "./job-queue.ts";
 import { OutdatedError, unavailable, type LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
 import type { Noted, Producers } from "./producers.ts";
@@ -19,8 +20,6 @@ import { ReadAhead } from "./read-ahead.ts";
 import { revOf } from "./record-id.ts";
 import type { TermsSource } from "./terms-source.ts";
 
-/** Records of one transaction; a caller's own are never divided. */
-const batchRecordsMax = 256;
 /**
  * With so many that wait, they are worked on while those before them are being written. Fewer wait for that, and share a
  * transaction with those who come meanwhile.
@@ -32,27 +31,6 @@ const queueRecordsMax = 20_000;
 const releaseRecordsMax = 256;
 
 const retryAfterMs = 1_000;
-
-/**
- * - `delivery`: from a gateway's sequence.
- * - `release`: from quarantine.
- * - `sale`: was posted before, and its sale waits.
- * - `revision`: made here of one that was posted before.
- */
-type JobKind = "delivery" | "release" | "sale" | "revision";
-
-/** What the terms of a record are instead. */
-export type OtherTerms = (terms: Terms) => Terms;
-
-interface Job {
-  readonly records: readonly UsageRecord[];
-  readonly kind: JobKind;
-  readonly otherTerms?: OtherTerms | undefined;
-  /** It was among others that could not be written together. */
-  readonly isAlone?: boolean;
-  resolve(outcomes: PostOutcome[]): void;
-  reject(error: unknown): void;
-}
 
 /** Jobs of one transaction. */
 interface Batch {
@@ -78,9 +56,11 @@ export interface IngestOptions {
  */
 export class Ingest {
   readonly #options: IngestOptions;
-  readonly #queue: Job[] = [];
+  readonly #queue = new JobQueue();
   readonly #charged: ChargedVersions;
-  #queuedRecords = 0;
+  /** Of callers whose price books are being found out. */
+  #learningRecords = 0;
+  #learned: Promise<unknown> = Promise.resolve();
   #running: Promise<void> | undefined;
   /** Not resolved before all that were sent have their answers. */
   #answered: Promise<unknown> = Promise.resolve();
@@ -98,26 +78,43 @@ export class Ingest {
   /** Resolves when all of them are durable: one outcome for each, in their order. */
   async record(records: readonly UsageRecord[]): Promise<PostOutcome[]> {
     for (const record of records) revOf(record);
-    const found = this.#queuedRecords + records.length;
+    const found = this.#queue.records + this.#learningRecords + records.length;
     const most = this.#options.queueRecordsMax ?? queueRecordsMax;
     if (found > most) {
       const message = `expected at most ${most} records in the queue, found ${found}`;
       throw toConnectError("SHED", message, { retryAfterMs });
     }
+    if (records.some((record) => !this.#isPriceable(record))) {
+      const learned = this.#learn(records);
+      this.#learned = Promise.allSettled([this.#learned, learned]).then(() => undefined);
+      await learned;
+    }
     return this.#enqueue(records, "delivery");
+  }
+
+  /** Not within a turn: a book that is new is written too, which takes a turn of its own. */
+  async #learn(records: readonly UsageRecord[]): Promise<void> {
+    const { terms, log } = this.#options;
+    this.#learningRecords += records.length;
+    try {
+      await terms.learn(records);
+    } catch (error) {
+      log.error({ error }, "price books were not found out");
+      throw unavailable();
+    } finally {
+      this.#learningRecords -= records.length;
+    }
   }
 
   /** Looks again at what waits for a price book. Resolves to the number that was posted. */
   async release(): Promise<number> {
-    const { writer, terms, log } = this.#options;
+    const { writer, log } = this.#options;
     let posted = 0;
     let last: WaitingRecord | undefined;
     do {
       const page = await writer.store.waiting(last, releaseRecordsMax);
       const records = page.map(({ text }) => fromRecordText(text));
-      const ready = records.filter(({ priceBook, priceVersion }) => {
-        return terms.bookOf(priceBook, priceVersion) !== undefined;
-      });
+      const ready = records.filter((record) => this.#isPriceable(record));
       posted += await this.#postedOf(ready, "release");
       last = page.at(-1);
     } while (last !== undefined);
@@ -143,8 +140,7 @@ export class Ingest {
 
   /** What would become of records, by other terms than theirs. Changes nothing. */
   async preview(records: readonly UsageRecord[], otherTerms: OtherTerms): Promise<Prepared[]> {
-    const { terms } = this.#options;
-    await terms.learn(records);
+    await this.#options.terms.learn(records);
     const claims = await this.#claimedFor(records);
     return records.map((record) => this.#prepare(record, claims.get(record.attempt), otherTerms));
   }
@@ -156,6 +152,7 @@ export class Ingest {
 
   /** Resolves when all that was accepted is durable or refused. */
   async drain(): Promise<void> {
+    await this.#learned;
     for (let last; last !== this.#answered || this.#running !== undefined;) {
       await this.#running;
       last = this.#answered;
@@ -171,6 +168,10 @@ export class Ingest {
       await writer.commit({ producers: noted.states });
       noted.keep();
     });
+  }
+
+  #isPriceable({ priceBook, priceVersion }: UsageRecord): boolean {
+    return this.#options.terms.bookOf(priceBook, priceVersion) !== undefined;
   }
 
   #maySell(record: UsageRecord): boolean {
@@ -189,8 +190,7 @@ export class Ingest {
     otherTerms?: OtherTerms,
   ): Promise<PostOutcome[]> {
     const { promise, resolve, reject } = Promise.withResolvers<PostOutcome[]>();
-    this.#queue.push({ records, kind, otherTerms, resolve, reject });
-    this.#queuedRecords += records.length;
+    this.#queue.add({ records, kind, otherTerms, resolve, reject });
     this.#running ??= this.#run();
     return promise;
   }
@@ -198,7 +198,7 @@ export class Ingest {
   async #run(): Promise<void> {
     // Callers of the same turn of the event loop share the first transaction too.
     await Promise.resolve();
-    while (this.#queue.length > 0 || this.#next !== undefined) {
+    while (!this.#queue.isEmpty || this.#next !== undefined) {
       await this.#options.writer
         .overlappingTurn(() => this.#settle())
         .catch(() => this.#refuse(this.#take().jobs));
@@ -208,8 +208,8 @@ export class Ingest {
 
   /** Within a turn. Resolves when the records are on their way. */
   async #settle(): Promise<void> {
-    const isFew = this.#next === undefined && this.#queuedRecords < overlapRecordsMin;
-    if (isFew || this.#queue[0]?.isAlone === true) await this.#options.writer.settled();
+    const isFew = this.#next === undefined && this.#queue.records < overlapRecordsMin;
+    if (isFew || this.#queue.isNextAlone) await this.#options.writer.settled();
     const batch = this.#take();
     const { jobs } = batch;
     try {
@@ -220,7 +220,7 @@ export class Ingest {
         },
         (error: unknown) => this.#again(jobs, error),
       );
-      this.#answered = Promise.all([this.#answered, answers]);
+      this.#answered = Promise.all([this.#answered, answers]).then(() => undefined);
     } catch (error) {
       this.#again(jobs, error);
     }
@@ -229,8 +229,7 @@ export class Ingest {
   /** What the ledger cannot take from one caller is no reason to refuse the others. */
   #again(jobs: readonly Job[], error: unknown): void {
     if (this.isReady && (jobs.length > 1 || error instanceof OutdatedError)) {
-      this.#queue.unshift(...jobs.map((job) => ({ ...job, isAlone: true })));
-      for (const { records } of jobs) this.#queuedRecords += records.length;
+      this.#queue.again(jobs);
       this.#running ??= this.#run();
     } else {
       this.#options.log.error({ error }, "records were not posted");
@@ -246,30 +245,14 @@ export class Ingest {
     const next = this.#next;
     this.#next = undefined;
     if (next !== undefined) return next;
-    const jobs = this.#takeJobs();
+    const jobs = this.#queue.take();
     const records = jobs.flatMap((job) => job.records);
     return { jobs, records, ledger: new ReadAhead(this.#options.writer, records) };
   }
 
-  #takeJobs(): Job[] {
-    const jobs: Job[] = [];
-    let records = 0;
-    while (records < batchRecordsMax) {
-      const [job] = this.#queue;
-      if (job === undefined || (job.isAlone === true && jobs.length > 0)) break;
-      this.#queue.shift();
-      jobs.push(job);
-      records += job.records.length;
-      if (job.isAlone === true) break;
-    }
-    this.#queuedRecords -= records;
-    return jobs;
-  }
-
   /** Within a turn. */
   async #post({ jobs, records, ledger }: Batch) {
-    const { writer, terms, metrics, producers } = this.#options;
-    await terms.learn(records);
+    const { writer, metrics, producers } = this.#options;
     const claims = await this.#claimedFor(records);
     const asked = jobs.flatMap(({ kind, otherTerms, records: own }) =>
       own.map((record) => {
@@ -316,8 +299,8 @@ export class Ingest {
 
   /** Asks for what comes next before this transaction is in the way. */
   #readAhead(): void {
-    if (this.#next !== undefined || this.#queuedRecords < overlapRecordsMin) return;
-    if (this.#queue[0]?.isAlone !== true) this.#next = this.#take();
+    if (this.#next !== undefined || this.#queue.records < overlapRecordsMin) return;
+    if (!this.#queue.isNextAlone) this.#next = this.#take();
   }
 
   /** Two records under one id are a defect of a gateway, or worse: someone must look. */
