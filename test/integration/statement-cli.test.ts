@@ -8,7 +8,7 @@ import { Registry as Metrics } from "prom-client";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
 import { program } from "../../services/cli/program.ts";
-import type { AttemptId } from "../../services/core/units.ts";
+import type { AttemptId, BookId, RequestId, VendorId } from "../../services/core/units.ts";
 import { createKey } from "../../services/io/keys.ts";
 import { openSigningKey } from "../../services/io/signing.ts";
 import { openIdentities } from "../../services/io/grpc-identity.ts";
@@ -211,6 +211,33 @@ test("a vendor checks it offline with keys alone, and signs it", async () => {
   expect(wrong[1]?.detail).toMatch(/^line northgrid-list:1:\S+ p1 zhongwei: expected/);
 });
 
+test("the signed files are written, and checked by the key of the operator's log", async () => {
+  const written = await tokengrid("statement", "get", id, "--out", at("signed"));
+  const file = (name: string): string => at(join("signed", name));
+  const names = ["statement.json", "statement.counterparty.jws", "statement.operator.jws"];
+  expect([written.err, written.out.trimEnd().split("\n").toSorted()]).toEqual([
+    "",
+    names.map(file).toSorted(),
+  ]);
+  const policy = await tokengrid("ledger", "keys", "vendor:northgrid");
+  writeFileSync(at("policy"), policy.out);
+  const verify = async () =>
+    tokengrid(
+      ...["statement", "verify", file("statement.json"), "--keys", at("policy"), "--signature"],
+      ...[file("statement.operator.jws"), file("statement.counterparty.jws")],
+    );
+  const stranger = await verify();
+  expect([stranger.code, stranger.out]).toEqual([
+    2,
+    expect.stringMatching(/WRONG +signature +no key is given for kid "?northgrid/),
+  ]);
+  const key = await openSigningKey(at("key.pem"));
+  writeFileSync(at("policy"), `${policy.out}party northgrid ${key.publicKey}\n`);
+  const good = await verify();
+  expect([good.err, good.out.match(/^ok +signature +of \S+$/gm)?.length]).toEqual(["", 2]);
+  expect(good.out).toMatch(/signature +of grid\.example\/operator\/[0-9a-f]{16}\n/);
+});
+
 test("is approved and paid", async () => {
   const approved = await tokengrid("statement", "approve", id);
   expect(approved.out).toMatch(/approved +0\.\d+ CNY\npaid +0\.000000000 CNY/);
@@ -247,6 +274,36 @@ for (const [what, words, code, message] of refused) {
     expect([ended.code, ended.err]).toEqual([code, expect.stringMatching(message)]);
   });
 }
+
+test("of several vendors those are closed that can be, and the others are named with the reason", async () => {
+  const book = priceBook({
+    ...{ id: "south-list" as BookId, vendor: "south" as VendorId, calendar: loadCalendar() },
+  });
+  await registry.set({
+    ...{ kind: "price-book", key: `${book.id}@1`, baseRevision: 0, comment: "" },
+    ...{ value: toJsonString(PriceBookSchema, fromPriceBook(book)), author: book.vendor },
+  });
+  const usage = createClient(UsageService, rpcTransport({ url: address() }));
+  const record = usageRecord({
+    ...{ attempt: "s1" as AttemptId, vendor: book.vendor, priceBook: book.id },
+    ...{ request: "rs1" as RequestId, producerSeq: 31n, openedUs: friday },
+  });
+  await usage.record({ records: [fromUsageRecord(record)] });
+  today += 86_400_000;
+  const close = ["statement", "generate", "--period", "2026-11-21", "-o", "name"];
+  const some = await tokengrid(...close);
+  expect(some).toEqual({
+    ...{ code: 2, out: "vendor:northgrid:daily:2026-11-21:0\n" },
+    err: expect.stringMatching(
+      /^not closed:\nvendor:south: failed precondition: .*2026-11-20/,
+    ) as string,
+  });
+  const all = await tokengrid(...close, "--catch-up");
+  expect([all.err, all.out]).toEqual([
+    "",
+    "vendor:northgrid:daily:2026-11-21:0\nvendor:south:daily:2026-11-21:0\n",
+  ]);
+});
 
 test("a month whose days were paid is exported by its days' invoices, each adding up to what was paid", async () => {
   today = Number(friday / 1_000n) + 14 * 86_400_000;

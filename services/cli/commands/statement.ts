@@ -1,44 +1,20 @@
 import { Command } from "commander";
-import {
-  SettlementService,
-  StatementProgressSchema,
-  StatementSchema,
-} from "../../wire/gen/tokengrid/v1/settlement_pb.js";
-import {
-  answered,
-  client,
-  type OutputOptions,
-  type ServerOptions,
-  withOutput,
-  withServer,
-} from "../connect.ts";
+import { StatementSchema } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
+import { type OutputOptions, type ServerOptions, withOutput, withServer } from "../connect.ts";
 import { disputeCommand } from "../dispute-command.ts";
 import { exits, type ExitCode } from "../outcome.ts";
 import { netCommand } from "../net-command.ts";
-import { jsonOf, print, textCard } from "../print.ts";
+import { jsonOf, print } from "../print.ts";
 import { reconcileCommand } from "../reconcile-command.ts";
-import { statementCard, statementList } from "../statement-text.ts";
+import { statementList } from "../statement-text.ts";
 import { exportCommand } from "../statement/export-command.ts";
 import { generateCommand } from "../statement/generate-command.ts";
-import {
-  newestFirst,
-  type PairOptions,
-  pairOf,
-  periodOf,
-  present,
-  withPair,
-} from "../statement/source.ts";
-import {
-  approveCommand,
-  payCommand,
-  progressPairs,
-  signCommand,
-} from "../statement/step-commands.ts";
+import { getCommand } from "../statement/get-command.ts";
+import { newestFirst, type PairOptions, pairOf, periodOf, withPair } from "../statement/source.ts";
+import { approveCommand, payCommand, signCommand } from "../statement/step-commands.ts";
 import { verifyCommand } from "../statement/verify-command.ts";
 
-type Options = ServerOptions & OutputOptions;
-
-interface ListOptions extends Options, PairOptions {
+interface ListOptions extends ServerOptions, OutputOptions, PairOptions {
   readonly period?: string;
 }
 
@@ -52,12 +28,7 @@ export function command(): Command {
         .option("--period <period>", "yesterday, YYYY-MM-DD or YYYY-MM")
         .action(exits(list)),
     )
-    .addCommand(
-      withOutput(withServer(new Command("get")))
-        .description("One closed statement, line by line, and what became of it.")
-        .argument("<statement>", "its id, as `statement list` prints it")
-        .action(exits(get)),
-    )
+    .addCommand(getCommand())
     .addCommand(exportCommand())
     .addCommand(verifyCommand())
     .addCommand(signCommand())
@@ -75,26 +46,6 @@ async function list(options: ListOptions): Promise<ExitCode> {
     json: statements.map((statement) => jsonOf(StatementSchema, statement)),
     names: statements.map(({ statementId }) => statementId),
     text: (isWide) => statementList(statements, isWide),
-  });
-  return 0;
-}
-
-async function get(statementId: string, options: Options): Promise<ExitCode> {
-  const answer = await answered(options, () =>
-    client(SettlementService, options).getStatement({ statementId }),
-  );
-  const statement = present(answer.statement);
-  const { progress } = answer;
-  print(options.output, {
-    json: {
-      ...(jsonOf(StatementSchema, statement) as object),
-      progress: progress && jsonOf(StatementProgressSchema, progress),
-    },
-    names: [statement.statementId],
-    text: (isWide) => {
-      const steps = progress === undefined ? "" : `\n${textCard(progressPairs(progress))}`;
-      return `${statementCard(statement, isWide)}${steps}`;
-    },
   });
   return 0;
 }

@@ -10,13 +10,13 @@ export interface ProofFiles {
   /** The leaf, as its bytes were hashed; the end of the file may have a line feed more. */
   readonly record: string;
   readonly proof: string;
-  /** C2SP tlog-policy, or keys alone on their lines. */
+  /** C2SP tlog-policy, or keys alone on their lines. Lines of parties, which `statement verify` reads, are left out. */
   readonly keys: string;
 }
 
 /** That a record is in a log, by public keys and nothing else; or why that is not shown. Throws for keys that are none. */
 export function checkProof({ record, proof: text, keys }: ProofFiles): Proven | string {
-  const policy = parsePolicy(keys, sha256);
+  const policy = parsePolicy(keys.replaceAll(/^\s*party\s.*$/gm, ""), sha256);
   if (typeof policy === "string") throw new ConfigError("--keys", [policy]);
   const proof = parseTlogProof(text);
   if (typeof proof === "string") return proof;

@@ -13,7 +13,7 @@ import {
   withOutput,
   withServer,
 } from "../connect.ts";
-import { exits, type ExitCode, Refusal } from "../outcome.ts";
+import { complaintOf, exitCodeOf, exits, type ExitCode, Refusal } from "../outcome.ts";
 import { jsonOf, print, textCard, yuan } from "../print.ts";
 import { statementList } from "../statement-text.ts";
 import { openProgress } from "./progress.ts";
@@ -35,8 +35,8 @@ export function generateCommand(): Command {
   return withPair(withOutput(withServer(new Command("generate"))))
     .summary("close a period, or say how it stands")
     .description(
-      "Closes a day or a month of every vendor, or of one counterparty, and prints its statement. A closed period never " +
-        "changes: what comes later goes into the next day. Of a period that is not over an interim statement, which is " +
+      "Closes a day or a month of every vendor, or of one counterparty, and prints its statement. Of several those are " +
+        "closed that can be, and the others are named with the reason. A closed period never changes: what comes later goes into the next day. Of a period that is not over an interim statement, which is " +
         "not kept. Days and months are those of Asia/Shanghai.",
     )
     .requiredOption("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
@@ -51,36 +51,57 @@ export function generateCommand(): Command {
 }
 
 async function generate(options: GenerateOptions): Promise<ExitCode> {
+  const { statements, refusals } = await closeAll(await pairsOf(options), options);
+  const differences = options.recompute === undefined ? [] : await recompute(statements, options);
+  if (statements.length > 0 || refusals.length === 0) {
+    print(options.output, {
+      json: statements.map((statement) => jsonOf(StatementSchema, statement)),
+      names: statements.map(({ statementId }) => statementId),
+      text: (isWide) => generated(statements, isWide),
+    });
+  }
+  const complaints = [
+    ...(refusals.length > 0 ? [`not closed:\n${refusals.join("\n")}`] : []),
+    ...(differences.length > 0
+      ? [`expected the bytes that were stated, found others:\n${differences.join("\n")}`]
+      : []),
+  ];
+  if (complaints.length > 0) throw new Refusal(complaints.join("\n"));
+  return 0;
+}
+
+/** One that cannot be closed yet is no reason to leave the others open. */
+async function closeAll(pairs: readonly string[], options: GenerateOptions) {
   const { fromUs, toUs, timeZone } = periodOf(options.period);
-  const period = { fromUs, toUs, timeZone };
-  const pairs = await pairsOf(options);
+  const { catchUp = false } = options;
   const statements: Statement[] = [];
+  const refusals: string[] = [];
   const progress = openProgress("close");
   try {
-    for (const pairId of pairs) {
-      const catchUp = options.catchUp ?? false;
-      const answer = await answered(options, () =>
-        client(SettlementService, options).closeStatement({ pairId, period, catchUp }),
-      );
-      statements.push(present(answer.statement));
-      progress.at(statements.length, pairs.length);
+    for (const [place, pairId] of pairs.entries()) {
+      const asked = { pairId, period: { fromUs, toUs, timeZone }, catchUp };
+      try {
+        const answer = await answered(options, () =>
+          client(SettlementService, options).closeStatement(asked),
+        );
+        statements.push(present(answer.statement));
+      } catch (error) {
+        if (exitCodeOf(error) !== 2) throw error;
+        refusals.push(`${pairId}: ${complaintOf(error)}`);
+      }
+      progress.at(place + 1, pairs.length);
     }
   } finally {
     progress.stop();
   }
-  if (options.recompute !== undefined) await recompute(statements, options);
-  print(options.output, {
-    json: statements.map((statement) => jsonOf(StatementSchema, statement)),
-    names: statements.map(({ statementId }) => statementId),
-    text: (isWide) => generated(statements, isWide),
-  });
-  return 0;
+  return { statements, refusals };
 }
 
+/** Resolves to what was not as it was stated. */
 async function recompute(
   statements: readonly Statement[],
   options: GenerateOptions,
-): Promise<void> {
+): Promise<string[]> {
   const source = sources[options.recompute ?? "hours"];
   const found: string[] = [];
   for (const { statementId, kind } of statements) {
@@ -93,9 +114,7 @@ async function recompute(
     }
     progress.stop();
   }
-  if (found.length > 0) {
-    throw new Refusal(`expected the bytes that were stated, found others:\n${found.join("\n")}`);
-  }
+  return found;
 }
 
 function generated(statements: readonly Statement[], isWide: boolean): string {

@@ -10,7 +10,8 @@ import {
 } from "../../core/settlement/statement-check.ts";
 import { treeHash } from "../../core/settlement/merkle.ts";
 import type { Statement } from "../../core/settlement/statement.ts";
-import { parsePolicy } from "../../core/settlement/tlog-policy.ts";
+import type { NoteKey, PublicKey } from "../../core/settlement/note.ts";
+import { parsePolicy, type TlogPolicy } from "../../core/settlement/tlog-policy.ts";
 import { sha256, verify } from "../../io/signing.ts";
 import { type OutputOptions, withOutput } from "../connect.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
@@ -37,12 +38,16 @@ export function verifyCommand(): Command {
     .description(
       "Checks the bytes of a statement, its sums and its digest; and of what came with it the signatures, the statement " +
         "before, the checkpoint and the proof of its log. With --leaves every line is added up again from the leaves of " +
-        "the log, and the log's root is made of them. Needs no network. The keys file has a line for each party, " +
-        "`party <kid> <public key in hex>`, and the keys of logs and witnesses as a tlog-policy has them.",
+        "the log, and the log's root is made of them. Needs no network. The keys file has the keys of logs and " +
+        "witnesses as `ledger keys` writes them, by which the operator's signature is checked too, and for each other " +
+        "party that signed a line `party <kid> <public key in hex>`.",
     )
-    .argument("<file>", "the canonical text, as `statement export --format json` writes it")
+    .argument(
+      "<file>",
+      "the canonical text, as `statement get --out` and `statement export --format json` write it",
+    )
     .requiredOption("--keys <file>", "whom you believe")
-    .option("--signature <file...>", "detached JWS of a party")
+    .option("--signature <file...>", "detached JWS of a party, as `statement get --out` writes it")
     .option("--previous <file>", "the statement before, that this one names")
     .option("--checkpoint <file>", "signed note of the log at the statement's size")
     .option("--proof <file>", "tlog-proof that the statement is in the log")
@@ -114,7 +119,15 @@ function readKeys(path: string): Trust {
   const isPolicy = rest.some((line) => line.replace(/#.*$/, "").trim() !== "");
   const policy = isPolicy ? parsePolicy(rest.join("\n"), sha256) : undefined;
   if (typeof policy === "string") throw new Failure(`${path}: ${policy}`);
-  return { keyOf: (kid) => keyByKid.get(kid), policy };
+  return { keyOf: (kid) => keyByKid.get(kid) ?? logKeyOf(kid, policy), policy };
+}
+
+/** An operator signs statements with the key of its logs: `<domain>/operator/<the key begins with>`. */
+function logKeyOf(kid: string, policy: TlogPolicy | undefined): PublicKey | undefined {
+  const [, domain, begin = ""] = /^(.+)\/operator\/([0-9a-f]{16})$/.exec(kid) ?? [];
+  const isMeant = ({ name, publicKey }: NoteKey): boolean =>
+    name.startsWith(`${domain}/`) && publicKey.startsWith(begin);
+  return domain === undefined ? undefined : policy?.logs.find(isMeant)?.publicKey;
 }
 
 async function leafChecks(
