@@ -170,6 +170,11 @@ export function ledgerRowsSuite(name: string, opened: () => LedgerStore): void {
     const requests = [sale("a1").request, "r9" as RequestId];
     expect(ids(await store.salesOfRequests(requests))).toEqual(["a1:1", "a2:0"]);
     expect(ids(await store.salesWaiting(undefined, 9))).toEqual(["a2:0"]);
+    expect(await store.salesWaitingCount()).toBe(1);
+    const { tenant, booking } = sale("a1");
+    expect(ids(await store.salesBooked(tenant, booking, undefined, 9))).toEqual(["a1:1"]);
+    expect(await store.salesBooked(tenant, booking, "a1" as AttemptId, 9)).toEqual([]);
+    expect(await store.salesBooked(tenant, "2026-01-01", undefined, 9)).toEqual([]);
   });
 
   test(`${name}: consumption is found by tenant, hour and key`, async () => {

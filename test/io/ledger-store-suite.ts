@@ -174,6 +174,11 @@ export function ledgerStoreSuite(name: string, kind: LedgerKind): void {
       },
     ]);
     const all = { cumulatives: await store.cumulatives(), hours: await store.hours() };
+    const [pair, period] = [northgrid, "2026-11-20"];
+    expect(await store.cumulativesOf(pair, period)).toEqual(
+      all.cumulatives.filter(({ key }) => key.pair === pair && key.period === period),
+    );
+    expect(await store.cumulativesOf(pair, "2026-11")).toEqual([]);
     expect([all.cumulatives.length, all.hours.length]).toEqual([9, 9]);
     const found = await store.totalsOf(
       all.cumulatives.map(({ key }) => key),
