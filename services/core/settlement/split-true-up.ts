@@ -49,15 +49,19 @@ export class SplitSums {
     }
   }
 
-  /** Of all but the platform, which has the rest. */
+  /** Of all but the platform, which has the rest. One for a part of a rule, with whomever it was divided. */
   get corrections(): SplitCorrection[] {
-    return [...this.#groups.values()].flatMap(({ rule, parties, sums }) =>
-      splitTrueUp([...sums.values()], { rule, parties }).flatMap(({ party, ...share }) =>
-        party === "internal" || share.amountNano === 0n
-          ? []
-          : [{ rule: `${rule.id}:${rule.version}/${rule.model}`, share: { ...share, party } }],
-      ),
-    );
+    const merged = new Map<string, SplitCorrection>();
+    for (const { rule: of, parties, sums } of this.#groups.values()) {
+      const rule = `${of.id}:${of.version}/${of.model}`;
+      for (const { party, ...share } of splitTrueUp([...sums.values()], { rule: of, parties })) {
+        if (party === "internal") continue;
+        const key = [rule, share.part, party].join("\n");
+        const amountNano = share.amountNano + (merged.get(key)?.share.amountNano ?? 0n);
+        merged.set(key, { rule, share: { ...share, party, amountNano } });
+      }
+    }
+    return [...merged.values()].filter(({ share }) => share.amountNano !== 0n);
   }
 }
 

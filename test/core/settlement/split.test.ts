@@ -12,7 +12,8 @@ import {
   type SplitPart,
   type SplitRule,
 } from "../../../services/core/settlement/split.ts";
-import type { PairId } from "../../../services/core/units.ts";
+import { SplitSums } from "../../../services/core/settlement/split-true-up.ts";
+import type { ModelId, PairId } from "../../../services/core/units.ts";
 
 const parties: SplitParties = {
   computing: "vendor:northgrid" as PairId,
@@ -183,4 +184,22 @@ test("largestRemainder() adds up exactly, whatever the weights", () => {
 test("roundedQuotient() rounds half to even, on both sides of 0", () => {
   const halves = [-5n, -3n, -1n, 1n, 3n, 5n, 7n].map((each) => roundedQuotient(each, 2n));
   expect(halves).toEqual([-2n, -2n, 0n, 0n, 2n, 2n, 4n]);
+});
+
+test("SplitSums has one correction for a channel, however many vendors it sold for", () => {
+  const by = rule();
+  const sums = new SplitSums(() => by);
+  for (const vendor of ["north", "south"]) {
+    const others = { ...parties, computing: `vendor:${vendor}` as PairId };
+    for (const earned of [20n, 20n, 20n, 20n]) {
+      const parts = splitEarned(earned, [], { rule: by, parties: others });
+      sums.add({ splitRule: "four:1", model: "m" as ModelId, parts });
+    }
+  }
+  const { corrections } = sums;
+  const named = corrections.map(({ share: of }) => `${of.part} ${of.party}`);
+  expect(new Set(named).size).toBe(named.length);
+  const [channel] = corrections.filter(({ share: of }) => of.part === "channel");
+  // 7.5 % of 80 nano is 6, of each record it was 2, and that of both vendors.
+  expect(channel?.share.amountNano).toBe(2n * (6n - 8n));
 });
