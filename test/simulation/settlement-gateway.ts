@@ -14,6 +14,7 @@ import { recordRequest, type SendRecords } from "../../services/gateway/usage-se
 import { usageRecord } from "../core/settlement/fixtures.ts";
 import type { Traps } from "./settlement-crashes.ts";
 import { VirtualDisk } from "./settlement-disk.ts";
+import type { CommitWatch } from "./settlement-invariants.ts";
 import type { Network } from "./settlement-network.ts";
 import { silent, type Operator } from "./settlement-operator.ts";
 import { bookOf, tenants, vendors, type Tenant, type VendorTerms } from "./settlement-terms.ts";
@@ -52,6 +53,7 @@ export interface Surroundings {
   readonly network: Network;
   readonly operator: Operator;
   readonly truths: Map<string, Truth>;
+  readonly watch: CommitWatch;
   /** A defect of gateways: both attempts of a hedge serve the client. */
   readonly hasTwoWinners: boolean;
 }

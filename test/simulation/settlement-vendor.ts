@@ -123,6 +123,9 @@ export class Vendor {
         const outcome = await this.#state.update(origin, note, decide);
         if (outcome.status === 200) {
           const isGrown = outcome.head.size >= (before?.size ?? 0n);
+          const { size, root } = outcome.head;
+          const isKept = this.#around.watch.roots.get(`${this.terms.pair} ${size}`) === root;
+          run.expect(isKept, "I24", () => `${this.terms.id} signs ${size}, which is not kept`);
           run.expect(
             isGrown,
             "I21",

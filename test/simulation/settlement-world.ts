@@ -460,7 +460,8 @@ export class World {
     const { current } = operator;
     if (current === undefined) throw new Error("expected settlement to run, found none");
     await run.during(checkStatements(run, current), 10_000);
-    // Witnesses see the leaves of the last statements too.
+    // Witnesses see the leaves of the last statements too, and nobody claims anything more.
+    for (const vendor of this.vendors) vendor.habit = "silent";
     await this.#calm(calmMs);
     await run.during(checkEnd(this, current), 10_000);
     const { hasTwoWinners } = this;
