@@ -8,6 +8,7 @@ import type { Log } from "../io/log.ts";
 import type { Registry as Metrics } from "../io/metrics.ts";
 import type { Registry } from "../io/registry.ts";
 import type { SigningKey } from "../io/signing.ts";
+import { BookMetrics } from "./book-metrics.ts";
 import { followCancelTerms } from "./cancel-terms.ts";
 import { Closer } from "./closer.ts";
 import { SettlementMetrics } from "./metrics.ts";
@@ -78,6 +79,11 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   for (const contract of options.contracts ?? []) parts.agreements.addContract(contract);
   const { writer, nowUs, terms, packages } = parts;
   const sides = openTwoSides(parts, (party, name) => terms.state.keyOf(party, name));
+  const bookMetrics = new BookMetrics(options.metrics, {
+    disputes: () => sides.disputes(),
+    slices: () => writer.holds.all().length,
+  });
+  writer.onCommitted((batch) => bookMetrics.onCommitted(batch));
   const logs = await openLogs(parts, {
     ...{ domain, secrets, metrics: options.metrics, signal },
     witnesses: options.witnesses ?? [],
@@ -86,9 +92,8 @@ export async function openSettlement(options: SettlementOptions): Promise<Settle
   await parts.start(signal);
   const { sealer } = logs;
   const quota = new Quota({
-    ...{ store, writer, nowUs },
-    holds: writer.holds,
-    catalog: packages.catalog,
+    ...{ store, writer, nowUs, holds: writer.holds, catalog: packages.catalog },
+    onRefused: () => bookMetrics.onQuotaRefused(),
   });
   sweepPackages({ packages, quota, log, signal });
   sides.follow(signal);

@@ -280,7 +280,7 @@ export class Ingest {
         noted?.keep();
         this.#charged.keep(versions);
         const recorded = outcomes.filter((_, index) => asked[index]?.kind !== "sale");
-        metrics.onCommitted(recorded, changes.entries);
+        metrics.onCommitted(recorded);
         const unsold = asked.filter(
           ({ prepared }, index) => outcomes[index]?.status === "posted" && isUnsold(prepared),
         );

@@ -1,15 +1,10 @@
-import { leakages, type Leakage } from "../core/settlement/contract.ts";
-import type { LedgerEntry } from "../core/settlement/ledger.ts";
 import type { PostOutcome } from "../core/settlement/posting.ts";
 import { Counter, Gauge, type Registry } from "../io/metrics.ts";
-
-const nanoPerCny = 1_000_000_000;
-const leakagePrefix = "exp:leakage:";
 
 /** Where a second delivery was noticed: on its way within one batch, or by the ledger. */
 const stages = ["stream", "ledger"] as const;
 
-const statementResults = ["issued", "corrected", "failed"] as const;
+const statementResults = ["issued", "failed"] as const;
 export type StatementResult = (typeof statementResults)[number];
 
 /** What settlement tells about itself. Counted from what was committed, so that it agrees with the books. */
@@ -17,7 +12,6 @@ export class SettlementMetrics {
   readonly #duplicates: Counter<"stage">;
   readonly #gaps: Counter;
   readonly #records: Counter;
-  readonly #leakage: Counter<"account">;
   readonly #statements: Counter<"result">;
   readonly #closedWithout: Counter;
   readonly #quarantined: Gauge;
@@ -44,15 +38,9 @@ export class SettlementMetrics {
       help: "Usage records posted to the ledger",
       registers,
     });
-    this.#leakage = new Counter({
-      name: "tokengrid_ledger_leakage_cny_total",
-      help: "Owed to vendors and paid by no tenant, in CNY",
-      labelNames: ["account"] as const,
-      registers,
-    });
     this.#statements = new Counter({
       name: "tokengrid_settlement_statements_total",
-      help: "Statements by result; corrected is a later revision",
+      help: "Statements that were closed, and tries that failed; one that is closed never changes",
       labelNames: ["result"] as const,
       registers,
     });
@@ -88,11 +76,10 @@ export class SettlementMetrics {
       registers,
     });
     for (const stage of stages) this.#duplicates.inc({ stage }, 0);
-    for (const account of leakages) this.#leakage.inc({ account }, 0);
     for (const result of statementResults) this.#statements.inc({ result }, 0);
   }
 
-  onCommitted(outcomes: readonly PostOutcome[], entries: readonly LedgerEntry[]): void {
+  onCommitted(outcomes: readonly PostOutcome[]): void {
     const seen = new Set<string>();
     for (const { record, status } of outcomes) {
       if (status === "posted") this.#records.inc();
@@ -100,7 +87,6 @@ export class SettlementMetrics {
         this.#duplicates.inc({ stage: seen.has(record) ? "stream" : "ledger" });
       seen.add(record);
     }
-    for (const entry of entries) this.#onEntry(entry);
   }
 
   onLost(numbers: bigint): void {
@@ -135,14 +121,4 @@ export class SettlementMetrics {
   onClosedWithout(gateways: number): void {
     this.#closedWithout.inc(gateways);
   }
-
-  /** A counter cannot fall: what a correction takes back is not taken off. */
-  #onEntry({ debit, amount }: LedgerEntry): void {
-    const account = debit.startsWith(leakagePrefix) ? debit.slice(leakagePrefix.length) : "";
-    if (isLeakage(account)) this.#leakage.inc({ account }, Number(amount) / nanoPerCny);
-  }
-}
-
-function isLeakage(account: string): account is Leakage {
-  return leakages.some((each) => each === account);
 }

@@ -49,6 +49,8 @@ export interface QuotaParts {
   readonly catalog: TokenPackages;
   readonly nowUs: () => InstantUs;
   readonly sliceTtlUs?: bigint;
+  /** A gateway asked for units, and there were none. */
+  readonly onRefused?: () => void;
 }
 
 /** Slices of packages: holds for gateways, so that no request waits for the ledger. */
@@ -82,7 +84,10 @@ export class Quota {
       const key = { tenant, department, project, scenario, gateway: undefined, openedUs: atUs };
       const states = packages.map((each) => wallets.stateOf(each, key));
       const plan = planSlices(states, { ...ask, atUs, ttlUs: this.#ttlUs });
-      if (plan.kind === "refused") return { change: {}, result: plan };
+      if (plan.kind === "refused") {
+        this.#parts.onRefused?.();
+        return { change: {}, result: plan };
+      }
       const slices = plan.changes.flatMap(({ hold }) => this.#slice(hold));
       const change = {
         entries: plan.changes.flatMap(({ entries }) => entries),

@@ -1,6 +1,7 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { readClosing } from "../core/settlement/closing.ts";
 import { defaultContract } from "../core/settlement/contract.ts";
+import type { Dispute } from "../core/settlement/dispute.ts";
 import type { Period } from "../core/settlement/period.ts";
 import { isBill } from "../core/settlement/statement-entries.ts";
 import type { ReconCounts } from "../core/settlement/statement.ts";
@@ -24,6 +25,8 @@ export interface TwoSides {
   recon(pair: PairId, period: Period): Promise<ReconCounts | undefined>;
   /** Of a statement, what stands in dispute or was decided in one. */
   disputedNano(statement: string): Promise<Nano>;
+  /** All there ever were. */
+  disputes(): readonly Dispute[];
   /** Fires every timer of a dispute that is due, each once. Resolves to how many. */
   fireTimers(): Promise<number>;
   /** Timers of disputes, looked at until the signal says stop. */
@@ -77,6 +80,7 @@ export function openTwoSides(
       pair.startsWith("vendor:")
         ? reconcileRuns.countsOf(pair.slice("vendor:".length) as VendorId, period)
         : undefined,
+    disputes: () => disputes.list(),
     disputedNano: async (statement) => disputes.takenNano(statement),
     fireTimers: async () => disputes.fireTimers(),
     follow: (signal) => {
