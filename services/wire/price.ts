@@ -5,7 +5,6 @@ import {
   type BookSide,
   type Bracket,
   type Calendar,
-  type Currency,
   type DayKind,
   type PriceBook,
   type PriceClass,
@@ -29,7 +28,6 @@ export const priceClassWords = words<PriceClass, gen.TokenClass>({
 const sideWords = words<BookSide, gen.BookSide>({
   buy: gen.BookSide.BUY,
   sell: gen.BookSide.SELL,
-  quota: gen.BookSide.QUOTA,
   licence: gen.BookSide.LICENCE,
 });
 
@@ -63,7 +61,7 @@ export function toPriceBook(
     vendor: vendor as VendorId,
     ...(pair === "" || pair === `vendor:${vendor}` ? {} : { pair: pair as PairId }),
     version: message.version,
-    currency: message.currency as Currency,
+    currency: toCurrency(message.currency),
     effectiveFromUs: message.effectiveFromUs,
     effectiveToUs: message.effectiveToUs,
     ...(announcedUs === undefined ? {} : { announcedUs }),
@@ -73,6 +71,13 @@ export function toPriceBook(
     lines: message.lines.map(toLine),
     source: message.source,
   };
+}
+
+function toCurrency(found: string): PriceBook["currency"] {
+  if (found === "CNY") return found;
+  throw toConnectError("BAD_REQUEST", `currency: expected CNY, found ${JSON.stringify(found)}`, {
+    metadata: { field: "currency" },
+  });
 }
 
 export function fromPriceBook(book: PriceBook): gen.PriceBook {

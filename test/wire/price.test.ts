@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { parseTerms } from "../../services/io/terms-file.ts";
 import { readText } from "../../services/cli/document.ts";
-import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
+import { BookSide, PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { fromPriceBook, toPriceBook } from "../../services/wire/price.ts";
 import type { PriceBook } from "../../services/core/settlement/price-book.ts";
 import { priceBook } from "../core/settlement/fixtures.ts";
@@ -32,4 +32,28 @@ test("a vendor's plain book says nothing of what it does not have", () => {
 test("a book of another side says with whom it is", () => {
   const lost = fromPriceBook(priceBook({ side: "sell" }));
   expect(() => toPriceBook(lost, () => calendar)).toThrow("pair_id is empty");
+});
+
+const unread = {
+  "side: expected one of buy, sell, licence, found 3": {
+    side: BookSide.QUOTA,
+    pairId: "tenant:acme",
+  },
+  'currency: expected CNY, found "POINT"': { currency: "POINT" },
+} as const;
+
+for (const [says, changes] of Object.entries(unread)) {
+  test(`what nothing is rated by is refused: ${says}`, () => {
+    const message = Object.assign(fromPriceBook(priceBook({ calendar })), changes);
+    expect(() => toPriceBook(message, () => calendar)).toThrow(says);
+  });
+}
+
+test("a file of a side that there is not is refused with those that there are", () => {
+  const text = readText("deploy/config/sell-book.yaml").replace("side: sell", "side: quota");
+  expect(parseTerms(text, "price_version")).toMatchObject({
+    mistakes: [
+      { message: expect.stringContaining("expected one of buy, sell, licence") as string },
+    ],
+  });
 });

@@ -8,7 +8,6 @@ import {
   priceClassNames,
   type Bracket,
   type Calendar,
-  type Currency,
   type DayKind,
   type PriceBook,
   type PriceLine,
@@ -163,11 +162,7 @@ const writtenBook = object<WrittenBook>(
       ) as Shape<PairId>,
     ],
     version: ["version", integer(1n)],
-    currency: [
-      "currency",
-      text(/^(CNY|POINT|TOK-[A-Za-z0-9-]{1,32})$/, "CNY, POINT or TOK-<sku>") as Shape<Currency>,
-      otherwise<Currency>("CNY"),
-    ],
+    currency: ["currency", word(["CNY"] as const, String), otherwise("CNY")],
     effectiveFromUs: ["effective_from_us", instant],
     effectiveToUs: ["effective_to_us", optional(instant), otherwise(undefined)],
     announcedUs: ["announced_us", optional(instant), otherwise(undefined)],
@@ -215,15 +210,8 @@ export function bookMembers(book: PriceBook): Canonical {
   });
 }
 
-/** Names of a price in a file, and the decimals of the unit that lines are priced in. */
-const digitsByName: Readonly<
-  Record<string, { readonly digits: number; readonly currency: string }>
-> = {
-  cny_per_million: { digits: 6, currency: "CNY" },
-  points_per_million: { digits: 0, currency: "POINT" },
-  cny_per_request: { digits: 12, currency: "CNY" },
-  tokens_per_token: { digits: 3, currency: "TOK" },
-};
+/** Names of a price in a file, and the decimals that a pico has in each. */
+const digitsByName: Readonly<Record<string, number>> = { cny_per_million: 6, cny_per_request: 12 };
 
 type Raw = Readonly<Record<string, unknown>>;
 
@@ -235,16 +223,13 @@ function plainPrices(found: unknown, place: Place): unknown {
   if (!isRaw(found) || !Array.isArray(found["lines"])) return found;
   const { discount_ppm: discountText = "0", ...book } = found;
   const discountPpm = integer(0n, 1_000_000n).read(discountText, place.at("discount_ppm"));
-  const currency = typeof book["currency"] === "string" ? book["currency"] : "CNY";
   const rawLines: readonly unknown[] = found["lines"];
-  const isTenants = book["side"] === "sell" || book["side"] === "quota";
-  const of = { currency, discountPpm: discountPpm ?? 0n, isTenants };
+  const of = { discountPpm: discountPpm ?? 0n, isTenants: book["side"] === "sell" };
   const lines = rawLines.map((each, index) => plainLine(each, place.at("lines").at(index), of));
   return { ...book, lines };
 }
 
 interface Of {
-  readonly currency: string;
   readonly discountPpm: bigint;
   readonly isTenants: boolean;
 }
@@ -285,13 +270,12 @@ function plainTier(found: unknown, place: Place, of: Of): unknown {
   const [name] = names;
   if (name === undefined) return found;
   const { [name]: price, ...rest } = found;
-  const { digits = 0, currency = "" } = digitsByName[name] ?? {};
+  const digits = digitsByName[name] ?? 0;
   if (names.length > 1 || "pico_per_token" in rest) {
     place
       .at(name)
       .refuse("one price", `${names.length + ("pico_per_token" in rest ? 1 : 0)} of them`);
   }
-  if (!of.currency.startsWith(currency)) place.at(name).refuse(`a price in ${of.currency}`, name);
   const pico = typeof price === "string" ? decimalOf(price, digits) : undefined;
   const wanted = `decimal text with at most ${digits} decimals: a price is a whole number of pico`;
   if (pico === undefined) place.at(name).refuse(wanted, price);

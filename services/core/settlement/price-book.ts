@@ -1,5 +1,4 @@
 import type { BookId, InstantUs, ModelId, PairId, Pico, RegionId, VendorId } from "../units.ts";
-import type { Unit } from "./ledger.ts";
 import {
   tokenClasses,
   tokenClassNames,
@@ -8,10 +7,7 @@ import {
   type TokenVariantKind,
 } from "./usage.ts";
 
-/**
- * The price of one token within a tier that begins after `fromTokens` of the same line: in pico-CNY, or in thousandths
- * of the grain of the book's own unit.
- */
+/** The price of one token within a tier that begins after `fromTokens` of the same line. */
 export interface Tier {
   readonly fromTokens: bigint;
   readonly pricePicoPerToken: Pico;
@@ -106,15 +102,9 @@ export interface Calendar {
   readonly coversToUs: InstantUs;
 }
 
-/**
- * - `buy`: what a vendor is owed. `licence`: what the owner of a model is owed.
- * - `sell`: what a tenant owes. `quota`: what a package is drawn by.
- */
-export const bookSides = ["buy", "sell", "quota", "licence"] as const;
+/** What a vendor is owed, what a tenant owes, what the owner of a model is owed. What draws on a package is in its sku. */
+export const bookSides = ["buy", "sell", "licence"] as const;
 export type BookSide = (typeof bookSides)[number];
-
-/** `CNY`, `POINT`, or `TOK-<sku>`. */
-export type Currency = "CNY" | "POINT" | `TOK-${string}`;
 
 /** One version of a book of prices. Never edited: a change is a new version with a later start. */
 export interface PriceBook {
@@ -126,7 +116,7 @@ export interface PriceBook {
   /** With whom it is agreed; `tenant:*` is a list for every tenant whose contract names it, or that has none. Absent: its vendor. */
   readonly pair?: PairId;
   readonly version: bigint;
-  readonly currency: Currency;
+  readonly currency: "CNY";
   readonly effectiveFromUs: InstantUs;
   /** Undefined means until the next version. */
   readonly effectiveToUs: InstantUs | undefined;
@@ -151,12 +141,6 @@ export function sideOf({ side = "buy" }: PriceBook): BookSide {
 /** With whom the prices are agreed. */
 export function pairOf({ pair, vendor }: Pick<PriceBook, "pair" | "vendor">): PairId {
   return pair ?? (`vendor:${vendor}` as PairId);
-}
-
-/** The ledger's unit that a book is rated in. Thousandths of its grain are what the lines are priced in. */
-export function unitOf({ currency }: Pick<PriceBook, "currency">): Unit {
-  if (currency === "CNY") return "CNY:nano";
-  return currency === "POINT" ? "POINT:milli" : `${currency}:1`;
 }
 
 /** Where the tokens of a line cumulate: the second half of its rating key. */

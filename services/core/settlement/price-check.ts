@@ -137,35 +137,25 @@ function lineMistakes(line: PriceLine, index: number, book: PriceBook): Mistake[
   found.addAll(tierMistakes(line.tiers, `${place}.tiers`));
   found.addAll(volumeMistakes(line, place));
   found.addAll(variantMistakes(line, place));
-  const isTenants = ["sell", "quota"].includes(sideOf(book));
+  const isTenants = sideOf(book) === "sell";
   const message = "expected contract, found pool: a tenant's lines name no pools";
   found.add(`${place}.scope`, isTenants && line.scope !== "contract", message);
   return found.all;
 }
 
-/** Sides, what their parties are called, and what they are priced in. */
-const rulesBySide: Readonly<
-  Record<BookSide, { readonly party: string; readonly isMoney: boolean }>
-> = {
-  buy: { party: "vendor:", isMoney: true },
-  licence: { party: "model:", isMoney: true },
-  sell: { party: "tenant:", isMoney: true },
-  quota: { party: "tenant:", isMoney: false },
+/** Sides, and what their parties are called. */
+const partyBySide: Readonly<Record<BookSide, string>> = {
+  buy: "vendor:",
+  licence: "model:",
+  sell: "tenant:",
 };
 
 function partyMistakes(book: PriceBook): Mistake[] {
   const found = new Mistakes();
-  const { party, isMoney } = rulesBySide[sideOf(book)];
+  const party = partyBySide[sideOf(book)];
   const pair = pairOf(book);
   const isParty = pair.startsWith(party) && pair.length > party.length;
   found.add("pair", !isParty, `expected ${party}<id> of a ${sideOf(book)} book, found ${pair}`);
-  const units = isMoney ? "CNY" : "POINT or TOK-<sku>";
-  const isUnit = isMoney ? book.currency === "CNY" : book.currency !== "CNY";
-  found.add(
-    "currency",
-    !isUnit,
-    `expected ${units} of a ${sideOf(book)} book, found ${book.currency}`,
-  );
   const vendor = pair.startsWith("vendor:") ? pair.slice("vendor:".length) : "";
   found.add("vendor", book.vendor !== vendor, `expected "${vendor}", found "${book.vendor}"`);
   const { baseSlot, slots } = book;

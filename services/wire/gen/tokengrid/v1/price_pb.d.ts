@@ -36,7 +36,7 @@ export declare type PriceBook = Message<"tokengrid.v1.PriceBook"> & {
   version: bigint;
 
   /**
-   * ISO 4217, or `POINT` or `TOK-<sku>` in which a quota book is rated.
+   * ISO 4217.
    *
    * @generated from field: string currency = 4;
    */
@@ -90,7 +90,7 @@ export declare type PriceBook = Message<"tokengrid.v1.PriceBook"> & {
   side: BookSide;
 
   /**
-   * With whom it is agreed. Empty: `vendor:` and the vendor. `tenant:*` is a list for every tenant.
+   * With whom it is agreed. Empty: `vendor:` and the vendor. `tenant:*` is a list for every tenant, also for those without a contract.
    *
    * @generated from field: string pair_id = 12;
    */
@@ -301,9 +301,10 @@ export enum BookSide {
   SELL = 2,
 
   /**
-   * What a package is drawn by.
+   * Refused: what draws on a package is in its sku. It stands here so that its number is never another's.
    *
-   * @generated from enum value: BOOK_SIDE_QUOTA = 3;
+   * @generated from enum value: BOOK_SIDE_QUOTA = 3 [deprecated = true];
+   * @deprecated
    */
   QUOTA = 3,
 
