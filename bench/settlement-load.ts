@@ -1,8 +1,12 @@
-import { tokenClasses, unsaid, type UsageRecord } from "../services/core/settlement/usage.ts";
-import { defaultContract } from "../services/core/settlement/contract.ts";
-import { defaultPairTerms } from "../services/core/settlement/pair-terms.ts";
-import { operatorSplitRule, type Agreements } from "../services/settlement/agreements.ts";
-import type { Calendar, PriceBook } from "../services/core/settlement/price-book.ts";
+import {
+  tokenClasses,
+  unsaid,
+  type UsageRecord,
+} from "../services/core/settlement/counting/usage.ts";
+import { defaultContract } from "../services/core/settlement/terms/contract.ts";
+import { defaultPairTerms } from "../services/core/settlement/terms/pair-terms.ts";
+import { operatorSplitRule, type Agreements } from "../services/settlement/terms/agreements.ts";
+import type { Calendar, PriceBook } from "../services/core/settlement/pricing/price-book.ts";
 import type {
   AttemptId,
   BookId,

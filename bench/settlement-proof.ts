@@ -3,10 +3,10 @@
  * make and to check one with the signatures of the log and of a witness.
  */
 
-import { signCheckpoint } from "../services/core/settlement/checkpoint.ts";
-import { cosign } from "../services/core/settlement/cosignature.ts";
-import { Frontier, treeHash, type Hash } from "../services/core/settlement/merkle.ts";
-import { formatKey, noteKey } from "../services/core/settlement/note.ts";
+import { signCheckpoint } from "../services/core/settlement/proof/checkpoint.ts";
+import { cosign } from "../services/core/settlement/proof/cosignature.ts";
+import { Frontier, treeHash, type Hash } from "../services/core/settlement/proof/merkle.ts";
+import { formatKey, noteKey } from "../services/core/settlement/proof/note.ts";
 import {
   foldRight,
   inclusionPlan,
@@ -15,13 +15,13 @@ import {
   TileEdge,
   tileHashes,
   type Perfect,
-} from "../services/core/settlement/tiles.ts";
-import { parsePolicy, type TlogPolicy } from "../services/core/settlement/tlog-policy.ts";
+} from "../services/core/settlement/proof/tiles.ts";
+import { parsePolicy, type TlogPolicy } from "../services/core/settlement/proof/tlog-policy.ts";
 import {
   formatTlogProof,
   parseTlogProof,
   verifyTlogProof,
-} from "../services/core/settlement/tlog-proof.ts";
+} from "../services/core/settlement/proof/tlog-proof.ts";
 import { newSigningKey, sha256, verify } from "../services/io/signing.ts";
 import { appendResult } from "./report.ts";
 

@@ -4,11 +4,11 @@
  */
 
 import { join } from "node:path";
-import { dayOf } from "../services/core/settlement/period.ts";
-import type { UsageRecord } from "../services/core/settlement/usage.ts";
+import { dayOf } from "../services/core/settlement/statements/period.ts";
+import type { UsageRecord } from "../services/core/settlement/counting/usage.ts";
 import type { BookId, PairId, VendorId } from "../services/core/units.ts";
 import { openLedgerThread } from "../services/io/ledger-thread.ts";
-import { recompute, type RecomputeSource } from "../services/settlement/recompute.ts";
+import { recompute, type RecomputeSource } from "../services/settlement/statements/recompute.ts";
 import { appendResult } from "./report.ts";
 import { openSettlement } from "./settlement-books.ts";
 import { loadRecord, loadVendors } from "./settlement-load.ts";

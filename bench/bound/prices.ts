@@ -1,7 +1,7 @@
 import { assert } from "../../services/core/assert.ts";
 import { PricesInForce } from "../../services/core/prices-in-force.ts";
 import type { PriceEstimate } from "../../services/core/pool.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import type { Instant, ModelId, VendorId } from "../../services/core/units.ts";
 import type { WorldFault } from "../../services/sim/world-options.ts";
 

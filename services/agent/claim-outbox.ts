@@ -1,7 +1,7 @@
 import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { fromClaimText, toClaimText, type UsageClaim } from "../core/settlement/claim.ts";
-import type { OwnCount } from "../core/settlement/own-count.ts";
+import { fromClaimText, toClaimText, type UsageClaim } from "../core/settlement/claims/claim.ts";
+import type { OwnCount } from "../core/settlement/claims/own-count.ts";
 import type { AttemptId, InstantUs, ModelId, PoolId } from "../core/units.ts";
 
 /** The outbox of another process, or no outbox at all. */

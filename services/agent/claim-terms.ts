@@ -1,10 +1,10 @@
 import { createClient, type Client, type Transport } from "@connectrpc/connect";
-import type { Contract } from "../core/settlement/contract.ts";
-import { isWithVendor } from "../core/settlement/other-contracts.ts";
-import type { OwnTerms, OwnVersion } from "../core/settlement/own-count.ts";
-import type { Calendar } from "../core/settlement/price-book.ts";
-import { readCanonical, type Shape } from "../core/settlement/shape.ts";
-import { termsKinds } from "../core/settlement/terms-kinds.ts";
+import type { Contract } from "../core/settlement/terms/contract.ts";
+import { isWithVendor } from "../core/settlement/terms/other-contracts.ts";
+import type { OwnTerms, OwnVersion } from "../core/settlement/claims/own-count.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
+import { readCanonical, type Shape } from "../core/settlement/terms/shape.ts";
+import { termsKinds } from "../core/settlement/terms/terms-kinds.ts";
 import type { VendorId } from "../core/units.ts";
 import { loadCalendar } from "../io/preset.ts";
 import {

@@ -6,11 +6,11 @@ import {
   claimsJwsType,
   toBatchText,
   type ChainHead,
-} from "../core/settlement/claim-batch.ts";
-import type { UsageClaim } from "../core/settlement/claim.ts";
-import { signDetached } from "../core/settlement/jws.ts";
-import type { Sign } from "../core/settlement/note.ts";
-import { claimOfCount, type OwnCount, type OwnTerms } from "../core/settlement/own-count.ts";
+} from "../core/settlement/claims/claim-batch.ts";
+import type { UsageClaim } from "../core/settlement/claims/claim.ts";
+import { signDetached } from "../core/settlement/proof/jws.ts";
+import type { Sign } from "../core/settlement/proof/note.ts";
+import { claimOfCount, type OwnCount, type OwnTerms } from "../core/settlement/claims/own-count.ts";
 import type { InstantUs, PairId, VendorId } from "../core/units.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";

@@ -1,7 +1,7 @@
 import { open, readdir, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
-import type { OwnCount } from "../core/settlement/own-count.ts";
+import type { OwnCount } from "../core/settlement/claims/own-count.ts";
 import type { AttemptId, InstantUs, ModelId, PoolId } from "../core/units.ts";
 import type { Log } from "../io/log.ts";
 import type { Counted, CountSource } from "./claims.ts";

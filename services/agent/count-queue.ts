@@ -1,4 +1,4 @@
-import type { OwnCount } from "../core/settlement/own-count.ts";
+import type { OwnCount } from "../core/settlement/claims/own-count.ts";
 import type { Log } from "../io/log.ts";
 import type { Counted, CountSource } from "./claims.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { noteKey, parseKey, type NoteKey } from "../core/settlement/note.ts";
+import { noteKey, parseKey, type NoteKey } from "../core/settlement/proof/note.ts";
 import { checked, ConfigError } from "../io/config.ts";
 import { openSigningKey, sha256 } from "../io/signing.ts";
 import { openWitnessState, type WitnessState } from "../io/witness-state.ts";

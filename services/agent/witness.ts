@@ -1,8 +1,8 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { Code, ConnectError, createClient, type Client, type Transport } from "@connectrpc/connect";
-import { hashText, parseCheckpoint, type Checkpoint } from "../core/settlement/checkpoint.ts";
-import { Frontier, treeHash, type Hash } from "../core/settlement/merkle.ts";
-import { formatNote, parseNote, type Note, type NoteKey } from "../core/settlement/note.ts";
+import { hashText, parseCheckpoint, type Checkpoint } from "../core/settlement/proof/checkpoint.ts";
+import { Frontier, treeHash, type Hash } from "../core/settlement/proof/merkle.ts";
+import { formatNote, parseNote, type Note, type NoteKey } from "../core/settlement/proof/note.ts";
 import type { LeafCopy } from "../io/leaf-copy.ts";
 import type { Log } from "../io/log.ts";
 import { sha256 } from "../io/signing.ts";

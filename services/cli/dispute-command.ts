@@ -2,13 +2,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Command, Option } from "commander";
 import { decimalOf } from "../core/settlement/decimal.ts";
-import { disputeReasons, type DisputeReason } from "../core/settlement/dispute-reason.ts";
+import { disputeReasons, type DisputeReason } from "../core/settlement/claims/dispute-reason.ts";
 import {
   disputeJwsType,
   toTransitionText,
   type Transition,
-} from "../core/settlement/dispute-text.ts";
-import type { DisputeItem, Party } from "../core/settlement/dispute.ts";
+} from "../core/settlement/claims/dispute-text.ts";
+import type { DisputeItem, Party } from "../core/settlement/claims/dispute.ts";
 import type { PairId } from "../core/units.ts";
 import { sha256 } from "../io/signing.ts";
 import {

@@ -1,5 +1,5 @@
 import { decimalOf } from "../core/settlement/decimal.ts";
-import type { Move } from "../core/settlement/dispute.ts";
+import type { Move } from "../core/settlement/claims/dispute.ts";
 import { Failure } from "./outcome.ts";
 
 /** A transition as the command line says it. */

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { Calendar } from "../core/settlement/price-book.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
 import { readSqliteLedger } from "../io/ledger-sqlite.ts";
 import type { LedgerStore } from "../io/ledger-store.ts";
 import { verifyLedger } from "../io/ledger-verify.ts";

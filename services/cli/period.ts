@@ -4,7 +4,7 @@ import {
   nameOfPeriod,
   offsetMinutesByZone,
   type Period,
-} from "../core/settlement/period.ts";
+} from "../core/settlement/statements/period.ts";
 import type { InstantUs } from "../core/units.ts";
 
 export interface NamedPeriod extends Period {

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { signDetached } from "../core/settlement/jws.ts";
+import { signDetached } from "../core/settlement/proof/jws.ts";
 import { readSigningKey } from "../io/signing.ts";
 import { Failure } from "./outcome.ts";
 

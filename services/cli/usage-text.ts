@@ -1,5 +1,5 @@
 import { AttemptEnd, RecordStatus, type SettledUsage } from "../wire/gen/tokengrid/v1/usage_pb.js";
-import { tokenClassNames, type TokenClass } from "../core/settlement/usage.ts";
+import { tokenClassNames, type TokenClass } from "../core/settlement/counting/usage.ts";
 import { localTime } from "./period.ts";
 import { type Column, enumWord, grouped, textTable, yuan } from "./print.ts";
 

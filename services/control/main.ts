@@ -5,7 +5,7 @@ import { Dispatcher } from "../core/dispatcher.ts";
 import type { Effect, Event } from "../core/events.ts";
 import type { Policy } from "../core/placement/policy.ts";
 import type { Geography } from "../core/region.ts";
-import type { Calendar } from "../core/settlement/price-book.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
 import type { Instant, ReplicaId } from "../core/units.ts";
 import { systemClock, type Clock } from "../io/clock.ts";
 import type { HotMethod } from "../io/grpc-hot.ts";

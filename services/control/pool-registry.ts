@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import canonicalize from "canonicalize";
 import type { PoolStatus } from "../core/pool.ts";
-import { sideOf, type PriceBook as CheckedPriceBook } from "../core/settlement/price-book.ts";
-import { checkPriceBook } from "../core/settlement/price-check.ts";
+import {
+  sideOf,
+  type PriceBook as CheckedPriceBook,
+} from "../core/settlement/pricing/price-book.ts";
+import { checkPriceBook } from "../core/settlement/pricing/price-check.ts";
 import type { VendorId } from "../core/units.ts";
 import { toConnectError } from "../wire/errors.ts";
 import { PoolRegistrationSchema, type PoolRegistration } from "../wire/gen/tokengrid/v1/pool_pb.js";

@@ -4,7 +4,7 @@ import type { Event } from "../core/events.ts";
 import type { Policy } from "../core/placement/policy.ts";
 import type { PoolStatus } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
-import type { Calendar } from "../core/settlement/price-book.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
 import type { Instant, PoolId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "../core/dispatcher.ts";
 import type { Geography } from "../core/region.ts";
-import type { Calendar } from "../core/settlement/price-book.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
 import type { Pool } from "../core/pool.ts";
 import type { PoolId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";

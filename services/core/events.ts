@@ -6,7 +6,7 @@ import type { Policy } from "./placement/policy.ts";
 import type { PlacementRequest } from "./placement/request.ts";
 import type { PoolRegistration, PoolReport, PoolStatus } from "./pool.ts";
 import type { Geography } from "./region.ts";
-import type { PriceBook } from "./settlement/price-book.ts";
+import type { PriceBook } from "./settlement/pricing/price-book.ts";
 import type { Figure } from "./figure.ts";
 import type { Instant, LeaseId, OriginId, PoolId, VendorId } from "./units.ts";
 

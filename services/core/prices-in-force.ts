@@ -1,10 +1,10 @@
 import { assert } from "./assert.ts";
 import type { Pool, PriceBracket, PriceEstimate, Served } from "./pool.ts";
-import { localTime, offsetAt, slotAt } from "./settlement/calendar.ts";
-import { linesFor } from "./settlement/charge.ts";
-import { minutesPerDay } from "./settlement/day.ts";
-import type { Bracket, PriceBook, PriceLine } from "./settlement/price-book.ts";
-import type { TokenClass } from "./settlement/usage.ts";
+import { localTime, offsetAt, slotAt } from "./settlement/pricing/calendar.ts";
+import { linesFor } from "./settlement/pricing/charge.ts";
+import { minutesPerDay } from "./settlement/pricing/day.ts";
+import type { Bracket, PriceBook, PriceLine } from "./settlement/pricing/price-book.ts";
+import type { TokenClass } from "./settlement/counting/usage.ts";
 import type { BookId, Instant, ModelId, RegionId, VendorId } from "./units.ts";
 
 const MINUTE_MS = 60_000;

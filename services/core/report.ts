@@ -2,7 +2,12 @@ import { assert } from "./assert.ts";
 import type { Objectives } from "./placement/policy.ts";
 import type { ServiceClass } from "./placement/request.ts";
 import type { Side } from "./region.ts";
-import { noTokens, tokenClasses, type AttemptEnd, type Tokens } from "./settlement/usage.ts";
+import {
+  noTokens,
+  tokenClasses,
+  type AttemptEnd,
+  type Tokens,
+} from "./settlement/counting/usage.ts";
 import type { Nano, PoolId, VendorId } from "./units.ts";
 import { Spread, type Percentiles } from "./spread.ts";
 

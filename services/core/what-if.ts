@@ -8,7 +8,7 @@ import type { Decision } from "./placement/decide.ts";
 import type { Policy } from "./placement/policy.ts";
 import type { PoolRegistration } from "./pool.ts";
 import type { Geography, Region } from "./region.ts";
-import type { PriceBook } from "./settlement/price-book.ts";
+import type { PriceBook } from "./settlement/pricing/price-book.ts";
 import { TimeQueue } from "./time-queue.ts";
 import type { Instant, LeaseId, PoolId, VendorId } from "./units.ts";
 

@@ -1,4 +1,4 @@
-import type { AttemptEnd } from "../core/settlement/usage.ts";
+import type { AttemptEnd } from "../core/settlement/counting/usage.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";
 import type { Answer } from "./answer.ts";

@@ -6,7 +6,7 @@ import {
   type AttemptRole,
   type CancelCause,
   type UsageRecord,
-} from "../core/settlement/usage.ts";
+} from "../core/settlement/counting/usage.ts";
 import type { Instant, InstantUs } from "../core/units.ts";
 import type { AnswerMeter } from "./meter.ts";
 import type { PoolEntry, PoolModel } from "./pools.ts";

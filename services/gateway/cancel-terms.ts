@@ -1,4 +1,4 @@
-import { defaultContract } from "../core/settlement/contract.ts";
+import { defaultContract } from "../core/settlement/terms/contract.ts";
 import type { VendorId } from "../core/units.ts";
 import { parseCancelTerms, type CancelTerms } from "../io/contract-terms.ts";
 import type { Log } from "../io/log.ts";

@@ -1,4 +1,4 @@
-import type { DrainLimit } from "../core/settlement/contract.ts";
+import type { DrainLimit } from "../core/settlement/terms/contract.ts";
 import type { PoolId } from "../core/units.ts";
 
 /** How many streams are read on for clients that have gone, by pool. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { EngineCapability, EngineKind } from "../core/pool.ts";
-import type { AnswerEvidence } from "../core/settlement/usage.ts";
+import type { AnswerEvidence } from "../core/settlement/counting/usage.ts";
 import { isObject, objectIn, objectsIn, textIn, type JsonObject } from "./json-value.ts";
 import { isMalformedUsage } from "./usage-shape.ts";
 import type { AnswerText } from "./answer-text.ts";

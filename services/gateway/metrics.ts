@@ -1,8 +1,8 @@
 import type { Criticality } from "../core/placement/request.ts";
 import type { Side } from "../core/region.ts";
 import { criticalities } from "../core/placement/request.ts";
-import { defaultContract } from "../core/settlement/contract.ts";
-import type { TokenClass, UsageRecord } from "../core/settlement/usage.ts";
+import { defaultContract } from "../core/settlement/terms/contract.ts";
+import type { TokenClass, UsageRecord } from "../core/settlement/counting/usage.ts";
 import { entries } from "../core/table.ts";
 import { Counter, Gauge, Histogram, type Registry } from "../io/metrics.ts";
 import { outcomes, type MetricOutcome } from "../wire/errors.ts";

@@ -1,5 +1,5 @@
-import type { UsageKey } from "../core/settlement/departments.ts";
-import { noTokens, tokenClasses, type Tokens } from "../core/settlement/usage.ts";
+import type { UsageKey } from "../core/settlement/packages/departments.ts";
+import { noTokens, tokenClasses, type Tokens } from "../core/settlement/counting/usage.ts";
 import type { Instant, ModelId, TenantId } from "../core/units.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";

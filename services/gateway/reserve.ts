@@ -1,6 +1,6 @@
-import { defaultContract } from "../core/settlement/contract.ts";
-import { settleCounts } from "../core/settlement/count-rule.ts";
-import { noTokens, type Tokens } from "../core/settlement/usage.ts";
+import { defaultContract } from "../core/settlement/terms/contract.ts";
+import { settleCounts } from "../core/settlement/counting/count-rule.ts";
+import { noTokens, type Tokens } from "../core/settlement/counting/usage.ts";
 import type { GatewayId } from "../core/units.ts";
 import { Refusal } from "./errors.ts";
 import type { OutputAsk, QuotaKeeper, QuotaKey, Refused, Reservation } from "./quota.ts";

@@ -1,6 +1,6 @@
-import { cover } from "../core/settlement/coverage.ts";
-import { needOf, type BurnBook } from "../core/settlement/token-package.ts";
-import { tokenClasses, type Tokens } from "../core/settlement/usage.ts";
+import { cover } from "../core/settlement/packages/coverage.ts";
+import { needOf, type BurnBook } from "../core/settlement/packages/token-package.ts";
+import { tokenClasses, type Tokens } from "../core/settlement/counting/usage.ts";
 import type { Instant, ModelId } from "../core/units.ts";
 
 /** A slice as the ledger gave it. */

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { z } from "zod";
-import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { UsageRecord } from "../core/settlement/counting/usage.ts";
 import type { InstantUs } from "../core/units.ts";
 import type { Position } from "../io/segment-records.ts";
 import type { Segments } from "../io/segments.ts";

@@ -1,5 +1,5 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { UsageRecord } from "../core/settlement/counting/usage.ts";
 import type { AttemptId, GatewayId, InstantUs } from "../core/units.ts";
 import { systemTimers, type Clock, type Timers } from "../io/clock.ts";
 import type { Log } from "../io/log.ts";

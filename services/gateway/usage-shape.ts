@@ -1,5 +1,5 @@
 import type { EngineKind } from "../core/pool.ts";
-import { defaultContract } from "../core/settlement/contract.ts";
+import { defaultContract } from "../core/settlement/terms/contract.ts";
 import {
   tokenClasses,
   type Endpoint,
@@ -7,7 +7,7 @@ import {
   type TokenClass,
   type TokenVariant,
   type TokenVariantKind,
-} from "../core/settlement/usage.ts";
+} from "../core/settlement/counting/usage.ts";
 import { countIn, isObject, objectIn, type JsonObject } from "./json-value.ts";
 
 const tokensMax = Number(defaultContract.attemptTokensMax);

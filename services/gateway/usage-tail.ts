@@ -1,5 +1,10 @@
 import type { EngineCapability, EngineKind } from "../core/pool.ts";
-import type { Endpoint, EngineCounts, TokenVariant, UsageFlag } from "../core/settlement/usage.ts";
+import type {
+  Endpoint,
+  EngineCounts,
+  TokenVariant,
+  UsageFlag,
+} from "../core/settlement/counting/usage.ts";
 import type { JsonObject } from "./json-value.ts";
 import { isMalformedUsage, saidUsage, timingsUsage, type SaidUsage } from "./usage-shape.ts";
 

@@ -1,5 +1,5 @@
 import type { AttemptResult } from "../core/lease.ts";
-import type { AttemptEnd, CancelCause } from "../core/settlement/usage.ts";
+import type { AttemptEnd, CancelCause } from "../core/settlement/counting/usage.ts";
 import { Refusal } from "./errors.ts";
 import type { RetryReason, StreamEnd } from "./metrics.ts";
 import { rejection } from "./upstream-rejection.ts";

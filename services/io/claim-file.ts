@@ -1,11 +1,11 @@
-import { claimIdOf, claimTokenNames, type UsageClaim } from "../core/settlement/claim.ts";
+import { claimIdOf, claimTokenNames, type UsageClaim } from "../core/settlement/claims/claim.ts";
 import {
   noTokens,
   tokenClasses,
   tokenClassNames,
   type TokenClass,
   type Tokens,
-} from "../core/settlement/usage.ts";
+} from "../core/settlement/counting/usage.ts";
 import type { AttemptId, InstantUs, ModelId, PoolId, VendorId } from "../core/units.ts";
 import { CsvError, type CsvCell } from "./csv.ts";
 import { sha256 } from "./signing.ts";

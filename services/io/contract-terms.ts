@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { cancelPolicies, type Contract } from "../core/settlement/contract.ts";
+import { cancelPolicies, type Contract } from "../core/settlement/terms/contract.ts";
 
 /** What a gateway must know of the contract with a vendor: what to do with a pool whose client has gone. */
 export type CancelTerms = Pick<Contract, "cancelPolicy" | "drainLimit">;

@@ -1,16 +1,16 @@
 import { mkdir, open, readFile, rename, truncate, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { parseCheckpoint, type Checkpoint } from "../core/settlement/checkpoint.ts";
-import { Frontier, treeHash, type Hash } from "../core/settlement/merkle.ts";
-import { parseNote } from "../core/settlement/note.ts";
+import { parseCheckpoint, type Checkpoint } from "../core/settlement/proof/checkpoint.ts";
+import { Frontier, treeHash, type Hash } from "../core/settlement/proof/merkle.ts";
+import { parseNote } from "../core/settlement/proof/note.ts";
 import {
   perfectRoot,
   TileEdge,
   tileHashes,
   tileHeight,
   type Tile,
-} from "../core/settlement/tiles.ts";
+} from "../core/settlement/proof/tiles.ts";
 import { sha256, syncFolder } from "./signing.ts";
 
 /** A leaf as a copy has it. */

@@ -5,8 +5,13 @@ import {
   type EntryPhase,
   type LedgerEntry,
   type Unit,
-} from "../core/settlement/ledger.ts";
-import type { At, Consumption, ConsumptionKey, SaleRow } from "../core/settlement/posting.ts";
+} from "../core/settlement/ledger/ledger.ts";
+import type {
+  At,
+  Consumption,
+  ConsumptionKey,
+  SaleRow,
+} from "../core/settlement/ledger/posting.ts";
 import type {
   AttemptId,
   GatewayId,

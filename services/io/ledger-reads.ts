@@ -3,7 +3,7 @@ import {
   type AccountKey,
   type Balance,
   type Unit,
-} from "../core/settlement/ledger.ts";
+} from "../core/settlement/ledger/ledger.ts";
 import type { PairId, VendorId } from "../core/units.ts";
 import {
   fromConsumptionKey,

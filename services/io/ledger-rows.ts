@@ -1,6 +1,6 @@
-import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
-import type { CostSide, Ending } from "../core/settlement/contract.ts";
-import type { CountBasis } from "../core/settlement/count-rule.ts";
+import type { HourKey, RatingKey } from "../core/settlement/pricing/charge.ts";
+import type { CostSide, Ending } from "../core/settlement/terms/contract.ts";
+import type { CountBasis } from "../core/settlement/counting/count-rule.ts";
 import type {
   At,
   Charge,
@@ -10,10 +10,15 @@ import type {
   PostedRecord,
   StoredRecord,
   WaitingRecord,
-} from "../core/settlement/posting.ts";
-import { priceClassNames, type PriceClass } from "../core/settlement/price-book.ts";
-import type { Cumulative } from "../core/settlement/rate.ts";
-import { noTokens, tokenClasses, type TokenClass, type Tokens } from "../core/settlement/usage.ts";
+} from "../core/settlement/ledger/posting.ts";
+import { priceClassNames, type PriceClass } from "../core/settlement/pricing/price-book.ts";
+import type { Cumulative } from "../core/settlement/pricing/rate.ts";
+import {
+  noTokens,
+  tokenClasses,
+  type TokenClass,
+  type Tokens,
+} from "../core/settlement/counting/usage.ts";
 import { entries } from "../core/table.ts";
 import type {
   AttemptId,

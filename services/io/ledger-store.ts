@@ -1,12 +1,12 @@
-import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
+import type { HourKey, RatingKey } from "../core/settlement/pricing/charge.ts";
 import type {
   AccountId,
   AccountKey,
   Balance,
   LedgerEntry,
   Unit,
-} from "../core/settlement/ledger.ts";
-import type { Period } from "../core/settlement/period.ts";
+} from "../core/settlement/ledger/ledger.ts";
+import type { Period } from "../core/settlement/statements/period.ts";
 import type {
   At,
   Changes,
@@ -17,9 +17,9 @@ import type {
   SaleRow,
   StoredRecord,
   WaitingRecord,
-} from "../core/settlement/posting.ts";
-import type { Cumulative } from "../core/settlement/rate.ts";
-import type { Tokens } from "../core/settlement/usage.ts";
+} from "../core/settlement/ledger/posting.ts";
+import type { Cumulative } from "../core/settlement/pricing/rate.ts";
+import type { Tokens } from "../core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   BookId,

@@ -1,5 +1,5 @@
-import { Frontier, treeHash } from "../core/settlement/merkle.ts";
-import { TileEdge, type Tile } from "../core/settlement/tiles.ts";
+import { Frontier, treeHash } from "../core/settlement/proof/merkle.ts";
+import { TileEdge, type Tile } from "../core/settlement/proof/tiles.ts";
 import type { Leaf, LedgerStore } from "./ledger-store.ts";
 import { pageRows, type Findings } from "./ledger-findings.ts";
 import { sha256 } from "./signing.ts";

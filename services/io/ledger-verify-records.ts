@@ -1,18 +1,18 @@
-import type { HourKey } from "../core/settlement/charge.ts";
-import { consumptionKey, ofRecord, ofSale } from "../core/settlement/cube.ts";
-import { hourOf } from "../core/settlement/period.ts";
+import type { HourKey } from "../core/settlement/pricing/charge.ts";
+import { consumptionKey, ofRecord, ofSale } from "../core/settlement/ledger/cube.ts";
+import { hourOf } from "../core/settlement/statements/period.ts";
 import {
   consumptionText,
   type Charge,
   type Consumption,
   type PostedRecord,
   type SaleRow,
-} from "../core/settlement/posting.ts";
-import { toNano } from "../core/settlement/rate.ts";
-import { shownTo } from "../core/settlement/statement-lines.ts";
-import { fromRecordText } from "../core/settlement/record-text.ts";
-import { fromSaleText } from "../core/settlement/sale-text.ts";
-import { tokenClasses } from "../core/settlement/usage.ts";
+} from "../core/settlement/ledger/posting.ts";
+import { toNano } from "../core/settlement/pricing/rate.ts";
+import { shownTo } from "../core/settlement/statements/statement-lines.ts";
+import { fromRecordText } from "../core/settlement/counting/record-text.ts";
+import { fromSaleText } from "../core/settlement/ledger/sale-text.ts";
+import { tokenClasses } from "../core/settlement/counting/usage.ts";
 import type { PairId } from "../core/units.ts";
 import type { LedgerStore } from "./ledger-store.ts";
 import { named, pageRows, type Findings } from "./ledger-findings.ts";

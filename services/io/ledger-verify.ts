@@ -7,7 +7,7 @@ import {
   receivableAccount,
   type Balance,
   type LedgerEntry,
-} from "../core/settlement/ledger.ts";
+} from "../core/settlement/ledger/ledger.ts";
 import type { PairId, TenantId } from "../core/units.ts";
 import { Findings, named, pageRows, type OnProgress } from "./ledger-findings.ts";
 import type { LedgerStore } from "./ledger-store.ts";

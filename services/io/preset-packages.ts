@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { BurnBook, BurnRate, Sku } from "../core/settlement/token-package.ts";
-import { tokenClasses, type TokenClass } from "../core/settlement/usage.ts";
+import type { BurnBook, BurnRate, Sku } from "../core/settlement/packages/token-package.ts";
+import { tokenClasses, type TokenClass } from "../core/settlement/counting/usage.ts";
 import type { InstantUs, ModelId, Nano } from "../core/units.ts";
 import { ConfigError } from "./config.ts";
 import { toPico } from "./preset-prices.ts";

@@ -6,8 +6,8 @@ import type {
   PriceBook,
   PriceLine,
   TimeOfUseSlot,
-} from "../core/settlement/price-book.ts";
-import { tokenClasses, type TokenClass } from "../core/settlement/usage.ts";
+} from "../core/settlement/pricing/price-book.ts";
+import { tokenClasses, type TokenClass } from "../core/settlement/counting/usage.ts";
 import type { BookId, InstantUs, ModelId, Pico, VendorId } from "../core/units.ts";
 import { ConfigError } from "./config.ts";
 import { loadCalendar, presetPath, readPreset } from "./preset.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { StandardRow, StandardTable } from "../core/settlement/standard-token.ts";
-import { tokenClasses, type TokenClass } from "../core/settlement/usage.ts";
+import type { StandardRow, StandardTable } from "../core/settlement/pricing/standard-token.ts";
+import { tokenClasses, type TokenClass } from "../core/settlement/counting/usage.ts";
 import type { ModelId } from "../core/units.ts";
 import { ConfigError } from "./config.ts";
 import { toPico } from "./preset-prices.ts";

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import type { EngineProfile } from "../core/pool.ts";
 import type { Geography, Origin, Region } from "../core/region.ts";
-import type { Calendar, DayKind } from "../core/settlement/price-book.ts";
+import type { Calendar, DayKind } from "../core/settlement/pricing/price-book.ts";
 import type { OriginId, RegionId } from "../core/units.ts";
 import { checked, ConfigError } from "./config.ts";
 

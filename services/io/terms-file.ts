@@ -1,8 +1,8 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml";
 import { canonicalJson } from "../core/settlement/canonical.ts";
-import type { Mistake } from "../core/settlement/mistake.ts";
-import type { Calendar } from "../core/settlement/price-book.ts";
-import { readFile, type Misfit } from "../core/settlement/shape.ts";
+import type { Mistake } from "../core/settlement/terms/mistake.ts";
+import type { Calendar } from "../core/settlement/pricing/price-book.ts";
+import { readFile, type Misfit } from "../core/settlement/terms/shape.ts";
 import {
   termsId,
   termsKinds,
@@ -10,7 +10,7 @@ import {
   type Party,
   type TermsByKind,
   type TermsKind,
-} from "../core/settlement/terms-kinds.ts";
+} from "../core/settlement/terms/terms-kinds.ts";
 import {
   syntaxMistakes,
   toMistakes,

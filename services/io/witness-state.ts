@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import type { WitnessedHead, WitnessOutcome } from "../core/settlement/witness.ts";
+import type { WitnessedHead, WitnessOutcome } from "../core/settlement/proof/witness.ts";
 import type { KeptHead, WitnessHeads } from "./witness.ts";
 
 /** The state of another process, or no state at all. */

@@ -1,13 +1,13 @@
-import { cosign } from "../core/settlement/cosignature.ts";
-import { treeHash } from "../core/settlement/merkle.ts";
-import { formatNote, type NoteKey, type Sign } from "../core/settlement/note.ts";
+import { cosign } from "../core/settlement/proof/cosignature.ts";
+import { treeHash } from "../core/settlement/proof/merkle.ts";
+import { formatNote, type NoteKey, type Sign } from "../core/settlement/proof/note.ts";
 import {
   parseAddCheckpoint,
   witnessed,
   type AddCheckpoint,
   type WitnessedHead,
   type WitnessOutcome,
-} from "../core/settlement/witness.ts";
+} from "../core/settlement/proof/witness.ts";
 import { sha256, verify } from "./signing.ts";
 
 /** The last checkpoint of a log that a witness signed, as the log signed it. */

@@ -1,12 +1,12 @@
-import { fromAcceptedText } from "../core/settlement/claim-batch-text.ts";
-import { leakages, type Leakage } from "../core/settlement/contract.ts";
+import { fromAcceptedText } from "../core/settlement/claims/claim-batch-text.ts";
+import { leakages, type Leakage } from "../core/settlement/terms/contract.ts";
 import {
   decidedStates,
   disputeStates,
   type Dispute,
   type DisputeState,
-} from "../core/settlement/dispute.ts";
-import type { LedgerEntry } from "../core/settlement/ledger.ts";
+} from "../core/settlement/claims/dispute.ts";
+import type { LedgerEntry } from "../core/settlement/ledger/ledger.ts";
 import type { LedgerBatch } from "../io/ledger-store.ts";
 import { Counter, Gauge, type Registry } from "../io/metrics.ts";
 

@@ -1,5 +1,5 @@
 import type { LedgerDocument, LedgerStore } from "../io/ledger-store.ts";
-import type { LedgerWriter } from "./ledger-writer.ts";
+import type { LedgerWriter } from "./ingest/ledger-writer.ts";
 
 /** Documents that are read at once. */
 const pageDocuments = 1_000;

@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { z } from "zod";
 import { systemClock } from "../io/clock.ts";
-import { parseKey } from "../core/settlement/note.ts";
+import { parseKey } from "../core/settlement/proof/note.ts";
 import { openIdentities } from "../io/grpc-identity.ts";
 import { openLog } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";
@@ -9,17 +9,17 @@ import { openSqliteRegistry } from "../io/registry-sqlite.ts";
 import { serveRpc } from "../io/rpc-server.ts";
 import { sha256 } from "../io/signing.ts";
 import { openSettlement } from "./compose.ts";
-import type { LogId } from "./log-reader.ts";
+import type { LogId } from "./logs/log-reader.ts";
 
 export { openSettlement, type Settlement } from "./compose.ts";
-export { rebuildLedger } from "./rebuild-ledger.ts";
+export { rebuildLedger } from "./logs/rebuild-ledger.ts";
 export {
   compareLog,
   missingLeaves,
   RebuildError,
   stillLost,
   type LogComparison,
-} from "./rebuild.ts";
+} from "./logs/rebuild.ts";
 
 const listen = z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) });
 

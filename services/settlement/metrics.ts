@@ -1,4 +1,4 @@
-import type { PostOutcome } from "../core/settlement/posting.ts";
+import type { PostOutcome } from "../core/settlement/ledger/posting.ts";
 import { Counter, Gauge, type Registry } from "../io/metrics.ts";
 
 /** Where a second delivery was noticed: on its way within one batch, or by the ledger. */

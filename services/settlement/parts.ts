@@ -4,22 +4,22 @@ import type { LedgerStore } from "../io/ledger-store.ts";
 import type { Log } from "../io/log.ts";
 import { loadCalendar } from "../io/preset.ts";
 import type { Registry } from "../io/registry.ts";
-import type { SaltOf } from "../core/settlement/leaf.ts";
-import { AgreedBooks, feed } from "./agreed-books.ts";
-import { Agreements } from "./agreements.ts";
-import { Books } from "./books.ts";
-import { ClosedPeriods } from "./closed-periods.ts";
+import type { SaltOf } from "../core/settlement/ledger/leaf.ts";
+import { AgreedBooks, feed } from "./terms/agreed-books.ts";
+import { Agreements } from "./terms/agreements.ts";
+import { Books } from "./terms/books.ts";
+import { ClosedPeriods } from "./statements/closed-periods.ts";
 import { Documents } from "./documents.ts";
-import { Gateways } from "./gateways.ts";
-import { Ingest } from "./ingest.ts";
-import { LedgerWriter } from "./ledger-writer.ts";
+import { Gateways } from "./ingest/gateways.ts";
+import { Ingest } from "./ingest/ingest.ts";
+import { LedgerWriter } from "./ingest/ledger-writer.ts";
 import type { SettlementMetrics } from "./metrics.ts";
-import { LateClaims } from "./late-claims.ts";
-import { Packages } from "./packages.ts";
-import { Producers } from "./producers.ts";
-import { Reprices } from "./reprices.ts";
-import { Revisions } from "./revisions.ts";
-import { Terms, type OperatorKey } from "./terms.ts";
+import { LateClaims } from "./claims/late-claims.ts";
+import { Packages } from "./packages/packages.ts";
+import { Producers } from "./ingest/producers.ts";
+import { Reprices } from "./statements/reprices.ts";
+import { Revisions } from "./statements/revisions.ts";
+import { Terms, type OperatorKey } from "./terms/terms.ts";
 
 /** What everything in settlement is made of: the one writer, what the ledger says, and what was agreed. */
 export interface SettlementParts {

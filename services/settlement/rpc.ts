@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { Places } from "../core/settlement/usage-sums.ts";
+import type { Places } from "../core/settlement/statements/usage-sums.ts";
 import type { GatewayId, RequestId, TenantId, VendorId } from "../core/units.ts";
 import type { LedgerStore, StoredUsage, UsageFilter, UsagePlace } from "../io/ledger-store.ts";
 import { toConnectError } from "../wire/errors.ts";
@@ -13,10 +13,10 @@ import {
 import { fromOutcome, fromPosted, fromWaiting } from "../wire/settlement.ts";
 import { toUsageRecord } from "../wire/usage.ts";
 import { pairOf, requireOperator, vendorOf } from "./caller.ts";
-import type { GatewayMark, Gateways } from "./gateways.ts";
-import type { Ingest } from "./ingest.ts";
-import { statementHandlers, type StatementRpcParts } from "./statement-rpc.ts";
-import { queryUsage } from "./usage-query.ts";
+import type { GatewayMark, Gateways } from "./ingest/gateways.ts";
+import type { Ingest } from "./ingest/ingest.ts";
+import { statementHandlers, type StatementRpcParts } from "./statements/statement-rpc.ts";
+import { queryUsage } from "./statements/usage-query.ts";
 
 /** Items of a list that does not say how many it wants. */
 const listItemsDefault = 100;

@@ -1,7 +1,7 @@
 import { hash, randomBytes } from "node:crypto";
 import { link, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { SaltOf } from "../core/settlement/leaf.ts";
+import type { SaltOf } from "../core/settlement/ledger/leaf.ts";
 import { syncFolder } from "../io/signing.ts";
 
 const secretBytes = 32;

@@ -1,8 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { SaltOf } from "../core/settlement/leaf.ts";
+import type { SaltOf } from "../core/settlement/ledger/leaf.ts";
 import { KeyFileError, openSigningKey, readSigningKey, type SigningKey } from "../io/signing.ts";
-import type { OperatorKeys } from "./open-sealed-log.ts";
+import type { OperatorKeys } from "./logs/open-sealed-log.ts";
 import { openSalt } from "./salt.ts";
 
 /** What only the operator may know. Who has it can sign as the operator; keep it apart from the ledger's backups. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Figure } from "../core/figure.ts";
 import type { EngineProfile, PoolRegistration, PowerModel, ServedModel } from "../core/pool.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
+import type { PriceBook } from "../core/settlement/pricing/price-book.ts";
 import type { BookId, Instant, ModelId, PoolId, RegionId, VendorId } from "../core/units.ts";
 import { systemClock } from "../io/clock.ts";
 import { ConfigError, readConfig } from "../io/config.ts";

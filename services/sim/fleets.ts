@@ -1,6 +1,6 @@
 import { assert } from "../core/assert.ts";
 import type { Geography, Region } from "../core/region.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
+import type { PriceBook } from "../core/settlement/pricing/price-book.ts";
 import type { Instant, ModelId, PoolId, RegionId, VendorId } from "../core/units.ts";
 import { loadGeography } from "../io/preset.ts";
 import { loadFleet, type Fleet, type FleetPool } from "./fleet.ts";

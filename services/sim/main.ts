@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { z } from "zod";
 import type { PoolRegistration } from "../core/pool.ts";
 import type { Geography } from "../core/region.ts";
-import type { OwnCount } from "../core/settlement/own-count.ts";
+import type { OwnCount } from "../core/settlement/claims/own-count.ts";
 import type { VendorId } from "../core/units.ts";
 import { openLog, type Log } from "../io/log.ts";
 import { openMetrics, serveMetrics } from "../io/metrics.ts";

@@ -1,5 +1,5 @@
 import type { PoolRegistration } from "../core/pool.ts";
-import type { OwnCount } from "../core/settlement/own-count.ts";
+import type { OwnCount } from "../core/settlement/claims/own-count.ts";
 import type { AttemptId, ModelId } from "../core/units.ts";
 
 /** Names an attempt from the gateway to the engine and, in the vendor's claim, back. */

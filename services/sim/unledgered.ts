@@ -1,6 +1,6 @@
 import type { ReportBuilder } from "../core/report.ts";
 import type { CostedTokens } from "../core/run-cost.ts";
-import { noTokens, type AttemptEnd } from "../core/settlement/usage.ts";
+import { noTokens, type AttemptEnd } from "../core/settlement/counting/usage.ts";
 import type { PoolId } from "../core/units.ts";
 
 interface Sum {

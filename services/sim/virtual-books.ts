@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
-import type { HourKey, RatingKey } from "../core/settlement/charge.ts";
-import { defaultContract } from "../core/settlement/contract.ts";
-import { OpenHolds } from "../core/settlement/hold.ts";
-import { makeStatement } from "../core/settlement/make-statement.ts";
-import { dayOf, periodNameAt, type Period } from "../core/settlement/period.ts";
-import { Posting, type PostingTools } from "../core/settlement/post.ts";
+import type { HourKey, RatingKey } from "../core/settlement/pricing/charge.ts";
+import { defaultContract } from "../core/settlement/terms/contract.ts";
+import { OpenHolds } from "../core/settlement/packages/hold.ts";
+import { makeStatement } from "../core/settlement/statements/make-statement.ts";
+import { dayOf, periodNameAt, type Period } from "../core/settlement/statements/period.ts";
+import { Posting, type PostingTools } from "../core/settlement/ledger/post.ts";
 import {
   consumptionText,
   hourText,
@@ -15,15 +15,15 @@ import {
   type Consumption,
   type ConsumptionKey,
   type HourTotal,
-} from "../core/settlement/posting.ts";
-import { linesIn, prepare, type Prepared } from "../core/settlement/prepare.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
-import type { Cumulative } from "../core/settlement/rate.ts";
-import { linesOfHours } from "../core/settlement/statement-lines.ts";
-import type { Account, Statement } from "../core/settlement/statement.ts";
-import { bookText, contractText } from "../core/settlement/terms-text.ts";
-import type { Tokens, UsageRecord } from "../core/settlement/usage.ts";
-import { Wallets } from "../core/settlement/wallet.ts";
+} from "../core/settlement/ledger/posting.ts";
+import { linesIn, prepare, type Prepared } from "../core/settlement/ledger/prepare.ts";
+import type { PriceBook } from "../core/settlement/pricing/price-book.ts";
+import type { Cumulative } from "../core/settlement/pricing/rate.ts";
+import { linesOfHours } from "../core/settlement/statements/statement-lines.ts";
+import type { Account, Statement } from "../core/settlement/statements/statement.ts";
+import { bookText, contractText } from "../core/settlement/terms/terms-text.ts";
+import type { Tokens, UsageRecord } from "../core/settlement/counting/usage.ts";
+import { Wallets } from "../core/settlement/packages/wallet.ts";
 import type { AttemptId, InstantUs, Nano, PairId, VendorId } from "../core/units.ts";
 
 /** What the books made of a record. */

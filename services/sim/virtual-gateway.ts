@@ -6,7 +6,7 @@ import type { Candidate, Decision } from "../core/placement/decide.ts";
 import type { PlacementRequest } from "../core/placement/request.ts";
 import type { Random } from "../core/random.ts";
 import { notSent, type Answer } from "../core/report.ts";
-import type { AttemptEnd } from "../core/settlement/usage.ts";
+import type { AttemptEnd } from "../core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   Instant,

@@ -7,7 +7,7 @@ import {
   type AttemptRole,
   type EngineCounts,
   type UsageRecord,
-} from "../core/settlement/usage.ts";
+} from "../core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   GatewayId,

@@ -6,7 +6,7 @@ import type { PredictionQuality } from "../core/prediction-check.ts";
 import type { Geography } from "../core/region.ts";
 import type { Answer, Report, Run } from "../core/report.ts";
 import type { RunCost } from "../core/run-cost.ts";
-import type { PriceBook } from "../core/settlement/price-book.ts";
+import type { PriceBook } from "../core/settlement/pricing/price-book.ts";
 import type { Instant, PoolId, ReplicaId, VendorId } from "../core/units.ts";
 import type { Arrival } from "../core/workload.ts";
 import type { Fleet } from "./fleet.ts";

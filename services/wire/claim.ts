@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import type { UsageClaim } from "../core/settlement/claim.ts";
-import type { ClaimStatus } from "../core/settlement/claim-batch.ts";
+import type { UsageClaim } from "../core/settlement/claims/claim.ts";
+import type { ClaimStatus } from "../core/settlement/claims/claim-batch.ts";
 import type { AttemptId, ModelId, PoolId } from "../core/units.ts";
 import {
   ClaimResultSchema,

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
-import type { TermsKind } from "../core/settlement/terms-kinds.ts";
-import type { TermsRecord } from "../core/settlement/terms-state.ts";
+import type { TermsKind } from "../core/settlement/terms/terms-kinds.ts";
+import type { TermsRecord } from "../core/settlement/terms/terms-state.ts";
 import { words } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/contract_pb.js";
 

@@ -1,5 +1,5 @@
-import { fromHex, toHex } from "../core/settlement/bytes.ts";
-import type { Hash } from "../core/settlement/merkle.ts";
+import { fromHex, toHex } from "../core/settlement/proof/bytes.ts";
+import type { Hash } from "../core/settlement/proof/merkle.ts";
 import { LogKeyRole } from "./gen/tokengrid/v1/log_pb.js";
 import { words } from "./field.ts";
 import { toConnectError } from "./errors.ts";

@@ -1,8 +1,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { AllotmentAsk, AllotmentMode } from "../core/settlement/departments.ts";
-import type { PackageReport, WalletReport } from "../core/settlement/package-report.ts";
-import type { BurnBook, BurnRate, Sku } from "../core/settlement/token-package.ts";
-import type { TokenClass, Tokens } from "../core/settlement/usage.ts";
+import type { AllotmentAsk, AllotmentMode } from "../core/settlement/packages/departments.ts";
+import type { PackageReport, WalletReport } from "../core/settlement/packages/package-report.ts";
+import type { BurnBook, BurnRate, Sku } from "../core/settlement/packages/token-package.ts";
+import type { TokenClass, Tokens } from "../core/settlement/counting/usage.ts";
 import type { InstantUs, ModelId } from "../core/units.ts";
 import { required, words } from "./field.ts";
 import * as gen from "./gen/tokengrid/v1/package_pb.js";

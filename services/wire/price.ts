@@ -10,7 +10,7 @@ import {
   type PriceClass,
   type PriceLine,
   type TimeOfUseSlot,
-} from "../core/settlement/price-book.ts";
+} from "../core/settlement/pricing/price-book.ts";
 import type { BookId, ModelId, PairId, RegionId, VendorId } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
 import { required, words } from "./field.ts";

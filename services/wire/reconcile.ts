@@ -1,10 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import type { Counted } from "../core/settlement/counted.ts";
-import type { Period } from "../core/settlement/period.ts";
-import { buckets } from "../core/settlement/recon-judge.ts";
-import type { SideTotal } from "../core/settlement/recon-totals.ts";
-import type { Discrepancy, Reconciliation } from "../core/settlement/reconcile.ts";
-import { tokenClasses, tokenClassNames, type Tokens } from "../core/settlement/usage.ts";
+import type { Counted } from "../core/settlement/claims/counted.ts";
+import type { Period } from "../core/settlement/statements/period.ts";
+import { buckets } from "../core/settlement/claims/recon-judge.ts";
+import type { SideTotal } from "../core/settlement/claims/recon-totals.ts";
+import type { Discrepancy, Reconciliation } from "../core/settlement/claims/reconcile.ts";
+import { tokenClasses, tokenClassNames, type Tokens } from "../core/settlement/counting/usage.ts";
 import {
   CountedSideSchema,
   DiscrepancySchema,

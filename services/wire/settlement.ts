@@ -1,18 +1,30 @@
 import { create } from "@bufbuild/protobuf";
-import type { Closing } from "../core/settlement/closing.ts";
-import type { FocusHour } from "../core/settlement/focus.ts";
+import type { Closing } from "../core/settlement/statements/closing.ts";
+import type { FocusHour } from "../core/settlement/statements/focus.ts";
 import {
   nameOfPeriod,
   offsetMinutesByZone,
   usPerHour,
   type Period,
   type TimeZone,
-} from "../core/settlement/period.ts";
-import type { PostedRecord, PostOutcome, WaitingRecord } from "../core/settlement/posting.ts";
-import { fromRecordText } from "../core/settlement/record-text.ts";
-import { classOf, classWord, fromStatementText } from "../core/settlement/statement-text.ts";
-import type { Statement, StatementLine, StatementTotals } from "../core/settlement/statement.ts";
-import { tokenClasses, tokenClassNames, type Tokens } from "../core/settlement/usage.ts";
+} from "../core/settlement/statements/period.ts";
+import type {
+  PostedRecord,
+  PostOutcome,
+  WaitingRecord,
+} from "../core/settlement/ledger/posting.ts";
+import { fromRecordText } from "../core/settlement/counting/record-text.ts";
+import {
+  classOf,
+  classWord,
+  fromStatementText,
+} from "../core/settlement/statements/statement-text.ts";
+import type {
+  Statement,
+  StatementLine,
+  StatementTotals,
+} from "../core/settlement/statements/statement.ts";
+import { tokenClasses, tokenClassNames, type Tokens } from "../core/settlement/counting/usage.ts";
 import type { PairId, PoolId, RegionId } from "../core/units.ts";
 import { toConnectError } from "./errors.ts";
 import {

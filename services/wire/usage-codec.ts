@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import type { UsageRecord } from "../core/settlement/usage.ts";
+import type { UsageRecord } from "../core/settlement/counting/usage.ts";
 import { UsageRecordSchema } from "./gen/tokengrid/v1/usage_pb.js";
 import { engineCapabilities, engineKinds } from "./pool.ts";
 import { BytesWriter } from "./protobuf-bytes.ts";

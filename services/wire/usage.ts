@@ -13,7 +13,7 @@ import {
   type TokenVariant,
   type UsageFlag,
   type UsageRecord,
-} from "../core/settlement/usage.ts";
+} from "../core/settlement/counting/usage.ts";
 import { entries } from "../core/table.ts";
 import type {
   AttemptId,

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openClaimOutbox, OutboxError } from "../../services/agent/claim-outbox.ts";
 import { ClaimSender, followClaims } from "../../services/agent/claims.ts";
 import { CountQueue } from "../../services/agent/count-queue.ts";
-import type { OwnCount } from "../../services/core/settlement/own-count.ts";
+import type { OwnCount } from "../../services/core/settlement/claims/own-count.ts";
 import type { AttemptId, BookId, ModelId, PoolId, VendorId } from "../../services/core/units.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { friday, priceBook, usageRecord } from "../core/settlement/fixtures.ts";

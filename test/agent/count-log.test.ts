@@ -12,7 +12,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CountLog } from "../../services/agent/count-log.ts";
-import type { OwnCount } from "../../services/core/settlement/own-count.ts";
+import type { OwnCount } from "../../services/core/settlement/claims/own-count.ts";
 import type { ModelId, PoolId } from "../../services/core/units.ts";
 import { openLog } from "../../services/io/log.ts";
 

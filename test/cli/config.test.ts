@@ -5,7 +5,7 @@ import { z } from "zod";
 import { configSchema as agent } from "../../services/agent/main.ts";
 import { configSchema as control } from "../../services/control/main.ts";
 import { configSchema as gateway } from "../../services/gateway/main.ts";
-import { checkPriceBook } from "../../services/core/settlement/price-check.ts";
+import { checkPriceBook } from "../../services/core/settlement/pricing/price-check.ts";
 import { readMessage, readText } from "../../services/cli/document.ts";
 import { checked, ConfigError, readConfig } from "../../services/io/config.ts";
 import { loadCalendar } from "../../services/io/preset.ts";

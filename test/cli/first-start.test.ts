@@ -8,7 +8,7 @@ import { type Parties, prepare, type Prepared } from "../../services/cli/dev/fir
 import { isKeyOf, keyRecordSchema, prefixOf } from "../../services/io/keys.ts";
 import type { EntryKind, Registry } from "../../services/io/registry.ts";
 import { openSqliteRegistry } from "../../services/io/registry-sqlite.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import { PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { fromPriceBook } from "../../services/wire/price.ts";
 import { loadFleet } from "../../services/sim/fleet.ts";

@@ -10,7 +10,7 @@ import {
   focusOtherRows,
   focusUsageRow,
   type FocusRow,
-} from "../../services/core/settlement/focus.ts";
+} from "../../services/core/settlement/statements/focus.ts";
 import { focusMistakes, readCsv, toInteger } from "../core/settlement/focus-rules.ts";
 import { hoursOf, statement } from "../core/settlement/statement-fixtures.ts";
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { checkProof, provenJson } from "../../services/cli/ledger/proof-check.ts";
 import { logStateTable } from "../../services/cli/ledger/log-state-text.ts";
-import { formatKey } from "../../services/core/settlement/note.ts";
-import { formatTlogProof } from "../../services/core/settlement/tlog-proof.ts";
+import { formatKey } from "../../services/core/settlement/proof/note.ts";
+import { formatTlogProof } from "../../services/core/settlement/proof/tlog-proof.ts";
 import { create } from "@bufbuild/protobuf";
 import { LogStateSchema } from "../../services/wire/gen/tokengrid/v1/log_pb.js";
 import { testLog, testWitness } from "../core/settlement/proof-fixtures.ts";

@@ -12,9 +12,9 @@ import { openLog } from "../../services/io/log.ts";
 import { serveRpc, type RpcServer } from "../../services/io/rpc-server.ts";
 import { newSigningKey, readSigningKey } from "../../services/io/signing.ts";
 import { Documents } from "../../services/settlement/documents.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
-import { serveTerms } from "../../services/settlement/terms-rpc.ts";
-import { Terms } from "../../services/settlement/terms.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
+import { serveTerms } from "../../services/settlement/terms/terms-rpc.ts";
+import { Terms } from "../../services/settlement/terms/terms.ts";
 
 const log = openLog({ role: "test", level: "silent" });
 const stop = new AbortController();

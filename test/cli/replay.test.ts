@@ -5,7 +5,7 @@ import { drive } from "../../services/cli/replay/drive.ts";
 import { reportText, printable } from "../../services/cli/replay/print.ts";
 import { openAgent, requestId, send } from "../../services/cli/replay/send.ts";
 import { ReportBuilder, type Answer, type Report } from "../../services/core/report.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type { OriginId, PoolId, VendorId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
 import { openLog } from "../../services/io/log.ts";

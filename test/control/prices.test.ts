@@ -1,7 +1,7 @@
 import { fromJsonString } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import type { BookId } from "../../services/core/units.ts";
 import { vendorLimits } from "../../services/control/pool-registry.ts";
 import { PoolService } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { tokenClasses } from "../../services/core/settlement/usage.ts";
+import { tokenClasses } from "../../services/core/settlement/counting/usage.ts";
 import type { BudgetReport } from "../../services/core/budgets.ts";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
 import type { Event } from "../../services/core/events.ts";

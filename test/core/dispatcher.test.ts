@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Dispatcher } from "../../services/core/dispatcher.ts";
-import { tokenClasses } from "../../services/core/settlement/usage.ts";
+import { tokenClasses } from "../../services/core/settlement/counting/usage.ts";
 import type { Effect, Event, ReportResult } from "../../services/core/events.ts";
 import { discrepancyRatios } from "../../services/core/health.ts";
 import type { AttemptOutcome, Lease } from "../../services/core/lease.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { PricesInForce } from "../../services/core/prices-in-force.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import type { BookId } from "../../services/core/units.ts";
 import { chat, northgrid, priceBook } from "./fixtures.ts";
 

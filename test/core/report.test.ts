@@ -9,7 +9,7 @@ import {
   type LedgeredAttempt,
   type Site,
 } from "../../services/core/report.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import { Spread } from "../../services/core/spread.ts";
 import type { PoolId, VendorId } from "../../services/core/units.ts";
 

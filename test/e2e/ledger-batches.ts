@@ -1,4 +1,4 @@
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import { engineCounts, evidence } from "../core/settlement/fixtures.ts";
 import { record } from "../io/ledger-books.ts";
 

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { owedBy, type CancelPolicy } from "../../services/core/settlement/contract.ts";
-import { settleCounts } from "../../services/core/settlement/count-rule.ts";
+import { owedBy, type CancelPolicy } from "../../services/core/settlement/terms/contract.ts";
+import { settleCounts } from "../../services/core/settlement/counting/count-rule.ts";
 import type { GatewayId } from "../../services/core/units.ts";
 import type { CancelTerms } from "../../services/io/contract-terms.ts";
 import { EngineCapability } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
-import { settleCounts } from "../../services/core/settlement/count-rule.ts";
+import { defaultContract } from "../../services/core/settlement/terms/contract.ts";
+import { settleCounts } from "../../services/core/settlement/counting/count-rule.ts";
 import { EngineCapability } from "../../services/wire/gen/tokengrid/v1/pool_pb.js";
 import { toUsageRecord } from "../../services/wire/usage.ts";
 import { openTestGateway, type TestGateway } from "./gateway-fixture.ts";

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
-import type { EngineCounts, UsageFlag } from "../../services/core/settlement/usage.ts";
+import { defaultContract } from "../../services/core/settlement/terms/contract.ts";
+import type { EngineCounts, UsageFlag } from "../../services/core/settlement/counting/usage.ts";
 import { countTokens, openGatewayMetrics, startPool } from "../../services/gateway/metrics.ts";
 import { Registry } from "../../services/io/metrics.ts";
 

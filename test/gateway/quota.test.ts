@@ -1,7 +1,7 @@
 import { createRouterTransport } from "@connectrpc/connect";
 import fc from "fast-check";
 import { expect, onTestFinished, test } from "vitest";
-import { noTokens, type Tokens } from "../../services/core/settlement/usage.ts";
+import { noTokens, type Tokens } from "../../services/core/settlement/counting/usage.ts";
 import type { GatewayId, ModelId, RegionId, TenantId } from "../../services/core/units.ts";
 import {
   QuotaKeeper,
@@ -13,7 +13,7 @@ import {
 import { openSliceSource } from "../../services/gateway/slice-client.ts";
 import { identityKey, localOperator } from "../../services/io/grpc-identity.ts";
 import { openLog } from "../../services/io/log.ts";
-import { serveQuota } from "../../services/settlement/quota-rpc.ts";
+import { serveQuota } from "../../services/settlement/packages/quota-rpc.ts";
 import { Overage, PackageUnit } from "../../services/wire/gen/tokengrid/v1/package_pb.js";
 import { openPackageServer } from "../settlement/package-server.ts";
 

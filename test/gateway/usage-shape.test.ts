@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { EngineCapability, EngineKind } from "../../services/core/pool.ts";
-import { settleCounts } from "../../services/core/settlement/count-rule.ts";
+import { settleCounts } from "../../services/core/settlement/counting/count-rule.ts";
 import {
   endpoints,
   noTokens,
@@ -9,7 +9,7 @@ import {
   type Tokens,
   type TokenVariant,
   type UsageFlag,
-} from "../../services/core/settlement/usage.ts";
+} from "../../services/core/settlement/counting/usage.ts";
 import type { JsonObject } from "../../services/gateway/json-value.ts";
 import { isMalformedUsage } from "../../services/gateway/usage-shape.ts";
 import { UsageTail, type UsagePlace } from "../../services/gateway/usage-tail.ts";

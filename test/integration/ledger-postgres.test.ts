@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import { openLedger, readLedger } from "../../services/io/ledger-open.ts";
 import { LedgerStoppedError } from "../../services/io/ledger-store.ts";
 import { openPostgres, whyNoPostgres, type Postgres } from "../fixtures/postgres.ts";

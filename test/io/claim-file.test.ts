@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { UsageClaim } from "../../services/core/settlement/claim.ts";
+import type { UsageClaim } from "../../services/core/settlement/claims/claim.ts";
 import type { VendorId } from "../../services/core/units.ts";
 import { ClaimFile, claimColumns, focusClaimColumns } from "../../services/io/claim-file.ts";
 import { CsvReader } from "../../services/io/csv.ts";

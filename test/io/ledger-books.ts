@@ -1,14 +1,17 @@
 import { Registry as Metrics } from "prom-client";
-import { partsOfLineId } from "../../services/core/settlement/charge.ts";
-import { purchaseEntries } from "../../services/core/settlement/package-entries.ts";
-import { periodNameAt } from "../../services/core/settlement/period.ts";
-import type { PostOutcome } from "../../services/core/settlement/posting.ts";
-import type { Selling } from "../../services/core/settlement/prepare.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import type { SplitRule } from "../../services/core/settlement/split.ts";
-import { bookText } from "../../services/core/settlement/terms-text.ts";
-import { unitOf, type TokenPackage } from "../../services/core/settlement/token-package.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import { partsOfLineId } from "../../services/core/settlement/pricing/charge.ts";
+import { purchaseEntries } from "../../services/core/settlement/packages/package-entries.ts";
+import { periodNameAt } from "../../services/core/settlement/statements/period.ts";
+import type { PostOutcome } from "../../services/core/settlement/ledger/posting.ts";
+import type { Selling } from "../../services/core/settlement/ledger/prepare.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
+import type { SplitRule } from "../../services/core/settlement/packages/split.ts";
+import { bookText } from "../../services/core/settlement/terms/terms-text.ts";
+import {
+  unitOf,
+  type TokenPackage,
+} from "../../services/core/settlement/packages/token-package.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   BookId,
@@ -20,11 +23,11 @@ import type {
 import { systemClock } from "../../services/io/clock.ts";
 import type { LedgerBatch, LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import { Producers } from "../../services/settlement/producers.ts";
-import type { TermsSource } from "../../services/settlement/terms-source.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
+import type { TermsSource } from "../../services/settlement/terms/terms-source.ts";
 import { contract, friday, priceBook, sha256, usageRecord } from "../core/settlement/fixtures.ts";
 import { acme, sku } from "../core/settlement/package-ledger.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { ConsumptionKey, SaleRow } from "../../services/core/settlement/posting.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import type { ConsumptionKey, SaleRow } from "../../services/core/settlement/ledger/posting.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   ModelId,

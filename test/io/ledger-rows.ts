@@ -1,4 +1,4 @@
-import { treeHash } from "../../services/core/settlement/merkle.ts";
+import { treeHash } from "../../services/core/settlement/proof/merkle.ts";
 import type { Leaf, LogTile } from "../../services/io/ledger-store.ts";
 import { sha256 } from "../../services/io/signing.ts";
 

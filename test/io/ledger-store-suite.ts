@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { dayOf } from "../../services/core/settlement/period.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import { dayOf } from "../../services/core/settlement/statements/period.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   PairId,

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type { AttemptId, ModelId, PairId, PoolId } from "../../services/core/units.ts";
 import { openLedger, readLedger } from "../../services/io/ledger-open.ts";
 import { openSqliteLedger, readSqliteLedger } from "../../services/io/ledger-sqlite.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { needOf, skuMistakes } from "../../services/core/settlement/token-package.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { needOf, skuMistakes } from "../../services/core/settlement/packages/token-package.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type { ModelId } from "../../services/core/units.ts";
 import { presetSkus, toNanoCny } from "../../services/io/preset-packages.ts";
 

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { canonicalJson } from "../../services/core/settlement/canonical.ts";
-import { standardTableShape } from "../../services/core/settlement/other-shapes.ts";
+import { standardTableShape } from "../../services/core/settlement/terms/other-shapes.ts";
 import {
   checkStandardTable,
   exactStandard,
   standardBurn,
-} from "../../services/core/settlement/standard-token.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+} from "../../services/core/settlement/pricing/standard-token.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type { ModelId } from "../../services/core/units.ts";
 import { presetStandardTable } from "../../services/io/preset-standard.ts";
 import { parseTerms } from "../../services/io/terms-file.ts";

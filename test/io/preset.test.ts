@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { checkPrices } from "../../services/core/settlement/price-check.ts";
-import { slotAt } from "../../services/core/settlement/calendar.ts";
+import { checkPrices } from "../../services/core/settlement/pricing/price-check.ts";
+import { slotAt } from "../../services/core/settlement/pricing/calendar.ts";
 import type { BookId, ModelId, OriginId, RegionId, VendorId } from "../../services/core/units.ts";
 import { presetPriceBooks, toPico, type BookOrder } from "../../services/io/preset-prices.ts";
 import { loadCalendar, loadEngineProfiles, loadGeography } from "../../services/io/preset.ts";

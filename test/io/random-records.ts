@@ -1,5 +1,5 @@
 import { randomFromSeed } from "../../services/core/random.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type { BookId, GatewayId, PoolId, RequestId, TenantId } from "../../services/core/units.ts";
 import { engineCounts, evidence, friday } from "../core/settlement/fixtures.ts";
 import { record } from "./ledger-books.ts";

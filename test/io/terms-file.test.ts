@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { canonicalJson } from "../../services/core/settlement/canonical.ts";
-import { readCanonical } from "../../services/core/settlement/shape.ts";
+import { readCanonical } from "../../services/core/settlement/terms/shape.ts";
 import {
   termsKinds,
   type KindRules,
   type TermsByKind,
   type TermsKind,
-} from "../../services/core/settlement/terms-kinds.ts";
+} from "../../services/core/settlement/terms/terms-kinds.ts";
 import { placed } from "../../services/io/policy-mistakes.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { parseTerms } from "../../services/io/terms-file.ts";

@@ -1,9 +1,9 @@
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
-import { toAcceptedText } from "../../services/core/settlement/claim-batch-text.ts";
-import { disputeEntries } from "../../services/core/settlement/dispute-money.ts";
-import type { Dispute, DisputeState } from "../../services/core/settlement/dispute.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { toAcceptedText } from "../../services/core/settlement/claims/claim-batch-text.ts";
+import { disputeEntries } from "../../services/core/settlement/claims/dispute-money.ts";
+import type { Dispute, DisputeState } from "../../services/core/settlement/claims/dispute.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type {
   GatewayId,
   ModelId,
@@ -13,7 +13,7 @@ import type {
   TenantId,
 } from "../../services/core/units.ts";
 import { BookMetrics } from "../../services/settlement/book-metrics.ts";
-import { Quota } from "../../services/settlement/quota.ts";
+import { Quota } from "../../services/settlement/packages/quota.ts";
 import { Overage, PackageUnit } from "../../services/wire/gen/tokengrid/v1/package_pb.js";
 import { friday } from "../core/settlement/fixtures.ts";
 import { openPackageServer } from "./package-server.ts";

@@ -1,20 +1,26 @@
 import { Registry as Metrics } from "prom-client";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
-import { defaultPairTerms, type PairTerms } from "../../services/core/settlement/pair-terms.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import { defaultContract } from "../../services/core/settlement/terms/contract.ts";
+import {
+  defaultPairTerms,
+  type PairTerms,
+} from "../../services/core/settlement/terms/pair-terms.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import type { InstantUs, PairId } from "../../services/core/units.ts";
 import { systemClock } from "../../services/io/clock.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
-import { Agreements } from "../../services/settlement/agreements.ts";
-import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { Agreements } from "../../services/settlement/terms/agreements.ts";
+import { ClosedPeriods } from "../../services/settlement/statements/closed-periods.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import { Packages } from "../../services/settlement/packages.ts";
-import { Producers } from "../../services/settlement/producers.ts";
-import { Statements, type StatementSources } from "../../services/settlement/statements.ts";
-import { trueUpsFrom } from "../../services/settlement/true-ups.ts";
+import { Packages } from "../../services/settlement/packages/packages.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
+import {
+  Statements,
+  type StatementSources,
+} from "../../services/settlement/statements/statements.ts";
+import { trueUpsFrom } from "../../services/settlement/statements/true-ups.ts";
 import { sha256 } from "../core/settlement/fixtures.ts";
 import { buyBook, channel, rateRule, sellBook } from "../core/settlement/market.ts";
 

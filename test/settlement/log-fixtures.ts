@@ -1,15 +1,15 @@
-import { noteKey, type NoteKey } from "../../services/core/settlement/note.ts";
+import { noteKey, type NoteKey } from "../../services/core/settlement/proof/note.ts";
 import type { InstantUs, PairId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
 import { Registry } from "../../services/io/metrics.ts";
 import { newSigningKey, sha256, type SigningKey } from "../../services/io/signing.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
-import { LogKeys } from "../../services/settlement/log-keys.ts";
-import { SealerMetrics } from "../../services/settlement/sealer-metrics.ts";
-import { Sealer, type SealerOptions } from "../../services/settlement/sealer.ts";
-import type { NewLeaf, Writer } from "../../services/settlement/writer.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
+import { LogKeys } from "../../services/settlement/logs/log-keys.ts";
+import { SealerMetrics } from "../../services/settlement/logs/sealer-metrics.ts";
+import { Sealer, type SealerOptions } from "../../services/settlement/logs/sealer.ts";
+import type { NewLeaf, Writer } from "../../services/settlement/ingest/writer.ts";
 
 export const domain = "grid.example";
 export const north = "vendor:northgrid" as PairId;

@@ -5,7 +5,7 @@ import { validation } from "../../services/io/grpc-validation.ts";
 import { newSigningKey, type SigningKey } from "../../services/io/signing.ts";
 import { openWitnessState, type WitnessState } from "../../services/io/witness-state.ts";
 import { Witness } from "../../services/io/witness.ts";
-import { serveLogs } from "../../services/settlement/log-rpc.ts";
+import { serveLogs } from "../../services/settlement/logs/log-rpc.ts";
 import { domain, openProcess, witnessKey } from "./log-fixtures.ts";
 
 /** LogService over a ledger in a file or in memory. */

@@ -1,9 +1,9 @@
 import { Registry as Metrics } from "prom-client";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { listedContract } from "../../services/core/settlement/other-contracts.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import { bookText, contractText } from "../../services/core/settlement/terms-text.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import { listedContract } from "../../services/core/settlement/terms/other-contracts.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
+import { bookText, contractText } from "../../services/core/settlement/terms/terms-text.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   BookId,
@@ -19,13 +19,13 @@ import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { openLog } from "../../services/io/log.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
 import { newSigningKey } from "../../services/io/signing.ts";
-import { Agreements } from "../../services/settlement/agreements.ts";
+import { Agreements } from "../../services/settlement/terms/agreements.ts";
 import { Documents } from "../../services/settlement/documents.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import { Producers } from "../../services/settlement/producers.ts";
-import { Terms } from "../../services/settlement/terms.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
+import { Terms } from "../../services/settlement/terms/terms.ts";
 import { friday, usageRecord } from "../core/settlement/fixtures.ts";
 import { buyBook, sellBook } from "../core/settlement/market.ts";
 

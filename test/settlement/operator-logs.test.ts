@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { Registry as Metrics } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
-import { formatKey, noteKey } from "../../services/core/settlement/note.ts";
+import { formatKey, noteKey } from "../../services/core/settlement/proof/note.ts";
 import { systemClock } from "../../services/io/clock.ts";
 import { checked } from "../../services/io/config.ts";
 import { identityKey, localOperator } from "../../services/io/grpc-identity.ts";

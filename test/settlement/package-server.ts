@@ -1,9 +1,9 @@
 import { createClient, createRouterTransport } from "@connectrpc/connect";
-import { settleSale } from "../../services/core/settlement/sale.ts";
-import { saleEntries } from "../../services/core/settlement/sale-entries.ts";
-import { defaultSplitRule } from "../../services/core/settlement/split.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
-import { accountsOf, Wallets } from "../../services/core/settlement/wallet.ts";
+import { settleSale } from "../../services/core/settlement/packages/sale.ts";
+import { saleEntries } from "../../services/core/settlement/packages/sale-entries.ts";
+import { defaultSplitRule } from "../../services/core/settlement/packages/split.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
+import { accountsOf, Wallets } from "../../services/core/settlement/packages/wallet.ts";
 import type {
   AttemptId,
   GatewayId,
@@ -17,11 +17,11 @@ import { identityKey, localOperator, type Identity } from "../../services/io/grp
 import { validation } from "../../services/io/grpc-validation.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { openLog } from "../../services/io/log.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
-import { servePackages } from "../../services/settlement/packages-rpc.ts";
-import { Packages } from "../../services/settlement/packages.ts";
-import { serveQuota } from "../../services/settlement/quota-rpc.ts";
-import { Quota } from "../../services/settlement/quota.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
+import { servePackages } from "../../services/settlement/packages/packages-rpc.ts";
+import { Packages } from "../../services/settlement/packages/packages.ts";
+import { serveQuota } from "../../services/settlement/packages/quota-rpc.ts";
+import { Quota } from "../../services/settlement/packages/quota.ts";
 import { PackageService, QuotaService } from "../../services/wire/gen/tokengrid/v1/package_pb.js";
 
 /** What a record in the ledger took. */

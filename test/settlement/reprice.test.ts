@@ -5,21 +5,21 @@ import { toJsonString } from "@bufbuild/protobuf";
 import { Registry as Metrics } from "prom-client";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { canonicalJson } from "../../services/core/settlement/canonical.ts";
-import { defaultContract, type Contract } from "../../services/core/settlement/contract.ts";
-import { balanceText, type AccountId } from "../../services/core/settlement/ledger.ts";
+import { defaultContract, type Contract } from "../../services/core/settlement/terms/contract.ts";
+import { balanceText, type AccountId } from "../../services/core/settlement/ledger/ledger.ts";
 import {
   calendarShape,
   repriceShape,
   splitRuleShape,
   type Reprice,
-} from "../../services/core/settlement/other-shapes.ts";
-import { defaultPairTerms } from "../../services/core/settlement/pair-terms.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import type { SplitRule } from "../../services/core/settlement/split.ts";
-import type { Party, TermsKind } from "../../services/core/settlement/terms-kinds.ts";
-import { bookText, contractText } from "../../services/core/settlement/terms-text.ts";
-import { toNano } from "../../services/core/settlement/rate.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+} from "../../services/core/settlement/terms/other-shapes.ts";
+import { defaultPairTerms } from "../../services/core/settlement/terms/pair-terms.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
+import type { SplitRule } from "../../services/core/settlement/packages/split.ts";
+import type { Party, TermsKind } from "../../services/core/settlement/terms/terms-kinds.ts";
+import { bookText, contractText } from "../../services/core/settlement/terms/terms-text.ts";
+import { toNano } from "../../services/core/settlement/pricing/rate.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type { AttemptId, BookId, PairId, RequestId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { LedgerStoppedError, type LedgerStore } from "../../services/io/ledger-store.ts";

@@ -1,16 +1,16 @@
 import { Registry as Metrics } from "prom-client";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
-import { defaultPairTerms } from "../../services/core/settlement/pair-terms.ts";
-import type { TokenPackage } from "../../services/core/settlement/token-package.ts";
+import { defaultContract } from "../../services/core/settlement/terms/contract.ts";
+import { defaultPairTerms } from "../../services/core/settlement/terms/pair-terms.ts";
+import type { TokenPackage } from "../../services/core/settlement/packages/token-package.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { systemClock } from "../../services/io/clock.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { openLog } from "../../services/io/log.ts";
-import { Agreements } from "../../services/settlement/agreements.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { Agreements } from "../../services/settlement/terms/agreements.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import { Producers } from "../../services/settlement/producers.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
 import {
   buyBook,
   channel,

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { OpenHolds, reserve, sliceId } from "../../services/core/settlement/hold.ts";
-import { purchaseEntries } from "../../services/core/settlement/package-entries.ts";
-import { TokenPackages } from "../../services/core/settlement/token-package.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import { OpenHolds, reserve, sliceId } from "../../services/core/settlement/packages/hold.ts";
+import { purchaseEntries } from "../../services/core/settlement/packages/package-entries.ts";
+import { TokenPackages } from "../../services/core/settlement/packages/token-package.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   GatewayId,
@@ -20,7 +20,7 @@ import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import { LedgerStoppedError, type LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { Documents } from "../../services/settlement/documents.ts";
-import { DocumentConflictError } from "../../services/settlement/ledger-writer.ts";
+import { DocumentConflictError } from "../../services/settlement/ingest/ledger-writer.ts";
 import { hmacBy, openSalt } from "../../services/settlement/salt.ts";
 import {
   contract,

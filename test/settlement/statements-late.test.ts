@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { dayOf } from "../../services/core/settlement/period.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import { dayOf } from "../../services/core/settlement/statements/period.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type { AttemptId, PairId, RequestId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
-import { recompute } from "../../services/settlement/recompute.ts";
+import { recompute } from "../../services/settlement/statements/recompute.ts";
 import { engineCounts, friday, usageRecord } from "../core/settlement/fixtures.ts";
 import { openClosing } from "./closing-books.ts";
 

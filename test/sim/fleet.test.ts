@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { batchMax, requestsPerMsMax } from "../../services/core/engine.ts";
-import { checkPrices } from "../../services/core/settlement/price-check.ts";
+import { checkPrices } from "../../services/core/settlement/pricing/price-check.ts";
 import { loadGeography } from "../../services/io/preset.ts";
 import { loadFleet, presetFleetPath } from "../../services/sim/fleet.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { OwnCount } from "../../services/core/settlement/own-count.ts";
+import type { OwnCount } from "../../services/core/settlement/claims/own-count.ts";
 import { loadGeography } from "../../services/io/preset.ts";
 import { openLog } from "../../services/io/log.ts";
 import type { VendorId } from "../../services/core/units.ts";

@@ -2,17 +2,17 @@ import {
   Frontier,
   verifyConsistency,
   verifyInclusion,
-} from "../../services/core/settlement/merkle.ts";
-import { fromStatementText } from "../../services/core/settlement/statement-text.ts";
-import { dayAfter } from "../../services/core/settlement/period.ts";
-import { payableNano } from "../../services/core/settlement/statement.ts";
+} from "../../services/core/settlement/proof/merkle.ts";
+import { fromStatementText } from "../../services/core/settlement/statements/statement-text.ts";
+import { dayAfter } from "../../services/core/settlement/statements/period.ts";
+import { payableNano } from "../../services/core/settlement/statements/statement.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { openSqliteLedger } from "../../services/io/ledger-sqlite.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
 import { verifyLedger } from "../../services/io/ledger-verify.ts";
 import { sha256 } from "../../services/io/signing.ts";
-import { LogReader, tree } from "../../services/settlement/log-reader.ts";
-import { recompute } from "../../services/settlement/recompute.ts";
+import { LogReader, tree } from "../../services/settlement/logs/log-reader.ts";
+import { recompute } from "../../services/settlement/statements/recompute.ts";
 import type { CommitWatch } from "./settlement-invariants.ts";
 import type { Settlement } from "./settlement-operator.ts";
 import { pairs, vendors } from "./settlement-terms.ts";

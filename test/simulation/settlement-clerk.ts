@@ -1,10 +1,13 @@
 import { createClient, ConnectError, Code } from "@connectrpc/connect";
-import { disputeJwsType, toTransitionText } from "../../services/core/settlement/dispute-text.ts";
-import type { Transition } from "../../services/core/settlement/dispute-text.ts";
-import { signDetached } from "../../services/core/settlement/jws.ts";
-import type { Period } from "../../services/core/settlement/period.ts";
-import type { Statement } from "../../services/core/settlement/statement.ts";
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import {
+  disputeJwsType,
+  toTransitionText,
+} from "../../services/core/settlement/claims/dispute-text.ts";
+import type { Transition } from "../../services/core/settlement/claims/dispute-text.ts";
+import { signDetached } from "../../services/core/settlement/proof/jws.ts";
+import type { Period } from "../../services/core/settlement/statements/period.ts";
+import type { Statement } from "../../services/core/settlement/statements/statement.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type { GatewayId, PairId } from "../../services/core/units.ts";
 import type { SigningKey } from "../../services/io/signing.ts";
 import { recordRequest } from "../../services/gateway/usage-sender.ts";

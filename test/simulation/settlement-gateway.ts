@@ -1,4 +1,4 @@
-import type { UsageRecord } from "../../services/core/settlement/usage.ts";
+import type { UsageRecord } from "../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   GatewayId,

@@ -1,16 +1,23 @@
-import { partsOfLineId } from "../../services/core/settlement/charge.ts";
-import { addBalances, noBalance, type Balance } from "../../services/core/settlement/ledger.ts";
-import type { SaleRow } from "../../services/core/settlement/posting.ts";
-import { fromRecordText, toRecordText } from "../../services/core/settlement/record-text.ts";
-import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
+import { partsOfLineId } from "../../services/core/settlement/pricing/charge.ts";
+import {
+  addBalances,
+  noBalance,
+  type Balance,
+} from "../../services/core/settlement/ledger/ledger.ts";
+import type { SaleRow } from "../../services/core/settlement/ledger/posting.ts";
+import {
+  fromRecordText,
+  toRecordText,
+} from "../../services/core/settlement/counting/record-text.ts";
+import { fromSaleText } from "../../services/core/settlement/ledger/sale-text.ts";
 import {
   tokenClasses,
   type Tokens,
   type UsageRecord,
-} from "../../services/core/settlement/usage.ts";
+} from "../../services/core/settlement/counting/usage.ts";
 import type { LedgerBatch } from "../../services/io/ledger-store.ts";
 import { sha256 } from "../../services/io/signing.ts";
-import type { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
+import type { ClosedPeriods } from "../../services/settlement/statements/closed-periods.ts";
 import type { Truth } from "./settlement-gateway.ts";
 import { vendors } from "./settlement-terms.ts";
 import type { Run } from "./settlement-time.ts";

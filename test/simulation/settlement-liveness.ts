@@ -1,8 +1,8 @@
-import { fromSaleText } from "../../services/core/settlement/sale-text.ts";
-import { tokenClasses } from "../../services/core/settlement/usage.ts";
+import { fromSaleText } from "../../services/core/settlement/ledger/sale-text.ts";
+import { tokenClasses } from "../../services/core/settlement/counting/usage.ts";
 import type { PairId, VendorId } from "../../services/core/units.ts";
 import type { LedgerStore, StoredUsage } from "../../services/io/ledger-store.ts";
-import { LogReader } from "../../services/settlement/log-reader.ts";
+import { LogReader } from "../../services/settlement/logs/log-reader.ts";
 import type { Settlement } from "./settlement-operator.ts";
 import { days } from "./settlement-terms.ts";
 import type { World } from "./settlement-world.ts";

@@ -6,9 +6,9 @@ import {
 } from "@connectrpc/connect";
 import { fromBinary } from "@bufbuild/protobuf";
 import { DatabaseSync } from "node:sqlite";
-import { signDetached } from "../../services/core/settlement/jws.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import { statementJwsType } from "../../services/core/settlement/statement-check.ts";
+import { signDetached } from "../../services/core/settlement/proof/jws.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
+import { statementJwsType } from "../../services/core/settlement/statements/statement-check.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { identityKey, localOperator } from "../../services/io/grpc-identity.ts";
 import { openSqlLedger } from "../../services/io/ledger-sql.ts";
@@ -18,25 +18,25 @@ import { openLog } from "../../services/io/log.ts";
 import { Registry } from "../../services/io/metrics.ts";
 import type { SignedHead, SignedHeads } from "../../services/io/signed-heads.ts";
 import { sha256, type SigningKey } from "../../services/io/signing.ts";
-import { ClosedPeriods } from "../../services/settlement/closed-periods.ts";
+import { ClosedPeriods } from "../../services/settlement/statements/closed-periods.ts";
 import { Documents } from "../../services/settlement/documents.ts";
-import { Gateways } from "../../services/settlement/gateways.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
-import { LogKeys } from "../../services/settlement/log-keys.ts";
-import { serveLogs } from "../../services/settlement/log-rpc.ts";
+import { Gateways } from "../../services/settlement/ingest/gateways.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
+import { LogKeys } from "../../services/settlement/logs/log-keys.ts";
+import { serveLogs } from "../../services/settlement/logs/log-rpc.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import type { OperatorKeys } from "../../services/settlement/open-sealed-log.ts";
-import { Packages } from "../../services/settlement/packages.ts";
-import { Producers } from "../../services/settlement/producers.ts";
-import { Quota } from "../../services/settlement/quota.ts";
+import type { OperatorKeys } from "../../services/settlement/logs/open-sealed-log.ts";
+import { Packages } from "../../services/settlement/packages/packages.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
+import { Quota } from "../../services/settlement/packages/quota.ts";
 import { serveSettlement } from "../../services/settlement/rpc.ts";
-import { SealerMetrics } from "../../services/settlement/sealer-metrics.ts";
-import { Sealer } from "../../services/settlement/sealer.ts";
-import { sourcesOf } from "../../services/settlement/statement-sources.ts";
-import { StatementSteps } from "../../services/settlement/statement-steps.ts";
-import { Statements } from "../../services/settlement/statements.ts";
-import { openTwoSides } from "../../services/settlement/two-sides.ts";
+import { SealerMetrics } from "../../services/settlement/logs/sealer-metrics.ts";
+import { Sealer } from "../../services/settlement/logs/sealer.ts";
+import { sourcesOf } from "../../services/settlement/statements/statement-sources.ts";
+import { StatementSteps } from "../../services/settlement/statements/statement-steps.ts";
+import { Statements } from "../../services/settlement/statements/statements.ts";
+import { openTwoSides } from "../../services/settlement/claims/two-sides.ts";
 import {
   RecordRequestSchema,
   UsageService,
@@ -219,11 +219,15 @@ function watched(
   closed: () => ClosedPeriods | undefined,
 ): LedgerStore {
   const commit = async (batch: LedgerBatch): Promise<void> => {
-    // Time passes, in which others come.
-    await process.wait(process.run.between(1, 8));
+    const { run } = process;
+    // Time passes, in which others come; now and then a disk takes long.
+    await process.wait(run.isDrawn(0.03) ? run.between(200, 1_500) : run.between(1, 8));
     const kinds = new Set(batch.documents.map(({ kind }) => kind));
     if (kinds.has("dispute") && traps.hit("C15")) process.kill("a dispute is signed, not moved");
     if (kinds.has("statement") && traps.hit("C13")) process.kill("a statement is made, not kept");
+    if (kinds.has("checkpoint") && run.isDrawn(0.5) && traps.hit("C11")) {
+      process.kill("a checkpoint is not even kept");
+    }
     if (!process.isAlive) return never();
     await ledger.commit(batch);
     const periods = closed();

@@ -1,10 +1,10 @@
 import { createPrivateKey, createPublicKey, sign as signBytes } from "node:crypto";
-import { defaultContract } from "../../services/core/settlement/contract.ts";
-import { noteKey } from "../../services/core/settlement/note.ts";
-import { defaultPairTerms } from "../../services/core/settlement/pair-terms.ts";
-import { dayOf } from "../../services/core/settlement/period.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
-import type { Sku } from "../../services/core/settlement/token-package.ts";
+import { defaultContract } from "../../services/core/settlement/terms/contract.ts";
+import { noteKey } from "../../services/core/settlement/proof/note.ts";
+import { defaultPairTerms } from "../../services/core/settlement/terms/pair-terms.ts";
+import { dayOf } from "../../services/core/settlement/statements/period.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
+import type { Sku } from "../../services/core/settlement/packages/token-package.ts";
 import type {
   BookId,
   InstantUs,
@@ -15,7 +15,7 @@ import type {
   VendorId,
 } from "../../services/core/units.ts";
 import { sha256, type SigningKey } from "../../services/io/signing.ts";
-import { Agreements } from "../../services/settlement/agreements.ts";
+import { Agreements } from "../../services/settlement/terms/agreements.ts";
 import { friday } from "../core/settlement/fixtures.ts";
 import {
   buyBook,

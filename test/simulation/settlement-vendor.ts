@@ -1,11 +1,15 @@
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { originOf } from "../../services/core/settlement/checkpoint.ts";
-import { batchOf, claimsJwsType, toBatchText } from "../../services/core/settlement/claim-batch.ts";
-import { claimIdOf, type UsageClaim } from "../../services/core/settlement/claim.ts";
-import { signDetached } from "../../services/core/settlement/jws.ts";
-import { noteKey } from "../../services/core/settlement/note.ts";
-import { bookText } from "../../services/core/settlement/terms-text.ts";
-import { noTokens } from "../../services/core/settlement/usage.ts";
+import { originOf } from "../../services/core/settlement/proof/checkpoint.ts";
+import {
+  batchOf,
+  claimsJwsType,
+  toBatchText,
+} from "../../services/core/settlement/claims/claim-batch.ts";
+import { claimIdOf, type UsageClaim } from "../../services/core/settlement/claims/claim.ts";
+import { signDetached } from "../../services/core/settlement/proof/jws.ts";
+import { noteKey } from "../../services/core/settlement/proof/note.ts";
+import { bookText } from "../../services/core/settlement/terms/terms-text.ts";
+import { noTokens } from "../../services/core/settlement/counting/usage.ts";
 import type { ModelId } from "../../services/core/units.ts";
 import { LogFollower } from "../../services/agent/witness.ts";
 import { sha256 } from "../../services/io/signing.ts";

@@ -1,15 +1,19 @@
-import { balanceText, noBalance, payableAccount } from "../../services/core/settlement/ledger.ts";
-import { nameOfPeriod, type Period } from "../../services/core/settlement/period.ts";
-import type { Statement } from "../../services/core/settlement/statement.ts";
+import {
+  balanceText,
+  noBalance,
+  payableAccount,
+} from "../../services/core/settlement/ledger/ledger.ts";
+import { nameOfPeriod, type Period } from "../../services/core/settlement/statements/period.ts";
+import type { Statement } from "../../services/core/settlement/statements/statement.ts";
 import type { PairId } from "../../services/core/units.ts";
 import { Registry } from "../../services/io/metrics.ts";
 import { sha256 } from "../../services/io/signing.ts";
 import type { LedgerStore } from "../../services/io/ledger-store.ts";
-import { fromRecordText } from "../../services/core/settlement/record-text.ts";
-import { Ingest } from "../../services/settlement/ingest.ts";
-import { LedgerWriter } from "../../services/settlement/ledger-writer.ts";
+import { fromRecordText } from "../../services/core/settlement/counting/record-text.ts";
+import { Ingest } from "../../services/settlement/ingest/ingest.ts";
+import { LedgerWriter } from "../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../services/settlement/metrics.ts";
-import { Producers } from "../../services/settlement/producers.ts";
+import { Producers } from "../../services/settlement/ingest/producers.ts";
 import {
   checkConvergence,
   checkLedger,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { randomFromSeed } from "../../services/core/random.ts";
 import { tokensOf, type Report } from "../../services/core/report.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import type { PoolId } from "../../services/core/units.ts";
 import type { Arrival } from "../../services/core/workload.ts";
 import { arrivalsOf } from "../../services/sim/arrivals.ts";

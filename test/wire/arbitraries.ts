@@ -10,8 +10,8 @@ import {
   type PlacementRequest,
 } from "../../services/core/placement/request.ts";
 import type { ModelReport, PoolRegistration, PoolReport } from "../../services/core/pool.ts";
-import { tokenClasses } from "../../services/core/settlement/usage.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import { tokenClasses } from "../../services/core/settlement/counting/usage.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 
 /** When the message is read; figures are at most this old. */
 export const now = 2_000_000_000;

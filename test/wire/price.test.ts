@@ -5,7 +5,7 @@ import { parseTerms } from "../../services/io/terms-file.ts";
 import { readText } from "../../services/cli/document.ts";
 import { BookSide, PriceBookSchema } from "../../services/wire/gen/tokengrid/v1/price_pb.js";
 import { fromPriceBook, toPriceBook } from "../../services/wire/price.ts";
-import type { PriceBook } from "../../services/core/settlement/price-book.ts";
+import type { PriceBook } from "../../services/core/settlement/pricing/price-book.ts";
 import { priceBook } from "../core/settlement/fixtures.ts";
 
 const calendar = loadCalendar();

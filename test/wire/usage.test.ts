@@ -10,7 +10,7 @@ import {
   type GatewayCounts,
   type UsageFlag,
   type UsageRecord,
-} from "../../services/core/settlement/usage.ts";
+} from "../../services/core/settlement/counting/usage.ts";
 import type { AttemptId, GatewayId } from "../../services/core/units.ts";
 import { draftOf } from "../../services/gateway/attempt-record.ts";
 import {

@@ -5,8 +5,8 @@ import {
   batchOf,
   claimsJwsType,
   toBatchText,
-} from "../../core/settlement/claim-batch.ts";
-import type { UsageClaim } from "../../core/settlement/claim.ts";
+} from "../../core/settlement/claims/claim-batch.ts";
+import type { UsageClaim } from "../../core/settlement/claims/claim.ts";
 import type { PairId, VendorId } from "../../core/units.ts";
 import { ClaimFile, claimColumns, focusClaimColumns } from "../../io/claim-file.ts";
 import { CsvError, CsvReader } from "../../io/csv.ts";

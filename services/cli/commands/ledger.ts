@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Command, Option } from "commander";
-import { hashText } from "../../core/settlement/checkpoint.ts";
+import { hashText } from "../../core/settlement/proof/checkpoint.ts";
 import { fromEnvironment } from "../../io/config.ts";
 import { readLedger } from "../../io/ledger-open.ts";
 import { verifyLedger } from "../../io/ledger-verify.ts";

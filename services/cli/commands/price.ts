@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { sideOf } from "../../core/settlement/price-book.ts";
+import { sideOf } from "../../core/settlement/pricing/price-book.ts";
 import { TermsKind } from "../../wire/gen/tokengrid/v1/contract_pb.js";
 import { sha256 } from "../../io/signing.ts";
 import { PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";

@@ -6,7 +6,7 @@ import {
   toWitnessConfig,
   type FollowOutcome,
 } from "../../agent/main.ts";
-import { formatKey, noteKey } from "../../core/settlement/note.ts";
+import { formatKey, noteKey } from "../../core/settlement/proof/note.ts";
 import { openLeafCopy } from "../../io/leaf-copy.ts";
 import { openLog } from "../../io/log.ts";
 import { openSigningKey, sha256 } from "../../io/signing.ts";

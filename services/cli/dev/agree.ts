@@ -1,5 +1,5 @@
 import { createClient } from "@connectrpc/connect";
-import { formatKey, noteKey } from "../../core/settlement/note.ts";
+import { formatKey, noteKey } from "../../core/settlement/proof/note.ts";
 import { rpcTransport } from "../../io/rpc-client.ts";
 import { openSigningKey, sha256 } from "../../io/signing.ts";
 import { ContractService } from "../../wire/gen/tokengrid/v1/contract_pb.js";

@@ -1,12 +1,16 @@
 import type { Client } from "@connectrpc/connect";
-import { termsJwsType } from "../../core/settlement/consent.ts";
-import { defaultContract } from "../../core/settlement/contract.ts";
-import { signDetached } from "../../core/settlement/jws.ts";
-import type { TenantContract } from "../../core/settlement/other-contracts.ts";
-import { defaultPairTerms } from "../../core/settlement/pair-terms.ts";
-import { everyTenant, type PriceBook, type PriceLine } from "../../core/settlement/price-book.ts";
-import { bookText, contractText } from "../../core/settlement/terms-text.ts";
-import { tokenClasses, type TokenClass } from "../../core/settlement/usage.ts";
+import { termsJwsType } from "../../core/settlement/terms/consent.ts";
+import { defaultContract } from "../../core/settlement/terms/contract.ts";
+import { signDetached } from "../../core/settlement/proof/jws.ts";
+import type { TenantContract } from "../../core/settlement/terms/other-contracts.ts";
+import { defaultPairTerms } from "../../core/settlement/terms/pair-terms.ts";
+import {
+  everyTenant,
+  type PriceBook,
+  type PriceLine,
+} from "../../core/settlement/pricing/price-book.ts";
+import { bookText, contractText } from "../../core/settlement/terms/terms-text.ts";
+import { tokenClasses, type TokenClass } from "../../core/settlement/counting/usage.ts";
 import type { BookId, InstantUs, ModelId, PairId, Pico, VendorId } from "../../core/units.ts";
 import { openSigningKey } from "../../io/signing.ts";
 import { type ContractService, TermsKind } from "../../wire/gen/tokengrid/v1/contract_pb.js";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { fromJsonString, toJson, toJsonString } from "@bufbuild/protobuf";
-import type { PriceBook } from "../../core/settlement/price-book.ts";
+import type { PriceBook } from "../../core/settlement/pricing/price-book.ts";
 import { defaultPolicyYaml } from "../../io/policy-file.ts";
 import type { Registry } from "../../io/registry.ts";
 import { PriceBookSchema } from "../../wire/gen/tokengrid/v1/price_pb.js";

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { CountQueue, openClaims, openLogWitness } from "../../agent/main.ts";
-import type { OwnCount } from "../../core/settlement/own-count.ts";
+import type { OwnCount } from "../../core/settlement/claims/own-count.ts";
 import type { VendorId } from "../../core/units.ts";
 import type { Log } from "../../io/log.ts";
 import { rpcTransport } from "../../io/rpc-client.ts";

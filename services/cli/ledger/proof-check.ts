@@ -1,7 +1,11 @@
-import { hashText } from "../../core/settlement/checkpoint.ts";
-import { treeHash } from "../../core/settlement/merkle.ts";
-import { parsePolicy } from "../../core/settlement/tlog-policy.ts";
-import { parseTlogProof, verifyTlogProof, type Proven } from "../../core/settlement/tlog-proof.ts";
+import { hashText } from "../../core/settlement/proof/checkpoint.ts";
+import { treeHash } from "../../core/settlement/proof/merkle.ts";
+import { parsePolicy } from "../../core/settlement/proof/tlog-policy.ts";
+import {
+  parseTlogProof,
+  verifyTlogProof,
+  type Proven,
+} from "../../core/settlement/proof/tlog-proof.ts";
 import { ConfigError } from "../../io/config.ts";
 import { sha256, verify } from "../../io/signing.ts";
 

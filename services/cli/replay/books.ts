@@ -1,6 +1,10 @@
 import { setTimeout } from "node:timers/promises";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
-import { tokenClassNames, type TokenClass, type Tokens } from "../../core/settlement/usage.ts";
+import {
+  tokenClassNames,
+  type TokenClass,
+  type Tokens,
+} from "../../core/settlement/counting/usage.ts";
 import type { AttemptId, InstantUs, RequestId, VendorId } from "../../core/units.ts";
 import type { LedgeredAttempt, StatementSummary } from "../../core/report.ts";
 import type { SettlementService, Statement } from "../../wire/gen/tokengrid/v1/settlement_pb.js";

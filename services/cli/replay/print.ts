@@ -1,4 +1,4 @@
-import { tokenClasses } from "../../core/settlement/usage.ts";
+import { tokenClasses } from "../../core/settlement/counting/usage.ts";
 import type { Percentiles } from "../../core/spread.ts";
 import type { Energy, Report, Share, StatementSummary } from "../../core/report.ts";
 import {

@@ -4,18 +4,18 @@ import { type Writable } from "node:stream";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Command, Option } from "commander";
-import { cloudEventText } from "../../core/settlement/cloud-event.ts";
-import { EvidenceSum } from "../../core/settlement/focus-evidence.ts";
+import { cloudEventText } from "../../core/settlement/statements/cloud-event.ts";
+import { EvidenceSum } from "../../core/settlement/statements/focus-evidence.ts";
 import {
   focusOtherRows,
   focusUsageRow,
   type FocusParties,
   type FocusRow,
   type FocusVersion,
-} from "../../core/settlement/focus.ts";
-import { statementPage } from "../../core/settlement/page.ts";
-import { daysIn } from "../../core/settlement/period.ts";
-import type { Statement } from "../../core/settlement/statement.ts";
+} from "../../core/settlement/statements/focus.ts";
+import { statementPage } from "../../core/settlement/statements/page.ts";
+import { daysIn } from "../../core/settlement/statements/period.ts";
+import type { Statement } from "../../core/settlement/statements/statement.ts";
 import type { InstantUs } from "../../core/units.ts";
 import { SettlementService } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
 import { toHour, toStatement } from "../../wire/settlement.ts";

@@ -2,9 +2,17 @@ import type { Writable } from "node:stream";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { fileWriter, parquetWriteRows } from "hyparquet-writer";
-import { focusKind, focusScale, scaled } from "../../core/settlement/focus-schema.ts";
-import { cellText, focusCsvLine, type FocusCell } from "../../core/settlement/focus-cell.ts";
-import { focusColumns, type FocusRow, type FocusVersion } from "../../core/settlement/focus.ts";
+import { focusKind, focusScale, scaled } from "../../core/settlement/statements/focus-schema.ts";
+import {
+  cellText,
+  focusCsvLine,
+  type FocusCell,
+} from "../../core/settlement/statements/focus-cell.ts";
+import {
+  focusColumns,
+  type FocusRow,
+  type FocusVersion,
+} from "../../core/settlement/statements/focus.ts";
 
 /** Rows that are held at once: what a row group of a Parquet file has. */
 const rowGroupRows = 20_000;

@@ -1,6 +1,6 @@
 import { Command } from "commander";
-import { signDetached } from "../../core/settlement/jws.ts";
-import { statementJwsType } from "../../core/settlement/statement-check.ts";
+import { signDetached } from "../../core/settlement/proof/jws.ts";
+import { statementJwsType } from "../../core/settlement/statements/statement-check.ts";
 import { readSigningKey } from "../../io/signing.ts";
 import {
   SettlementService,

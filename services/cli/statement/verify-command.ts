@@ -7,11 +7,11 @@ import {
   type Check,
   type Evidence,
   type Trust,
-} from "../../core/settlement/statement-check.ts";
-import { treeHash } from "../../core/settlement/merkle.ts";
-import type { Statement } from "../../core/settlement/statement.ts";
-import type { NoteKey, PublicKey } from "../../core/settlement/note.ts";
-import { parsePolicy, type TlogPolicy } from "../../core/settlement/tlog-policy.ts";
+} from "../../core/settlement/statements/statement-check.ts";
+import { treeHash } from "../../core/settlement/proof/merkle.ts";
+import type { Statement } from "../../core/settlement/statements/statement.ts";
+import type { NoteKey, PublicKey } from "../../core/settlement/proof/note.ts";
+import { parsePolicy, type TlogPolicy } from "../../core/settlement/proof/tlog-policy.ts";
 import { sha256, verify } from "../../io/signing.ts";
 import { type OutputOptions, withOutput } from "../connect.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";

@@ -1,5 +1,5 @@
-import { signDetached } from "../../core/settlement/jws.ts";
-import { termsJwsType } from "../../core/settlement/consent.ts";
+import { signDetached } from "../../core/settlement/proof/jws.ts";
+import { termsJwsType } from "../../core/settlement/terms/consent.ts";
 import { readSigningKey, sha256 } from "../../io/signing.ts";
 import {
   ContractService,

@@ -1,5 +1,5 @@
-import { termsJwsType } from "../../core/settlement/consent.ts";
-import { signDetached } from "../../core/settlement/jws.ts";
+import { termsJwsType } from "../../core/settlement/terms/consent.ts";
+import { signDetached } from "../../core/settlement/proof/jws.ts";
 import { openSigningKey, readSigningKey } from "../../io/signing.ts";
 import { ContractService } from "../../wire/gen/tokengrid/v1/contract_pb.js";
 import { answered, client, type OutputOptions, type ServerOptions } from "../connect.ts";

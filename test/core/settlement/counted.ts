@@ -1,8 +1,8 @@
 import fc from "fast-check";
-import type { UsageClaim } from "../../../services/core/settlement/claim.ts";
-import type { Counted, Tolerance } from "../../../services/core/settlement/counted.ts";
-import type { Span } from "../../../services/core/settlement/recon-judge.ts";
-import type { Tokens } from "../../../services/core/settlement/usage.ts";
+import type { UsageClaim } from "../../../services/core/settlement/claims/claim.ts";
+import type { Counted, Tolerance } from "../../../services/core/settlement/claims/counted.ts";
+import type { Span } from "../../../services/core/settlement/claims/recon-judge.ts";
+import type { Tokens } from "../../../services/core/settlement/counting/usage.ts";
 import type { AttemptId, ModelId, PoolId } from "../../../services/core/units.ts";
 import { friday } from "./fixtures.ts";
 

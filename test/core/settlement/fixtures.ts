@@ -1,10 +1,13 @@
 import { createHash } from "node:crypto";
-import { defaultContract, type Contract } from "../../../services/core/settlement/contract.ts";
+import {
+  defaultContract,
+  type Contract,
+} from "../../../services/core/settlement/terms/contract.ts";
 import type {
   Calendar,
   PriceBook,
   PriceLine,
-} from "../../../services/core/settlement/price-book.ts";
+} from "../../../services/core/settlement/pricing/price-book.ts";
 import {
   tokenClasses,
   unsaid,
@@ -12,7 +15,7 @@ import {
   type EngineCounts,
   type TokenClass,
   type UsageRecord,
-} from "../../../services/core/settlement/usage.ts";
+} from "../../../services/core/settlement/counting/usage.ts";
 import type {
   AttemptId,
   BookId,

@@ -1,18 +1,18 @@
 import { expect } from "vitest";
-import { fromSaleText } from "../../../services/core/settlement/sale-text.ts";
-import { balanceText, movements } from "../../../services/core/settlement/ledger.ts";
-import { purchaseEntries } from "../../../services/core/settlement/package-entries.ts";
-import type { StoredRecord } from "../../../services/core/settlement/posting.ts";
-import type { Selling } from "../../../services/core/settlement/prepare.ts";
-import { toNano } from "../../../services/core/settlement/rate.ts";
-import type { Sale } from "../../../services/core/settlement/sale.ts";
-import { sumOf, type SplitRule } from "../../../services/core/settlement/split.ts";
-import { bookedByLeaf } from "../../../services/core/settlement/statement-leaves.ts";
+import { fromSaleText } from "../../../services/core/settlement/ledger/sale-text.ts";
+import { balanceText, movements } from "../../../services/core/settlement/ledger/ledger.ts";
+import { purchaseEntries } from "../../../services/core/settlement/packages/package-entries.ts";
+import type { StoredRecord } from "../../../services/core/settlement/ledger/posting.ts";
+import type { Selling } from "../../../services/core/settlement/ledger/prepare.ts";
+import { toNano } from "../../../services/core/settlement/pricing/rate.ts";
+import type { Sale } from "../../../services/core/settlement/packages/sale.ts";
+import { sumOf, type SplitRule } from "../../../services/core/settlement/packages/split.ts";
+import { bookedByLeaf } from "../../../services/core/settlement/statements/statement-leaves.ts";
 import {
   TokenPackages,
   type TokenPackage,
-} from "../../../services/core/settlement/token-package.ts";
-import { tokenClasses } from "../../../services/core/settlement/usage.ts";
+} from "../../../services/core/settlement/packages/token-package.ts";
+import { tokenClasses } from "../../../services/core/settlement/counting/usage.ts";
 import type {
   BookId,
   PackageId,

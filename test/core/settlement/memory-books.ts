@@ -1,16 +1,16 @@
-import type { HourKey, RatingKey } from "../../../services/core/settlement/charge.ts";
-import type { Contract } from "../../../services/core/settlement/contract.ts";
-import { OpenHolds } from "../../../services/core/settlement/hold.ts";
-import type { RecordLeaf } from "../../../services/core/settlement/leaf.ts";
+import type { HourKey, RatingKey } from "../../../services/core/settlement/pricing/charge.ts";
+import type { Contract } from "../../../services/core/settlement/terms/contract.ts";
+import { OpenHolds } from "../../../services/core/settlement/packages/hold.ts";
+import type { RecordLeaf } from "../../../services/core/settlement/ledger/leaf.ts";
 import {
   addBalances,
   movements,
   noBalance,
   type Balance,
   type LedgerEntry,
-} from "../../../services/core/settlement/ledger.ts";
-import { bookingOf } from "../../../services/core/settlement/period.ts";
-import { keysOf, Posting } from "../../../services/core/settlement/post.ts";
+} from "../../../services/core/settlement/ledger/ledger.ts";
+import { bookingOf } from "../../../services/core/settlement/statements/period.ts";
+import { keysOf, Posting } from "../../../services/core/settlement/ledger/post.ts";
 import {
   consumptionText,
   hourText,
@@ -23,21 +23,21 @@ import {
   type SaleRow,
   type StoredRecord,
   type WantedKeys,
-} from "../../../services/core/settlement/posting.ts";
+} from "../../../services/core/settlement/ledger/posting.ts";
 import {
   linesIn,
   prepare,
   type Agreement,
   type Prepared,
   type Selling,
-} from "../../../services/core/settlement/prepare.ts";
-import type { PriceBook } from "../../../services/core/settlement/price-book.ts";
-import type { Cumulative } from "../../../services/core/settlement/rate.ts";
-import { fromRecordText } from "../../../services/core/settlement/record-text.ts";
-import { bookText } from "../../../services/core/settlement/terms-text.ts";
-import type { TokenPackage } from "../../../services/core/settlement/token-package.ts";
-import type { UsageRecord } from "../../../services/core/settlement/usage.ts";
-import { Wallets } from "../../../services/core/settlement/wallet.ts";
+} from "../../../services/core/settlement/ledger/prepare.ts";
+import type { PriceBook } from "../../../services/core/settlement/pricing/price-book.ts";
+import type { Cumulative } from "../../../services/core/settlement/pricing/rate.ts";
+import { fromRecordText } from "../../../services/core/settlement/counting/record-text.ts";
+import { bookText } from "../../../services/core/settlement/terms/terms-text.ts";
+import type { TokenPackage } from "../../../services/core/settlement/packages/token-package.ts";
+import type { UsageRecord } from "../../../services/core/settlement/counting/usage.ts";
+import { Wallets } from "../../../services/core/settlement/packages/wallet.ts";
 import type { PairId } from "../../../services/core/units.ts";
 import { contract as anyContract, sha256 } from "./fixtures.ts";
 

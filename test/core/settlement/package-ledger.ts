@@ -2,14 +2,14 @@ import { expect } from "vitest";
 import {
   planAllocation,
   type AllotmentAsk,
-} from "../../../services/core/settlement/departments.ts";
+} from "../../../services/core/settlement/packages/departments.ts";
 import {
   end,
   OpenHolds,
   reserve,
   sliceId,
   type Hold,
-} from "../../../services/core/settlement/hold.ts";
+} from "../../../services/core/settlement/packages/hold.ts";
 import {
   accountKeyOf,
   balanceText,
@@ -20,31 +20,37 @@ import {
   type Balance,
   type LedgerEntry,
   type Unit,
-} from "../../../services/core/settlement/ledger.ts";
+} from "../../../services/core/settlement/ledger/ledger.ts";
 import {
   allocationEntries,
   expiredAccount,
   expiryEntries,
   planRefund,
   purchaseEntries,
-} from "../../../services/core/settlement/package-entries.ts";
-import { usedAccount, pathWallet } from "../../../services/core/settlement/sale-entries.ts";
-import { reverseSaleEntries, saleEntries } from "../../../services/core/settlement/sale-entries.ts";
-import { settleSale, type Sale } from "../../../services/core/settlement/sale.ts";
-import { defaultSplitRule, sumOf } from "../../../services/core/settlement/split.ts";
+} from "../../../services/core/settlement/packages/package-entries.ts";
+import {
+  usedAccount,
+  pathWallet,
+} from "../../../services/core/settlement/packages/sale-entries.ts";
+import {
+  reverseSaleEntries,
+  saleEntries,
+} from "../../../services/core/settlement/packages/sale-entries.ts";
+import { settleSale, type Sale } from "../../../services/core/settlement/packages/sale.ts";
+import { defaultSplitRule, sumOf } from "../../../services/core/settlement/packages/split.ts";
 import {
   TokenPackages,
   type Sku,
   type TokenPackage,
-} from "../../../services/core/settlement/token-package.ts";
-import { noTokens } from "../../../services/core/settlement/usage.ts";
+} from "../../../services/core/settlement/packages/token-package.ts";
+import { noTokens } from "../../../services/core/settlement/counting/usage.ts";
 import {
   accountsOf,
   freeIn,
   unitsIn,
   Wallets,
   type DrawKey,
-} from "../../../services/core/settlement/wallet.ts";
+} from "../../../services/core/settlement/packages/wallet.ts";
 import type {
   AttemptId,
   GatewayId,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { AllotmentAsk } from "../../../services/core/settlement/departments.ts";
+import type { AllotmentAsk } from "../../../services/core/settlement/packages/departments.ts";
 import type { GatewayId } from "../../../services/core/units.ts";
 import { PackageLedger, sku } from "./package-ledger.ts";
 

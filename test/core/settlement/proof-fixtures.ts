@@ -1,14 +1,14 @@
-import { signCheckpoint } from "../../../services/core/settlement/checkpoint.ts";
-import { cosign } from "../../../services/core/settlement/cosignature.ts";
-import { rootOf, treeHash, type Hash } from "../../../services/core/settlement/merkle.ts";
-import { noteKey, type NoteKey } from "../../../services/core/settlement/note.ts";
+import { signCheckpoint } from "../../../services/core/settlement/proof/checkpoint.ts";
+import { cosign } from "../../../services/core/settlement/proof/cosignature.ts";
+import { rootOf, treeHash, type Hash } from "../../../services/core/settlement/proof/merkle.ts";
+import { noteKey, type NoteKey } from "../../../services/core/settlement/proof/note.ts";
 import {
   consistencyPlan,
   foldRight,
   inclusionPlan,
   perfectRoot,
   type ProofPlan,
-} from "../../../services/core/settlement/tiles.ts";
+} from "../../../services/core/settlement/proof/tiles.ts";
 import { newSigningKey, sha256, verify, type SigningKey } from "../../../services/io/signing.ts";
 
 export const tree = treeHash(sha256);

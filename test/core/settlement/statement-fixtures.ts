@@ -1,8 +1,12 @@
-import { makeStatement } from "../../../services/core/settlement/make-statement.ts";
-import { dayOf } from "../../../services/core/settlement/period.ts";
-import { linesOfHours } from "../../../services/core/settlement/statement-lines.ts";
-import type { Account, Frozen, Statement } from "../../../services/core/settlement/statement.ts";
-import { bookText, contractText } from "../../../services/core/settlement/terms-text.ts";
+import { makeStatement } from "../../../services/core/settlement/statements/make-statement.ts";
+import { dayOf } from "../../../services/core/settlement/statements/period.ts";
+import { linesOfHours } from "../../../services/core/settlement/statements/statement-lines.ts";
+import type {
+  Account,
+  Frozen,
+  Statement,
+} from "../../../services/core/settlement/statements/statement.ts";
+import { bookText, contractText } from "../../../services/core/settlement/terms/terms-text.ts";
 import type {
   AttemptId,
   GatewayId,

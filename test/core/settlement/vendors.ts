@@ -1,5 +1,5 @@
 import type { Random } from "../../../services/core/random.ts";
-import type { Sighting } from "../../../services/core/settlement/suspicion.ts";
+import type { Sighting } from "../../../services/core/settlement/claims/suspicion.ts";
 
 /** One answer as it was, before anybody counted or claimed it. */
 interface Answer {

@@ -1,0 +1,376 @@
+import type { InstantUs, ModelId, PairId } from "../../units.ts";
+import {
+  consentKind,
+  partyKeyKind,
+  readConsent,
+  readPartyKey,
+  termsJwsType,
+  type Consent,
+  type PartyKey,
+} from "./consent.ts";
+import { inForceAt } from "./effective.ts";
+import { verifyDetached } from "../proof/jws.ts";
+import type { PublicKey, Verify } from "../proof/note.ts";
+import { isWithTenant, type AnyContract } from "./other-contracts.ts";
+import type { Reprice } from "./other-shapes.ts";
+import { everyTenant, sideOf, type Calendar, type PriceBook } from "../pricing/price-book.ts";
+import { pathText, readCanonical, type Misfit } from "./shape.ts";
+import type { SplitRule } from "../packages/split.ts";
+import type { StandardTable } from "../pricing/standard-token.ts";
+import {
+  isTermsKind,
+  termsKinds,
+  type KindRules,
+  type Party,
+  type TermsByKind,
+  type TermsKind,
+} from "./terms-kinds.ts";
+
+/** A document of the ledger, as far as terms are concerned. */
+export interface TermsDocument {
+  readonly kind: string;
+  readonly id: string;
+  readonly atUs: InstantUs;
+  readonly body: string;
+  readonly hash: string;
+}
+
+/** A version of something that parties agree on, and who has. */
+export interface TermsRecord<Kind extends TermsKind = TermsKind> {
+  readonly kind: Kind;
+  /** `northgrid-list@2`. */
+  readonly id: string;
+  readonly series: string;
+  readonly version: bigint;
+  readonly pair: Party;
+  readonly value: TermsByKind[Kind];
+  readonly text: string;
+  readonly hash: string;
+  readonly proposedUs: InstantUs;
+  readonly signers: readonly Party[];
+  readonly consents: readonly Consent[];
+  /** When the last one who had to agree did. Undefined: it cannot be used. */
+  readonly agreedUs: InstantUs | undefined;
+}
+
+/** What a document has brought about. */
+export interface Added {
+  /** Why it is of no use. */
+  readonly wrong?: string;
+  /** What everybody who has to has agreed on with it. */
+  readonly agreed?: TermsRecord;
+}
+
+type Tables = { readonly [Kind in TermsKind]: Map<string, TermsRecord<Kind>> };
+
+/**
+ * All terms, made from the ledger's documents in their order: the same documents, the same state. What was not agreed by all
+ * who have to is known and not used; a consent that does not hold is as good as none.
+ */
+export class TermsState {
+  readonly #verify: Verify;
+  /** Calendars that came with the product, for as long as nobody agreed on another version. */
+  readonly #installed: ReadonlyMap<string, Calendar>;
+  readonly #tables: Tables = {
+    contract: new Map(),
+    "price-version": new Map(),
+    calendar: new Map(),
+    "split-rule": new Map(),
+    "standard-tokens": new Map(),
+    reprice: new Map(),
+  };
+  readonly #keys = new Map<string, PartyKey>();
+
+  constructor(options: { readonly verify: Verify; readonly calendars: readonly Calendar[] }) {
+    this.#verify = options.verify;
+    this.#installed = new Map(options.calendars.map((each) => [each.id, each]));
+  }
+
+  /** Documents of other kinds change nothing. */
+  add(document: TermsDocument): Added {
+    const { kind, body } = document;
+    if (isTermsKind(kind)) return this.#addTerms(kind, document);
+    if (kind === partyKeyKind) {
+      const key = readPartyKey(body);
+      if (key === undefined) return { wrong: "expected a key of a party" };
+      if (!this.#keys.has(key.kid)) this.#keys.set(key.kid, key);
+    }
+    if (kind === consentKind) {
+      const consent = readConsent(body);
+      return consent === undefined ? { wrong: "expected a signature" } : this.#agree(consent);
+    }
+    return {};
+  }
+
+  /** What is wrong with a consent; undefined if it counts. */
+  objectionTo(consent: Consent): string | undefined {
+    const { kind, id, hash, party, way, jws } = consent;
+    const record = this.find(kind, id);
+    if (record === undefined) return `there is no ${kind} ${id}`;
+    if (hash !== record.hash) return `hash: expected ${record.hash}, found ${hash}`;
+    const late = this.#lateness(record, consent);
+    if (late !== undefined) return late;
+    if (way === "credential") return this.#objectionToCredential(record, party);
+    const keyOf = (kid: string): PublicKey | undefined => this.keyOf(party, kid);
+    const signed = { jws, payload: record.text, typ: termsJwsType, keyOf };
+    const header = verifyDetached(signed, this.#verify);
+    return typeof header === "string" ? `signature of ${party}: ${header}` : undefined;
+  }
+
+  find<Kind extends TermsKind>(kind: Kind, id: string): TermsRecord<Kind> | undefined {
+    return this.#tables[kind].get(id);
+  }
+
+  /** In the order in which they came. */
+  list<Kind extends TermsKind>(kind: Kind): readonly TermsRecord<Kind>[] {
+    return [...this.#tables[kind].values()];
+  }
+
+  /** The newest version of a series, agreed or not. */
+  newest<Kind extends TermsKind>(kind: Kind, series: string): TermsRecord<Kind> | undefined {
+    return this.list(kind)
+      .filter((record) => record.series === series)
+      .reduce<TermsRecord<Kind> | undefined>(
+        (best, each) => (best === undefined || each.version > best.version ? each : best),
+        undefined,
+      );
+  }
+
+  /** The version of a series in force at an instant; of a kind without a start the newest that was agreed. */
+  recordAt<Kind extends TermsKind>(
+    kind: Kind,
+    series: string,
+    us: InstantUs,
+  ): TermsRecord<Kind> | undefined {
+    return this.#agreedAt(kind, (record) => record.series === series, us);
+  }
+
+  contractAt(pair: PairId, us: InstantUs): AnyContract | undefined {
+    return this.#agreedAt("contract", ({ value }) => value.pair === pair, us)?.value;
+  }
+
+  /** Whoever has a contract at an instant, by whatever its pair begins with: `tenant:`, `model:`. */
+  contractsAt(prefix: string, us: InstantUs): readonly AnyContract[] {
+    const pairs = new Set(
+      this.list("contract").flatMap(({ value }) =>
+        value.pair.startsWith(prefix) ? [value.pair] : [],
+      ),
+    );
+    return [...pairs].flatMap((pair) => this.contractAt(pair, us) ?? []);
+  }
+
+  /** The version that a record names, if it was agreed. */
+  bookVersion(book: string, version: bigint): PriceBook | undefined {
+    const record = this.find("price-version", `${book}@${version}`);
+    return record?.agreedUs === undefined ? undefined : this.withCalendar(record.value);
+  }
+
+  bookAt(book: string, us: InstantUs): PriceBook | undefined {
+    const found = this.recordAt("price-version", book, us);
+    return found && this.withCalendar(found.value);
+  }
+
+  /** The rule for a model, or the one for all models. */
+  splitRuleAt(id: string, model: ModelId, us: InstantUs): SplitRule | undefined {
+    const found =
+      this.recordAt("split-rule", `${id}/${model}`, us) ??
+      this.recordAt("split-rule", `${id}/*`, us);
+    return found?.value;
+  }
+
+  standardTableAt(id: string, us: InstantUs): StandardTable | undefined {
+    return this.recordAt("standard-tokens", id, us)?.value;
+  }
+
+  /** All that there are. */
+  get calendarIds(): readonly string[] {
+    const agreed = this.list("calendar").map(({ series }) => series);
+    return [...new Set([...this.#installed.keys(), ...agreed])];
+  }
+
+  /** The newest version that was agreed, or the one that came with the product. */
+  calendarOf(id: string): Calendar | undefined {
+    const agreed = this.list("calendar").filter(
+      (record) => record.series === id && record.agreedUs !== undefined,
+    );
+    return agreed.at(-1)?.value ?? this.#installed.get(id);
+  }
+
+  /** A version that was agreed, or that came with the product. */
+  calendarVersion(id: string, version: bigint): Calendar | undefined {
+    const record = this.find("calendar", `${id}@${version}`);
+    if (record?.agreedUs !== undefined) return record.value;
+    const installed = this.#installed.get(id);
+    return (installed?.version ?? 1n) === version ? installed : undefined;
+  }
+
+  /** The book with the newest version of its calendar. */
+  withCalendar(book: PriceBook): PriceBook {
+    const calendar = this.calendarOf(book.calendar.id);
+    return calendar === undefined || calendar === book.calendar
+      ? book
+      : this.#recast(book, calendar);
+  }
+
+  repricesOf(pair: PairId): readonly Reprice[] {
+    return this.list("reprice").flatMap(({ pair: of, agreedUs, value }) =>
+      of === pair && agreedUs !== undefined ? [value] : [],
+    );
+  }
+
+  /** A key of the party by its name. */
+  keyOf(party: Party, kid: string): PublicKey | undefined {
+    const key = this.#keys.get(kid);
+    return key?.party === party ? key.publicKey : undefined;
+  }
+
+  keysOf(party: Party): readonly PartyKey[] {
+    return [...this.#keys.values()].filter((key) => key.party === party);
+  }
+
+  /** Who still has to agree before it can be used. */
+  missing({ signers, consents }: TermsRecord): readonly Party[] {
+    return signers.filter((party) => !consents.some((each) => each.party === party));
+  }
+
+  readonly #recasts = new WeakMap<PriceBook, PriceBook>();
+
+  #recast(book: PriceBook, calendar: Calendar): PriceBook {
+    const known = this.#recasts.get(book);
+    if (known?.calendar === calendar) return known;
+    const made = { ...book, calendar };
+    this.#recasts.set(book, made);
+    return made;
+  }
+
+  #lateness(record: TermsRecord, { party, atUs }: Consent): string | undefined {
+    const missing = this.missing(record);
+    const { effectiveFromUs: from } = datesOf(record.value);
+    const isLast = missing.length === 1 && missing[0] === party;
+    if (!isLast || atUs <= from || mayComeLate(record)) return undefined;
+    if (this.#hasSaleWaited(record, from, atUs)) return undefined;
+    return `effective_from_us: retroactive: expected the last signature by ${from}, found it at ${atUs}`;
+  }
+
+  /** A contract with a tenant that bought without any when others had one: none of it was billed, so that nothing is undone. */
+  #hasSaleWaited({ value }: TermsRecord, fromUs: InstantUs, toUs: InstantUs): boolean {
+    if (!("sellBook" in value)) return false;
+    const ofSale = [...this.list("contract"), ...this.list("price-version")].flatMap((record) => {
+      const { agreedUs, value: terms } = record;
+      return agreedUs !== undefined && isOfSale(terms) ? [{ ...terms, agreedUs }] : [];
+    });
+    const isWaiting = ofSale.some(
+      (each) => each.agreedUs <= fromUs && each.effectiveFromUs <= fromUs,
+    );
+    const isCovered = ofSale.some((each) => {
+      const { pair, effectiveFromUs, effectiveToUs } = each;
+      const isOwn = pair === value.pair && "sellBook" in each;
+      const isOver = effectiveToUs !== undefined && effectiveToUs <= fromUs;
+      return (isOwn || pair === everyTenant) && effectiveFromUs <= toUs && !isOver;
+    });
+    return isWaiting && !isCovered;
+  }
+
+  #objectionToCredential({ pair, value: own }: TermsRecord, party: Party): string | undefined {
+    if (party === "internal") return "expected a signature of the operator, found a credential";
+    if (this.keysOf(party).length > 0) {
+      return `expected a signature of ${party}, whose key is on file, found a credential`;
+    }
+    const isOwn = "signatures" in own && own.signatures === "required";
+    const isRequired =
+      isOwn ||
+      this.list("contract").some(
+        ({ value, agreedUs }) =>
+          value.pair === pair && agreedUs !== undefined && value.signatures === "required",
+      );
+    return isRequired
+      ? `expected a signature of ${party}, as its contract requires, found a credential`
+      : undefined;
+  }
+
+  #addTerms<Kind extends TermsKind>(kind: Kind, document: TermsDocument): Added {
+    const { id, atUs, body, hash } = document;
+    if (this.#tables[kind].has(id)) return {};
+    const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
+    const read = readCanonical(
+      rules.shape((calendar) => this.calendarOf(calendar)),
+      body,
+    );
+    if ("misfits" in read) return { wrong: read.misfits.map(misfitText).join("; ") };
+    const { value } = read;
+    this.#tables[kind].set(id, {
+      kind,
+      id,
+      series: rules.series(value),
+      version: rules.version(value),
+      pair: rules.pair(value),
+      value,
+      text: body,
+      hash,
+      proposedUs: atUs,
+      signers: rules.signers(value),
+      consents: [],
+      agreedUs: undefined,
+    });
+    return {};
+  }
+
+  #agree(consent: Consent): Added {
+    const wrong = this.objectionTo(consent);
+    return wrong === undefined ? this.#note(consent.kind, consent) : { wrong };
+  }
+
+  #note<Kind extends TermsKind>(kind: Kind, consent: Consent): Added {
+    const record = this.find(kind, consent.id);
+    if (record === undefined || record.consents.some(({ party }) => party === consent.party))
+      return {};
+    const next = { ...record, consents: [...record.consents, consent] };
+    const isAgreed = record.agreedUs === undefined && this.missing(next).length === 0;
+    const kept = isAgreed ? { ...next, agreedUs: consent.atUs } : next;
+    this.#tables[kind].set(record.id, kept);
+    return isAgreed ? { agreed: kept } : {};
+  }
+
+  #agreedAt<Kind extends TermsKind>(
+    kind: Kind,
+    isMeant: (record: TermsRecord<Kind>) => boolean,
+    us: InstantUs,
+  ): TermsRecord<Kind> | undefined {
+    const dated = this.list(kind).flatMap((record) => {
+      const { value, agreedUs, version } = record;
+      if (agreedUs === undefined || !isMeant(record)) return [];
+      return [{ ...datesOf(value), record, version }];
+    });
+    return inForceAt(dated, us)?.record;
+  }
+}
+
+/** A kind without a start is in force when it is agreed. */
+function datesOf(value: TermsByKind[TermsKind]): Dates {
+  return "effectiveFromUs" in value ? value : { effectiveFromUs: 0n };
+}
+
+interface Dates {
+  readonly effectiveFromUs: InstantUs;
+  readonly effectiveToUs?: InstantUs | undefined;
+}
+
+/**
+ * Terms are not signed into the past: from their start on something else was in force, and what was used has been settled
+ * by it. Only where nothing was, so that all of it has waited, may a signature come later: of the first version of prices,
+ * rules and tables, and of prices that records name themselves.
+ */
+function mayComeLate({ kind, version, value }: TermsRecord): boolean {
+  if (kind === "contract") return false;
+  const isNamed = kind === "price-version" && "currency" in value && sideOf(value) === "buy";
+  return version === 1n || isNamed || kind === "calendar" || kind === "reprice";
+}
+
+/** Says what a tenant pays. */
+function isOfSale(value: AnyContract | PriceBook): boolean {
+  return "currency" in value ? sideOf(value) === "sell" : isWithTenant(value);
+}
+
+export function misfitText({ path, message }: Misfit): string {
+  return path.length === 0 ? message : `${pathText(path)}: ${message}`;
+}

@@ -1,0 +1,86 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import { everyTenant } from "../../core/settlement/pricing/price-book.ts";
+import { termsKinds, type Party, type TermsKind } from "../../core/settlement/terms/terms-kinds.ts";
+import type { TermsRecord } from "../../core/settlement/terms/terms-state.ts";
+import type { InstantUs } from "../../core/units.ts";
+import { fromTermsRecord, termsKindWords } from "../../wire/contract.ts";
+import { toConnectError } from "../../wire/errors.ts";
+import { required } from "../../wire/field.ts";
+import {
+  ContractService,
+  TermsKind as WireKind,
+  type TermsVersion,
+} from "../../wire/gen/tokengrid/v1/contract_pb.js";
+import { partyOf } from "../caller.ts";
+import type { Terms } from "./terms.ts";
+
+/** ContractService. */
+export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: Terms }): void {
+  const shown = (record: TermsRecord, hasText = true): TermsVersion =>
+    fromTermsRecord(record, { missing: terms.state.missing(record), hasText });
+  router.service(ContractService, {
+    async proposeTerms({ kind, canonicalJson }, { values }) {
+      const word = termsKindWords.toWord("kind", kind);
+      return { terms: shown(await terms.propose(word, canonicalJson, partyOf(values))) };
+    },
+    async signTerms({ kind, termsId, hash, jws }, { values }) {
+      const word = termsKindWords.toWord("kind", kind);
+      const party = partyOf(values);
+      seen(terms.state.find(word, termsId), party, termsId);
+      const signed = { kind: word, id: termsId, hash };
+      return { terms: shown(await terms.sign(signed, party, jws)) };
+    },
+    getTerms({ kind, termsId, atUs }, { values }) {
+      const word = termsKindWords.toWord("kind", kind);
+      const found = find(terms, word, { termsId: required("terms_id", termsId), atUs });
+      return { terms: shown(seen(found, partyOf(values), termsId)) };
+    },
+    listTerms({ kind, pairId }, { values }) {
+      const party = partyOf(values);
+      const asked = kind === WireKind.UNSPECIFIED ? undefined : termsKindWords.toWord("kind", kind);
+      const kinds = asked === undefined ? (Object.keys(termsKinds) as TermsKind[]) : [asked];
+      const all = kinds.flatMap((each): readonly TermsRecord[] => terms.state.list(each));
+      const found = all.filter(
+        (record) => maySee(record, party) && (pairId === "" || record.pair === pairId),
+      );
+      const newest = found.toSorted((a, b) => Number(b.proposedUs - a.proposedUs));
+      return { terms: newest.map((record) => shown(record, false)) };
+    },
+    async registerPartyKey({ partyId, kid, publicKey, jws }, { values }) {
+      const by = partyOf(values);
+      const party = partyId as Party;
+      if (by !== "internal" && by !== party) {
+        throw toConnectError("NOT_ALLOWED", `party_id: expected ${by}, found ${partyId}`);
+      }
+      await terms.registerKey({ party, kid, publicKey, jws, by });
+      return { kid };
+    },
+  });
+}
+
+function find(
+  { state }: Terms,
+  kind: TermsKind,
+  { termsId, atUs }: { readonly termsId: string; readonly atUs: InstantUs },
+): TermsRecord | undefined {
+  if (termsId.includes("@")) return state.find(kind, termsId);
+  return atUs === 0n ? state.newest(kind, termsId) : state.recordAt(kind, termsId, atUs);
+}
+
+/** To whom it does not concern, it is as unknown as none. */
+function seen(record: TermsRecord | undefined, party: Party, termsId: string): TermsRecord {
+  if (record !== undefined && maySee(record, party)) return record;
+  throw toConnectError("NOT_FOUND", `terms_id: there is no ${termsId}`);
+}
+
+/**
+ * Parties see their own, what they are to sign, and what everybody counts by. A list for tenants is shown to tenants once it is
+ * agreed, and to no vendor.
+ */
+function maySee(record: TermsRecord, party: Party): boolean {
+  const { kind, pair, signers, value, agreedUs } = record;
+  if (party === "internal" || pair === party || signers.includes(party)) return true;
+  if (kind === "calendar" || kind === "standard-tokens") return true;
+  const isList = "currency" in value && value.pair === everyTenant;
+  return isList && party.startsWith("tenant:") && agreedUs !== undefined;
+}
