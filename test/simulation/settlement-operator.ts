@@ -235,7 +235,7 @@ function watched(
     if (batch.posted.length > 0 && traps.hit("C8")) process.kill("records are kept, not confirmed");
     if (kinds.has("checkpoint") && traps.hit("C11"))
       process.kill("a checkpoint is kept, not signed");
-    if (!process.isAlive) return never();
+    if (process.hasDied()) return never();
   };
   return new Proxy(ledger, {
     get: (target, name) => {

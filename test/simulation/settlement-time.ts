@@ -134,6 +134,11 @@ export class Process implements Clock, Timers {
     return BigInt(Math.round(this.now() * 1_000));
   }
 
+  /** Looked at again: it may have died meanwhile. */
+  hasDied(): boolean {
+    return !this.isAlive;
+  }
+
   kill(why: string): void {
     if (!this.isAlive) return;
     this.isAlive = false;
@@ -175,7 +180,7 @@ export class Process implements Clock, Timers {
       (value) => ({ kind: "done", value }) as const,
       (error: unknown) => ({ kind: "failed", error }) as const,
     );
-    if (!this.isAlive) return never();
+    if (this.hasDied()) return never();
     if (outcome.kind === "failed") throw outcome.error;
     return outcome.value;
   }

@@ -39,7 +39,6 @@ export class Vendor {
   /** Of the operator's keys that this vendor was told. */
   keysKnown = 1;
   readonly #claimed = new Set<string>();
-  #corrected = 0;
 
   constructor(around: Surroundings, terms: VendorTerms) {
     this.#around = around;
@@ -157,7 +156,6 @@ export class Vendor {
     // Now and then a claim is put right by a later revision.
     const [first] = claims;
     if (first !== undefined && run.isDrawn(0.2)) {
-      this.#corrected += 1;
       claims.push({ ...first, id: claimIdOf(this.terms.id, first.attempt, 1n), rev: 1n });
     }
     if (claims.length === 0) return;

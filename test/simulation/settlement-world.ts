@@ -96,7 +96,8 @@ export class World {
       onCommitted,
     });
     this.hasTwoWinners = run.isDrawn(0.1);
-    const around: Surroundings = this;
+    const { network, operator, truths, watch, hasTwoWinners } = this;
+    const around: Surroundings = { run, traps, network, operator, truths, watch, hasTwoWinners };
     // Now and then a third machine comes up with the name of the first.
     const names = run.isDrawn(0.3) ? ["g1", "g2", "g1"] : ["g1", "g2"];
     this.gateways = names.map((id, place) => new Gateway(around, id, `m${place + 1}`));
