@@ -29,6 +29,7 @@ import {
 import { moveOf, type MoveWords } from "./dispute-move.ts";
 import { disputeCard, disputeTable, moneyText } from "./dispute-text.ts";
 import { exits, type ExitCode, Failure, Refusal } from "./outcome.ts";
+import { pairOf, withPair, type PairOptions } from "./pair.ts";
 import { jsonOf, print } from "./print.ts";
 import { openSigner, withKey, type KeyOptions } from "./signed.ts";
 
@@ -45,8 +46,7 @@ interface AnswerOptions extends Signing, MoveWords {
   readonly proposal?: string;
 }
 
-interface ListOptions extends ServerOptions, OutputOptions {
-  readonly pair?: string;
+interface ListOptions extends ServerOptions, OutputOptions, PairOptions {
   readonly state?: string;
 }
 
@@ -60,17 +60,16 @@ export function disputeCommand(): Command {
     .addCommand(openCommand())
     .addCommand(answerCommand())
     .addCommand(
-      withOutput(withServer(new Command("list")))
+      withPair(withOutput(withServer(new Command("list"))))
         .description("Disputes, in the order in which they were opened.")
-        .option("--pair <id>", "only this counterparty's, such as vendor:northgrid")
         .option("--state <state>", "only these, such as opened")
         .action(exits(list)),
     )
     .addCommand(
-      withOutput(withServer(new Command("show")))
+      withOutput(withServer(new Command("get")))
         .description("One dispute with its transitions and what they moved.")
-        .argument("<dispute>", "its id")
-        .action(exits(show)),
+        .argument("<dispute>", "its id, as `statement dispute list` prints it")
+        .action(exits(get)),
     );
 }
 
@@ -81,7 +80,7 @@ function openCommand(): Command {
       "Opens a dispute. The operator disputes what is too high, a vendor what is missing, a tenant what it should not " +
         "pay. The rest of the statement stays payable. What is disputed already is refused.",
     )
-    .argument("<statement>", "its id")
+    .argument("<statement>", "its id, as `statement list` prints it")
     .addOption(
       new Option("--reason <reason>", "what it is about")
         .choices(disputeReasons)
@@ -102,7 +101,7 @@ function answerCommand(): Command {
       "Makes the next transition of a dispute. What both have to sign is written to a file by the one, with --propose, " +
         "and sent by the other, with --proposal.",
     )
-    .argument("<dispute>", "its id")
+    .argument("<dispute>", "its id, as `statement dispute list` prints it")
     .option(
       "--to <state>",
       "acknowledged, evidence, accepted-by-vendor, accepted-by-operator, split, arbitrated, withdrawn or settled",
@@ -197,8 +196,8 @@ async function deliver(options: Signing, text: string, jws: readonly string[]): 
   return 0;
 }
 
-async function list({ pair = "", state = "", ...options }: ListOptions): Promise<ExitCode> {
-  const request = { pairId: pair, state, limit: listLimit };
+async function list({ state = "", ...options }: ListOptions): Promise<ExitCode> {
+  const request = { pairId: pairOf(options), state, limit: listLimit };
   const { disputes } = await answered(options, () =>
     client(DisputeService, options).listDisputes(request),
   );
@@ -210,7 +209,7 @@ async function list({ pair = "", state = "", ...options }: ListOptions): Promise
   return 0;
 }
 
-async function show(id: string, options: ServerOptions & OutputOptions): Promise<ExitCode> {
+async function get(id: string, options: ServerOptions & OutputOptions): Promise<ExitCode> {
   const response = await answered(options, () =>
     client(DisputeService, options).getDispute({ disputeId: id }),
   );

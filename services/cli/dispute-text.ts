@@ -1,11 +1,12 @@
 import type { Dispute, DisputeTransition, MoneyMove } from "../wire/gen/tokengrid/v1/claim_pb.js";
+import { localTime } from "./period.ts";
 import { textCard, textTable, yuan } from "./print.ts";
 
 export function disputeTable(disputes: readonly Dispute[], isWide: boolean): string {
   return textTable(
     [
       { name: "DISPUTE" },
-      { name: "PAIR" },
+      { name: "WITH" },
       { name: "STATEMENT", isWide: true },
       { name: "REASON" },
       { name: "BY" },
@@ -56,5 +57,5 @@ export function moneyText(moved: readonly MoneyMove[]): string {
 }
 
 function instantText(us: bigint | undefined): string {
-  return us === undefined ? "" : new Date(Number(us / 1_000n)).toISOString();
+  return us === undefined ? "" : localTime(us);
 }

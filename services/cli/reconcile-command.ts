@@ -7,7 +7,6 @@ import {
   type ReconcileReport,
 } from "../wire/gen/tokengrid/v1/claim_pb.js";
 import { LogService } from "../wire/gen/tokengrid/v1/log_pb.js";
-import { openProgress } from "./claim-progress.ts";
 import {
   answered,
   client,
@@ -18,10 +17,12 @@ import {
 } from "./connect.ts";
 import { exits, type ExitCode, Failure } from "./outcome.ts";
 import { parsePeriod } from "./period.ts";
-import { grouped, jsonOf, print } from "./print.ts";
+import { jsonOf, print } from "./print.ts";
 import { reportText } from "./reconcile-text.ts";
+import { openWorkProgress } from "./work-progress.ts";
 
 interface ReconcileOptions extends ServerOptions, OutputOptions {
+  readonly period: string;
   readonly vendor?: string;
   readonly limit: string;
   readonly severe?: boolean;
@@ -35,16 +36,16 @@ export function reconcileCommand(): Command {
       "Compares every record of a period with the vendor's claim of the same attempt. Each is in exactly one bucket; " +
         "the money is what the difference comes to at the price that each names. Exits with 2 if anything severe is found.",
     )
-    .argument("<period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
-    .option("--vendor <id>", "whose claims (default: every vendor's)")
-    .option("--limit <count>", "differences that are listed", "100")
+    .requiredOption("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
+    .option("--vendor <id>", "only with this vendor (default: every vendor)")
+    .option("--limit <n>", "at most so many differences are listed", "100")
     .option("--severe", "leave out what is only a warning")
     .action(exits(reconcile));
 }
 
-async function reconcile(periodText: string, options: ReconcileOptions): Promise<ExitCode> {
-  const period = parsePeriod(periodText, Date.now());
-  if (typeof period === "string") throw new Failure(`period: ${period}`);
+async function reconcile(options: ReconcileOptions): Promise<ExitCode> {
+  const period = parsePeriod(options.period, Date.now());
+  if (typeof period === "string") throw new Failure(`--period: ${period}`);
   const { fromUs, toUs, timeZone } = period;
   const asked = {
     period: { fromUs, toUs, timeZone },
@@ -101,15 +102,13 @@ async function compare(
   options: ServerOptions,
   request: Parameters<ReturnType<typeof client<typeof ReconcileService>>["reconcile"]>[0],
 ): Promise<Compared> {
-  const progress = openProgress("reconcile");
+  const progress = openWorkProgress("reconcile", "records");
   const found: Discrepancy[] = [];
   let report: ReconcileReport | undefined;
   try {
     for await (const { part } of client(ReconcileService, options).reconcile(request)) {
       if (part.case === "progress") {
-        const { records, claims, recordsTotal } = part.value;
-        const words = `${grouped(records)} records, ${grouped(claims)} claims`;
-        progress.at(Number(records), Math.max(Number(recordsTotal), Number(records)), words);
+        progress.at(part.value.records, part.value.recordsTotal);
       } else if (part.case === "report") report = part.value;
       else if (part.case === "discrepancies") found.push(...part.value.discrepancies);
     }

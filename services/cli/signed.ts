@@ -8,11 +8,12 @@ export interface KeyOptions {
   readonly kid: string;
 }
 
+export const keyHelp = "private key that signs, PKCS #8 PEM with mode 0600";
+export const kidHelp = "name of the key, as it is on file";
+
 /** Commands that sign have these, with the same names. */
 export function withKey(command: Command): Command {
-  return command
-    .requiredOption("--key <file>", "private key that signs, PKCS #8 PEM with mode 0600")
-    .requiredOption("--kid <name>", "name of the key, as it is on file");
+  return command.requiredOption("--key <file>", keyHelp).requiredOption("--kid <name>", kidHelp);
 }
 
 /** Signs texts with the key of a file, each for what `typ` says. */

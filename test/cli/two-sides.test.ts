@@ -212,12 +212,12 @@ obligations:
 
 describe("tokengrid statement reconcile", () => {
   test("prints what was compared and what it comes to, and exits with 2 if there is anything", async () => {
-    const said = await run(reconcileCommand(), "2026-11-20", "--vendor", "northgrid");
+    const said = await run(reconcileCommand(), "--period", "2026-11-20", "--vendor", "northgrid");
     await expect(said).toMatchFileSnapshot("../golden/cli/reconcile.txt");
   });
 
   test("prints the report and the differences as JSON", async () => {
-    const words = ["2026-11-20", "--vendor", "northgrid", "--severe", "-o", "json"];
+    const words = ["--period", "2026-11-20", "--vendor", "northgrid", "--severe", "-o", "json"];
     const said = await run(reconcileCommand(), ...words);
     expect(JSON.parse(said.slice(2))).toMatchObject({
       report: { vendorId: "northgrid", discrepancies: "3" },
@@ -229,13 +229,13 @@ describe("tokengrid statement reconcile", () => {
   });
 
   test("of a month nobody used, or a limit that is none", async () => {
-    expect(await run(reconcileCommand(), "2026-01", "--vendor", "southgrid")).toBe(
+    expect(await run(reconcileCommand(), "--period", "2026-01", "--vendor", "southgrid")).toBe(
       "0\nBUCKET  RECORDS  CLAIMS  OUR TOKENS  THEIR TOKENS  OURS CNY  THEIRS CNY  DIFFERENCE CNY\n\n" +
         "differences  0, 0 shown\n",
     );
-    const words = ["2026-11-20", "--vendor", "northgrid", "--limit", "0"];
+    const words = ["--period", "2026-11-20", "--vendor", "northgrid", "--limit", "0"];
     expect(await run(reconcileCommand(), ...words)).toMatch(/^1: --limit: expected 1 to 100000/);
-    expect(await run(reconcileCommand(), "never", "--vendor", "northgrid")).toMatch(/^1: period: /);
+    expect(await run(reconcileCommand(), "--period", "never")).toMatch(/^1: --period: /);
   });
 
   test("names small differences that add up, audits, and what has no price", () => {
@@ -304,9 +304,9 @@ describe("tokengrid statement dispute", () => {
       await run(disputeCommand(), "answer", "d1", "--proposal", proposal, ...theirs),
       await run(disputeCommand(), "answer", "d1", "--to", "settled", ...ours),
       await run(disputeCommand(), "list", "-o", "wide"),
-      await run(disputeCommand(), "show", "d1"),
+      await run(disputeCommand(), "get", "d1"),
       await run(disputeCommand(), "list", "--state", "opened", "-o", "name"),
-      await run(disputeCommand(), "show", "d9"),
+      await run(disputeCommand(), "get", "d9"),
     );
     await expect(`${said.join("\n").trimEnd()}\n`).toMatchFileSnapshot("../golden/cli/dispute.txt");
   });

@@ -71,7 +71,7 @@ interface Compared {
 }
 
 async function reconcile(): Promise<Compared[]> {
-  const { stdout } = await cli("statement", "reconcile", "today", "-o", "json");
+  const { stdout } = await cli("statement", "reconcile", "--period", "today", "-o", "json");
   return JSON.parse(stdout) as Compared[];
 }
 
@@ -110,7 +110,7 @@ test("reconciliation names what one vendor claims too much; the honest ones matc
     Array.from({ length: items }, () => "severe QTY_OUTPUT"),
   );
   expect(lies?.discrepancies.every(({ valueNano }) => BigInt(valueNano) > 0n)).toBe(true);
-  const { code, stdout } = await cli("statement", "reconcile", "today");
+  const { code, stdout } = await cli("statement", "reconcile", "--period", "today");
   expect([code, stdout]).toEqual([2, expect.stringContaining("QTY_OUTPUT")]);
 });
 
@@ -129,10 +129,10 @@ test("each vendor's witness has signed its log", async () => {
 test("what the banner says to try works as it is printed", async () => {
   const [, printed = ""] = /Try it, in another terminal:\n\n([^]*?)\nCtrl-C/.exec(dev.banner) ?? [];
   const commands = printed.replaceAll(/^ {2}/gm, "");
-  expect(commands).toContain("statement reconcile today");
+  expect(commands).toContain("statement reconcile --period today");
   // Somebody who claims too much is found, which is an exit of 2; anything else has to end well.
   const script = commands.replace(
-    /^(npx tokengrid statement reconcile \w+).*$/m,
+    /^(npx tokengrid statement reconcile --period \w+).*$/m,
     "$1 || [ $? = 2 ]",
   );
   const path = `${dirname(process.execPath)}${delimiter}${process.env["PATH"]}`;

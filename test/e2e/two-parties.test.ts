@@ -241,7 +241,7 @@ async function signatures() {
 let dispute: string;
 
 test("what differs is found, and disputed with the vendor's signature", async () => {
-  const words = ["statement", "reconcile", name, "--vendor", "northgrid"];
+  const words = ["statement", "reconcile", "--period", name, "--vendor", "northgrid"];
   const compared = await vendor(...words);
   expect([compared.code, compared.stdout]).toEqual([2, expect.stringContaining("QTY_OUTPUT")]);
   const asked = ["--reason", "QTY_OUTPUT", "--item", "exp:cogs:pool:p1=8"];

@@ -10,7 +10,8 @@ import { complaintOf, exitCodeOf } from "../../services/cli/outcome.ts";
 import { program } from "../../services/cli/program.ts";
 import type { AttemptId, BookId, RequestId, VendorId } from "../../services/core/units.ts";
 import { createKey } from "../../services/io/keys.ts";
-import { openSigningKey } from "../../services/io/signing.ts";
+import { formatKey, noteKey } from "../../services/core/settlement/proof/note.ts";
+import { openSigningKey, sha256 } from "../../services/io/signing.ts";
 import { openIdentities } from "../../services/io/grpc-identity.ts";
 import { openLog } from "../../services/io/log.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
@@ -236,6 +237,31 @@ test("the signed files are written, and checked by the key of the operator's log
   const good = await verify();
   expect([good.err, good.out.match(/^ok +signature +of \S+$/gm)?.length]).toEqual(["", 2]);
   expect(good.out).toMatch(/signature +of grid\.example\/operator\/[0-9a-f]{16}\n/);
+});
+
+test("the ledger's commands say what they did, in words and as JSON", async () => {
+  const { publicKey } = await openSigningKey(at("witness.pem"));
+  const key = formatKey(noteKey({ name: "w.example", type: "cosignature", publicKey }, sha256));
+  const trust = ["ledger", "trust", "vendor:northgrid", key];
+  expect((await tokengrid(...trust)).out).toBe(
+    "w.example: from now on witnesses the log of vendor:northgrid\n",
+  );
+  const keys = await tokengrid("ledger", "keys", "vendor:northgrid", "-o", "json");
+  expect(JSON.parse(keys.out)).toEqual({
+    log_id: "vendor:northgrid",
+    log_key: expect.stringMatching(/^grid\.example\/tokengrid\/vendor\/northgrid\+/) as string,
+    witness_keys: [key],
+  });
+  const withdrawn = await tokengrid(...trust, "--withdraw", "-o", "json");
+  expect(JSON.parse(withdrawn.out)).toMatchObject({ role: "witness", is_withdrawn: true });
+  expect((await tokengrid("ledger", "keys", "vendor:northgrid")).out).toMatch(/quorum none\n$/);
+  expect((await tokengrid("ledger", "seal", "-o", "name")).out).toContain("vendor:northgrid\n");
+  const proof = ["ledger", "proof", "a1:0", "--log", "vendor:northgrid", "--out", folder];
+  const proven = await tokengrid(...proof, "-o", "json");
+  expect([proven.err, JSON.parse(proven.out || "null")]).toEqual([
+    "",
+    { log_id: "vendor:northgrid", files: [at("record.json"), at("record.tlog-proof")] },
+  ]);
 });
 
 test("is approved and paid", async () => {

@@ -17,7 +17,6 @@ import {
   ClaimStatus,
   type ClaimResult,
 } from "../../wire/gen/tokengrid/v1/claim_pb.js";
-import { openProgress } from "../claim-progress.ts";
 import {
   answered,
   client,
@@ -29,6 +28,7 @@ import {
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
 import { grouped, print, textCard } from "../print.ts";
 import { openSigner, withKey, type KeyOptions } from "../signed.ts";
+import { openWorkProgress } from "../work-progress.ts";
 
 type SubmitOptions = ServerOptions & OutputOptions & KeyOptions & { readonly vendor: string };
 
@@ -75,13 +75,13 @@ async function submit(path: string, options: SubmitOptions): Promise<ExitCode> {
   let claims = 0;
   for await (const page of pagesOf(path, options.vendor)) claims += page.length;
   const send = await sender(options);
-  const progress = openProgress("claims");
+  const progress = openWorkProgress("submit", "claims");
   let sent = 0;
   try {
     for await (const page of pagesOf(path, options.vendor)) {
       await send.batch(page);
       sent += page.length;
-      progress.at(sent, claims, `${grouped(sent)} of ${grouped(claims)}`);
+      progress.at(sent, claims);
     }
   } finally {
     progress.stop();

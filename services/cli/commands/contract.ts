@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { TermsKind } from "../../wire/gen/tokengrid/v1/contract_pb.js";
 import { withOutput, withServer } from "../connect.ts";
 import { exits, type ExitCode } from "../outcome.ts";
+import { withPair, type PairOptions } from "../pair.ts";
 import {
   get,
   list,
@@ -11,6 +12,7 @@ import {
   type SignOptions,
   type TermsOptions,
 } from "../terms/actions.ts";
+import { keyHelp, kidHelp } from "../signed.ts";
 import { registerKey } from "../terms/register-key.ts";
 
 /** Everything that is agreed on but prices, which have a command of their own. */
@@ -33,9 +35,8 @@ export function command(): Command {
         "rules, tables of standard tokens and reprices. A version is used when everybody who has to has signed it.",
     )
     .addCommand(
-      withKind(withOutput(withServer(new Command("list"))), "all")
+      withPair(withKind(withOutput(withServer(new Command("list"))), "all"))
         .description("Versions, newest first, with who still has to sign.")
-        .option("--pair <id>", "only with this party, such as vendor:northgrid")
         .action(exits(listed)),
     )
     .addCommand(
@@ -84,10 +85,13 @@ function registerKeyCommand(): Command {
         "the word of one before, with --by-key, or of the operator.",
     )
     .argument("<party>", "such as vendor:northgrid")
-    .requiredOption("--key <file>", "PKCS #8 PEM of an Ed25519 key; made if it is not there")
+    .requiredOption(
+      "--key <file>",
+      "private key, PKCS #8 PEM with mode 0600; made if there is none",
+    )
     .requiredOption("--kid <name>", "by which signatures name it; unique for ever")
-    .option("--by-key <file>", "private key that is on file")
-    .option("--by-kid <name>", "its name")
+    .option("--by-key <file>", "private key of one that is on file, which signs this one")
+    .option("--by-kid <name>", "name of that key, as it is on file")
     .action(exits(registerKey));
 }
 
@@ -99,9 +103,7 @@ function withKind(command: Command, fallback = "contract"): Command {
 }
 
 export function withSigning(command: Command): Command {
-  return command
-    .option("--key <file>", "private key of the party, Ed25519 as PKCS #8 PEM")
-    .option("--kid <name>", "name of the key, as it is on file");
+  return command.option("--key <file>", keyHelp).option("--kid <name>", kidHelp);
 }
 
 export function instantUs(text: string): bigint {
@@ -113,7 +115,7 @@ export function instantUs(text: string): bigint {
 }
 
 async function listed(
-  options: TermsOptions & { readonly kind: string; readonly pair?: string },
+  options: TermsOptions & PairOptions & { readonly kind: string },
 ): Promise<ExitCode> {
   const isMeant = (name: string): boolean => options.kind === "all" || options.kind === name;
   const wanted = Object.entries(kinds).flatMap(([name, kind]) => (isMeant(name) ? [kind] : []));

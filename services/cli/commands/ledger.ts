@@ -34,7 +34,7 @@ interface VerifyOptions extends OutputOptions {
   readonly ledger?: string;
 }
 
-interface ProofOptions extends ServerOptions {
+interface ProofOptions extends ServerOptions, OutputOptions {
   readonly log?: string;
   readonly kind: string;
   readonly out: string;
@@ -44,12 +44,14 @@ interface CheckOptions extends OutputOptions {
   readonly keys: string;
 }
 
-interface TrustOptions extends ServerOptions {
+interface TrustOptions extends ServerOptions, OutputOptions {
   readonly role: "witness" | "log";
   readonly withdraw?: boolean;
 }
 
 type Options = ServerOptions & OutputOptions;
+
+const logHelp = "its pair, such as vendor:northgrid";
 
 export function command(): Command {
   return new Command("ledger")
@@ -69,10 +71,12 @@ export function command(): Command {
         .action(exits(seal)),
     )
     .addCommand(
-      withServer(new Command("keys"))
+      withOutput(withServer(new Command("keys")))
         .summary("public keys of a log and its witnesses")
-        .description("Writes a C2SP tlog-policy, which is what `verify-proof --keys` reads.")
-        .argument("<log>", "such as vendor:northgrid")
+        .description(
+          "Writes a C2SP tlog-policy, which `ledger verify-proof --keys` and `statement verify --keys` read.",
+        )
+        .argument("<log>", logHelp)
         .action(exits(keys)),
     )
     .addCommand(trustCommand())
@@ -97,17 +101,14 @@ function verifyCommand(): Command {
 }
 
 function proofCommand(): Command {
-  return withServer(new Command("proof"))
+  return withOutput(withServer(new Command("proof")))
     .summary("a record and the proof that it is in the log")
     .description(
       "Writes record.json and record.tlog-proof (C2SP tlog-proof), which anybody can check with " +
         "`ledger verify-proof` and public keys alone.",
     )
     .argument("<record>", "record id, or what else the leaf is named after")
-    .option(
-      "--log <log>",
-      "such as vendor:northgrid; without it every log is asked that you may see",
-    )
+    .option("--log <log>", `${logHelp}; without it every log is asked that you may see`)
     .option("--kind <kind>", "kind of the leaf: usage, sale, statement, seal, key, …", "usage")
     .option("--out <folder>", "where to write", ".")
     .action(exits(proof));
@@ -127,13 +128,13 @@ function checkCommand(): Command {
 }
 
 function trustCommand(): Command {
-  return withServer(new Command("trust"))
+  return withOutput(withServer(new Command("trust")))
     .summary("a key speaks for a counterparty")
     .description(
       "From now on a key speaks for a counterparty: it witnesses the log, or signs a log of its own. It becomes a " +
         "leaf of the log. Make sure with the counterparty that the key is its own.",
     )
-    .argument("<log>", "such as vendor:northgrid")
+    .argument("<log>", logHelp)
     .argument("<key>", "name+id+base64, as `tokengrid witness key` prints it")
     .addOption(
       new Option("--role <role>", "what the key is for")
@@ -185,26 +186,37 @@ async function proof(record: string, options: ProofOptions): Promise<ExitCode> {
   ];
   writeFileSync(recordFile, found.leaf?.text ?? "");
   writeFileSync(proofFile, found.tlogProof);
-  process.stdout.write(`${recordFile}\n${proofFile}\n`);
+  const files = [recordFile, proofFile];
+  print(options.output, {
+    json: { log_id: found.logId, files },
+    names: files,
+    text: () => files.map((file) => `${file}\n`).join(""),
+  });
   return 0;
 }
 
 /** In the log that is named, or the first that has it. */
-async function findProof(ref: string, options: ProofOptions): Promise<GetInclusionProofResponse> {
+async function findProof(
+  ref: string,
+  options: ProofOptions,
+): Promise<GetInclusionProofResponse & { readonly logId: string }> {
   const { kind } = options;
   const asked = client(LogService, options);
   const logIds =
     options.log === undefined
       ? (await asked.listLogs({})).logs.map(({ logId }) => logId)
       : [options.log];
+  const found: string[] = [];
   for (const logId of logIds) {
     try {
-      return await asked.getInclusionProof({ logId, leaf: { case: "name", value: { kind, ref } } });
+      const leaf = { case: "name", value: { kind, ref } } as const;
+      return { ...(await asked.getInclusionProof({ logId, leaf })), logId };
     } catch (error) {
       if (!(error instanceof ConnectError) || error.code !== Code.NotFound) throw error;
+      found.push(`  ${error.rawMessage}`);
     }
   }
-  throw new Refusal(`expected a leaf ${kind} ${ref} in ${logIds.join(", ")}, found none`);
+  throw new Refusal(`expected a leaf ${kind} ${ref}, found none:\n${found.join("\n")}`);
 }
 
 async function check(
@@ -253,7 +265,7 @@ function printLogs(found: Parameters<typeof logStateTable>[0], options: Options)
   return found.some(({ refusal }) => refusal !== "") ? 2 : 0;
 }
 
-async function keys(logId: string, options: ServerOptions): Promise<ExitCode> {
+async function keys(logId: string, options: Options): Promise<ExitCode> {
   const found = await answered(options, () => client(LogService, options).listKeys({ logId }));
   const witnesses = found.keys.filter(({ role }) => role === LogKeyRole.WITNESS);
   const names = witnesses.map((_each, at) => `witness-${at + 1}`);
@@ -264,7 +276,15 @@ async function keys(logId: string, options: ServerOptions): Promise<ExitCode> {
       ? ["quorum none"]
       : [`group witnesses any ${names.join(" ")}`, "quorum witnesses"]),
   ];
-  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+  print(options.output, {
+    json: {
+      log_id: logId,
+      log_key: found.logKey,
+      witness_keys: witnesses.map(({ key }) => key),
+    },
+    names: [found.logKey, ...witnesses.map(({ key }) => key)],
+    text: () => lines.map((line) => `${line}\n`).join(""),
+  });
   return 0;
 }
 
@@ -274,5 +294,12 @@ async function trust(logId: string, key: string, options: TrustOptions): Promise
   await answered(options, () =>
     client(LogService, options).trustKey({ logId, role, key, isWithdrawn }),
   );
+  const does = options.role === "log" ? "signs the own log" : "witnesses the log";
+  const name = key.split("+")[0] ?? "";
+  print(options.output, {
+    json: { log_id: logId, role: options.role, key, is_withdrawn: isWithdrawn },
+    names: [name],
+    text: () => `${name}: ${isWithdrawn ? "no longer" : "from now on"} ${does} of ${logId}\n`,
+  });
   return 0;
 }

@@ -6,6 +6,7 @@ import { PoolService } from "../../wire/gen/tokengrid/v1/pool_pb.js";
 import { fromPriceBook } from "../../wire/price.ts";
 import { answered, client, withOutput, withServer } from "../connect.ts";
 import { exits, type ExitCode, Refusal } from "../outcome.ts";
+import { withPair, type PairOptions } from "../pair.ts";
 import { print } from "../print.ts";
 import {
   get,
@@ -29,9 +30,8 @@ export function command(): Command {
         "version is never edited, and used when both parties have signed it.",
     )
     .addCommand(
-      withOutput(withServer(new Command("list")))
+      withPair(withOutput(withServer(new Command("list"))))
         .description("Versions, newest first, with who still has to sign.")
-        .option("--pair <id>", "only with this party, such as vendor:northgrid")
         .action(exits(listed)),
     )
     .addCommand(
@@ -74,7 +74,7 @@ export function command(): Command {
     );
 }
 
-async function listed(options: TermsOptions & { readonly pair?: string }): Promise<ExitCode> {
+async function listed(options: TermsOptions & PairOptions): Promise<ExitCode> {
   return list(options, [kind]);
 }
 

@@ -4,13 +4,14 @@ import { type OutputOptions, type ServerOptions, withOutput, withServer } from "
 import { disputeCommand } from "../dispute-command.ts";
 import { exits, type ExitCode } from "../outcome.ts";
 import { netCommand } from "../net-command.ts";
+import { type PairOptions, pairOf, withPair } from "../pair.ts";
 import { jsonOf, print } from "../print.ts";
 import { reconcileCommand } from "../reconcile-command.ts";
 import { statementList } from "../statement-text.ts";
 import { exportCommand } from "../statement/export-command.ts";
 import { generateCommand } from "../statement/generate-command.ts";
 import { getCommand } from "../statement/get-command.ts";
-import { newestFirst, type PairOptions, pairOf, periodOf, withPair } from "../statement/source.ts";
+import { newestFirst, periodOf } from "../statement/source.ts";
 import { approveCommand, payCommand, signCommand } from "../statement/step-commands.ts";
 import { verifyCommand } from "../statement/verify-command.ts";
 
@@ -25,7 +26,7 @@ export function command(): Command {
     .addCommand(
       withPair(withOutput(withServer(new Command("list"))))
         .description("Closed statements, newest first.")
-        .option("--period <period>", "yesterday, YYYY-MM-DD or YYYY-MM")
+        .option("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
         .action(exits(list)),
     )
     .addCommand(getCommand())

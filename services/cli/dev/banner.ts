@@ -99,8 +99,7 @@ function askingPools({ host, ports, dataPath, cwd, somePool }: BannerFacts): str
             "# watch the arcs move in the console",
         ]),
     "npx tokengrid statement generate --period today",
-    "npx tokengrid statement reconcile today".padEnd(47) +
-      "# our records against the vendors' own counts",
+    "npx tokengrid statement reconcile --period today  # our records against the vendors' own counts",
     `npx tokengrid ledger proof $(npx tokengrid usage query --limit 1 -o name) --out ${quoted(folder)}`,
     "npx tokengrid ledger logs".padEnd(47) + "# and what the vendors' witnesses have signed",
     "npx tokengrid statement export --format focus --period today",

@@ -22,19 +22,15 @@ import { toHour, toStatement } from "../../wire/settlement.ts";
 import { client, type ServerOptions, withServer } from "../connect.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { writeFocusCsv, writeFocusParquet } from "./focus-out.ts";
-import { openProgress, type Progress } from "./progress.ts";
-import {
-  lastIds,
-  newestFirst,
-  pairOf,
-  pairsOf,
-  periodOf,
-  withPair,
-  type PairOptions,
-} from "./source.ts";
+import { pairOf, withPair, type PairOptions } from "../pair.ts";
+import { openWorkProgress, type WorkProgress } from "../work-progress.ts";
+import { lastIds, newestFirst, pairsOf, periodOf } from "./source.ts";
 
 const formats = ["focus", "focus-1.3", "parquet", "json", "cloudevents", "html", "leaves"] as const;
 type Format = (typeof formats)[number];
+
+/** What is counted while it is written, where that is no row. */
+const wordOf: Partial<Record<Format, string>> = { cloudevents: "leaves", leaves: "leaves" };
 
 interface ExportOptions extends ServerOptions, PairOptions {
   readonly format: Format;
@@ -77,7 +73,7 @@ export function exportCommand(): Command {
 
 async function exportStatements(ids: readonly string[], options: ExportOptions): Promise<ExitCode> {
   const asked = await askedFor(ids, options);
-  const progress = openProgress(`export ${options.format}`);
+  const progress = openWorkProgress("export", wordOf[options.format] ?? "rows");
   try {
     await writers[options.format](asked, options, progress);
   } finally {
@@ -103,7 +99,7 @@ async function askedFor(ids: readonly string[], options: ExportOptions): Promise
   return pairs.map((pairId) => ({ pairId, period: { fromUs, toUs, timeZone } }));
 }
 
-type Write = (asked: Asked[], options: ExportOptions, progress: Progress) => Promise<void>;
+type Write = (asked: Asked[], options: ExportOptions, progress: WorkProgress) => Promise<void>;
 
 const writers: Readonly<Record<Format, Write>> = {
   focus: focusWriter("1.4"),
@@ -144,7 +140,7 @@ async function* focusRows(
   asked: readonly Asked[],
   options: ExportOptions,
   version: FocusVersion,
-  progress: Progress,
+  progress: WorkProgress,
 ): AsyncGenerator<FocusRow> {
   let rows = 0;
   for (const each of asked) {
@@ -179,7 +175,7 @@ async function* rowsOf(
   let statement: Statement | undefined;
   const evidence = new EvidenceSum();
   if (options.evidence === true && "statementId" in asked) {
-    const progress = openProgress("read evidence");
+    const progress = openWorkProgress("evidence", "leaves");
     for await (const leaf of leavesOf(asked.statementId, options, progress)) evidence.add(leaf);
     progress.stop();
   }
@@ -230,7 +226,7 @@ async function page(options: ExportOptions, asked: Asked): Promise<string> {
 async function* events(
   asked: readonly Asked[],
   options: ExportOptions,
-  progress: Progress,
+  progress: WorkProgress,
 ): AsyncGenerator<string> {
   for (const each of asked) {
     const statement = await one(options, each);
@@ -270,7 +266,7 @@ function usageEvent(leaf: string, source: string): string | undefined {
 async function* leavesOf(
   statementId: string,
   options: ServerOptions,
-  progress: Progress,
+  progress: WorkProgress,
 ): AsyncGenerator<string> {
   let done = 0n;
   for await (const message of client(SettlementService, options).listStatementLeaves({
@@ -286,7 +282,7 @@ async function* leavesOf(
 async function* leafLines(
   statementId: string,
   options: ServerOptions,
-  progress: Progress,
+  progress: WorkProgress,
 ): AsyncGenerator<string> {
   let done = 0n;
   for await (const message of client(SettlementService, options).listStatementLeaves({

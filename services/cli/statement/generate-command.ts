@@ -16,8 +16,9 @@ import {
 import { complaintOf, exitCodeOf, exits, type ExitCode, Refusal } from "../outcome.ts";
 import { jsonOf, print, textCard, yuan } from "../print.ts";
 import { statementList } from "../statement-text.ts";
-import { openProgress } from "./progress.ts";
-import { type PairOptions, pairsOf, periodOf, present, withPair } from "./source.ts";
+import { type PairOptions, withPair } from "../pair.ts";
+import { openWorkProgress } from "../work-progress.ts";
+import { pairsOf, periodOf, present } from "./source.ts";
 
 interface GenerateOptions extends ServerOptions, OutputOptions, PairOptions {
   readonly period: string;
@@ -76,7 +77,7 @@ async function closeAll(pairs: readonly string[], options: GenerateOptions) {
   const { catchUp = false } = options;
   const statements: Statement[] = [];
   const refusals: string[] = [];
-  const progress = openProgress("close");
+  const progress = openWorkProgress("close", "statements");
   try {
     for (const [place, pairId] of pairs.entries()) {
       const asked = { pairId, period: { fromUs, toUs, timeZone }, catchUp };
@@ -102,11 +103,12 @@ async function recompute(
   statements: readonly Statement[],
   options: GenerateOptions,
 ): Promise<string[]> {
-  const source = sources[options.recompute ?? "hours"];
+  const sourceWord = options.recompute ?? "hours";
+  const source = sources[sourceWord];
   const found: string[] = [];
   for (const { statementId, kind } of statements) {
     if (kind === "interim") continue;
-    const progress = openProgress(`recompute ${statementId}`);
+    const progress = openWorkProgress(`recompute ${statementId}`, sourceWord);
     const steps = client(SettlementService, options).recomputeStatement({ statementId, source });
     for await (const { items, itemsTotal, differences } of steps) {
       progress.at(items, itemsTotal);

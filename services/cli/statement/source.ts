@@ -1,35 +1,10 @@
-import { type Command, Option } from "commander";
 import { SettlementService, type Statement } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
 import { answered, client, type ServerOptions } from "../connect.ts";
 import { Failure, Refusal } from "../outcome.ts";
+import { pairOf, type PairOptions } from "../pair.ts";
 import { type NamedPeriod, parsePeriod } from "../period.ts";
 
-/** Whose statements. */
-export interface PairOptions {
-  readonly vendor?: string;
-  readonly tenant?: string;
-  readonly pair?: string;
-}
-
 export const listLimit = 1_000;
-
-export function withPair(command: Command): Command {
-  return command
-    .addOption(new Option("--vendor <id>", "only this vendor's").conflicts(["tenant", "pair"]))
-    .addOption(new Option("--tenant <id>", "only this tenant's bill").conflicts("pair"))
-    .addOption(
-      new Option(
-        "--pair <pair>",
-        "only this one's: vendor:<id>, tenant:<id>, model:<owner> or channel:<id>",
-      ),
-    );
-}
-
-/** Empty if nobody was named. */
-export function pairOf({ vendor, tenant, pair = "" }: PairOptions): string {
-  if (vendor !== undefined) return `vendor:${vendor}`;
-  return tenant === undefined ? pair : `tenant:${tenant}`;
-}
 
 export function periodOf(text: string): NamedPeriod {
   const period = parsePeriod(text, Date.now());

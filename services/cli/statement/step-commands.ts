@@ -18,14 +18,10 @@ import {
 } from "../connect.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { jsonOf, print, textCard, yuan } from "../print.ts";
+import { withKey, type KeyOptions } from "../signed.ts";
 import { present } from "./source.ts";
 
 type Options = ServerOptions & OutputOptions;
-
-interface SignOptions extends Options {
-  readonly key: string;
-  readonly kid: string;
-}
 
 interface PayOptions extends Options {
   readonly reference: string;
@@ -33,15 +29,13 @@ interface PayOptions extends Options {
 }
 
 export function signCommand(): Command {
-  return withOutput(withServer(new Command("sign")))
+  return withKey(withOutput(withServer(new Command("sign"))))
     .summary("countersign a closed statement")
     .description(
       "Signs the statement's bytes with an Ed25519 key, as a detached JWS, and hands the signature in. The key stays " +
         "here. An operator signs as the operator, everybody else as the counterparty.",
     )
     .argument("<statement>", "its id, as `statement list` prints it")
-    .requiredOption("--key <file>", "PKCS #8 PEM of an Ed25519 key whose public part is on file")
-    .requiredOption("--kid <name>", "name of the key, as it is on file")
     .action(exits(sign));
 }
 
@@ -61,7 +55,7 @@ export function payCommand(): Command {
     .action(exits(pay));
 }
 
-async function sign(statementId: string, options: SignOptions): Promise<ExitCode> {
+async function sign(statementId: string, options: Options & KeyOptions): Promise<ExitCode> {
   const settlement = client(SettlementService, options);
   const answer = await answered(options, () => settlement.getStatement({ statementId }));
   const { canonicalJson } = present(answer.statement);

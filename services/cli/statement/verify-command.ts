@@ -16,7 +16,7 @@ import { sha256, verify } from "../../io/signing.ts";
 import { type OutputOptions, withOutput } from "../connect.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
 import { print, textTable } from "../print.ts";
-import { openProgress } from "./progress.ts";
+import { openWorkProgress } from "../work-progress.ts";
 
 interface VerifyOptions extends OutputOptions {
   readonly keys: string;
@@ -135,7 +135,7 @@ async function leafChecks(
   { leaves }: VerifyOptions,
 ): Promise<Check[]> {
   if (statement === undefined || leaves === undefined) return [];
-  const progress = openProgress("verify");
+  const progress = openWorkProgress("verify", "leaves");
   const total = statement.log.endIndex - statement.log.firstIndex;
   let check: LeafCheck | undefined;
   let done = 0;

@@ -12,6 +12,7 @@ import {
 import { termsKindWords } from "../../wire/contract.ts";
 import { answered, client, type OutputOptions, type ServerOptions } from "../connect.ts";
 import { Failure, type ExitCode, Refusal } from "../outcome.ts";
+import { pairOf, type PairOptions } from "../pair.ts";
 import { jsonOf, print } from "../print.ts";
 import { readTerms } from "./read-terms.ts";
 import { termsCard, termsTable } from "./terms-text.ts";
@@ -70,10 +71,10 @@ export async function sign(id: string, options: SignOptions, kind: TermsKind): P
 }
 
 export async function list(
-  options: TermsOptions & { readonly pair?: string },
+  options: TermsOptions & PairOptions,
   kinds: readonly TermsKind[],
 ): Promise<ExitCode> {
-  const { pair: pairId = "" } = options;
+  const pairId = pairOf(options);
   const answer = await answered(options, () =>
     client(ContractService, options).listTerms({ pairId }),
   );
