@@ -33,6 +33,16 @@ export function parsePeriod(text: string, nowMs: number): NamedPeriod | string {
   return named(date === undefined ? monthOf(startUs, timeZone) : dayOf(startUs, timeZone));
 }
 
+/** When something begins: `tomorrow`, `next-month`, or an instant with its offset. A string is the complaint. */
+export function parseStart(text: string, nowMs: number): InstantUs | string {
+  const nowUs = toUs(nowMs);
+  if (text === "tomorrow") return dayOf(nowUs, timeZone).toUs;
+  if (text === "next-month") return monthOf(nowUs, timeZone).toUs;
+  const ms = Date.parse(text);
+  if (/T.*(Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(ms)) return toUs(ms);
+  return `expected tomorrow, next-month (of ${timeZone}) or 2026-12-01T00:00:00+08:00, found ${JSON.stringify(text)}`;
+}
+
 function named(period: Period): NamedPeriod {
   return { ...period, name: nameOfPeriod(period) };
 }

@@ -15,6 +15,7 @@ import {
   withOutput,
   withServer,
 } from "./connect.ts";
+import { limitOf } from "./limit.ts";
 import { exits, type ExitCode, Failure } from "./outcome.ts";
 import { parsePeriod } from "./period.ts";
 import { jsonOf, print } from "./print.ts";
@@ -24,7 +25,7 @@ import { openWorkProgress } from "./work-progress.ts";
 interface ReconcileOptions extends ServerOptions, OutputOptions {
   readonly period: string;
   readonly vendor?: string;
-  readonly limit: string;
+  readonly limit: number;
   readonly severe?: boolean;
 }
 
@@ -38,7 +39,7 @@ export function reconcileCommand(): Command {
     )
     .requiredOption("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
     .option("--vendor <id>", "only with this vendor (default: every vendor)")
-    .option("--limit <n>", "at most so many differences are listed", "100")
+    .option("--limit <n>", "at most so many differences are listed", limitOf(100_000), 100)
     .option("--severe", "leave out what is only a warning")
     .action(exits(reconcile));
 }
@@ -49,7 +50,7 @@ async function reconcile(options: ReconcileOptions): Promise<ExitCode> {
   const { fromUs, toUs, timeZone } = period;
   const asked = {
     period: { fromUs, toUs, timeZone },
-    discrepanciesMax: limitOf(options.limit),
+    discrepanciesMax: options.limit,
     severeOnly: options.severe === true,
   };
   const named = options.vendor === undefined ? undefined : [options.vendor];
@@ -127,12 +128,4 @@ function isClean({ buckets, breaches }: ReconcileReport): boolean {
       severe.has(bucket) && (ours?.items ?? 0n) + (theirs?.items ?? 0n) > 0n,
   );
   return !hasAny && breaches.length === 0;
-}
-
-const limitMost = 100_000;
-
-function limitOf(text: string): number {
-  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (limit >= 1 && limit <= limitMost) return limit;
-  throw new Failure(`--limit: expected 1 to ${limitMost}, found ${JSON.stringify(text)}`);
 }

@@ -1,5 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document } from "yaml";
 import { canonicalJson } from "../core/settlement/canonical.ts";
+import type { InstantUs } from "../core/units.ts";
 import type { Mistake } from "../core/settlement/terms/mistake.ts";
 import type { Calendar } from "../core/settlement/pricing/price-book.ts";
 import { readFile, type Misfit } from "../core/settlement/terms/shape.ts";
@@ -61,18 +62,20 @@ const fileNames: Readonly<Record<string, string>> = {
 /**
  * Terms in YAML or JSON, or everything that is wrong with them at once, with line and column. Numbers are read as they
  * are written: what is a price stays decimal text until it is a whole number of pico. `defaultType` is what a file without
- * a `type` is.
+ * a `type` is; `fromUs` is when the terms begin, whatever the file says.
  */
 export function parseTerms(
   yaml: string,
   defaultType: string,
   calendarOf: (id: string) => Calendar | undefined = presetCalendar,
+  fromUs?: InstantUs,
 ): ParsedTerms {
   const lines = new LineCounter();
   const document = parseDocument(yaml, { lineCounter: lines });
   const broken = syntaxMistakes(document, lines);
   if (broken.length > 0) return { mistakes: broken };
-  const data = textsOf(document, document.contents);
+  const written = textsOf(document, document.contents);
+  const data = fromUs === undefined ? written : beginningAt(written, fromUs);
   const type = typeOf(data) ?? defaultType;
   const kind = kindByType[type];
   if (kind === undefined) {
@@ -123,6 +126,11 @@ function fromMistake({ path, message }: Mistake): Finding {
     }),
     message,
   };
+}
+
+function beginningAt(data: unknown, fromUs: InstantUs): unknown {
+  const isMap = typeof data === "object" && data !== null && !Array.isArray(data);
+  return isMap ? { ...data, effective_from_us: String(fromUs) } : data;
 }
 
 /** Plain data in which every number is still its text. */

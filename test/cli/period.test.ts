@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { localTime, parsePeriod } from "../../services/cli/period.ts";
+import { localTime, parsePeriod, parseStart } from "../../services/cli/period.ts";
 
 /** 2026-11-21, one minute past midnight in Shanghai; still the 20th in UTC. */
 const now = Date.UTC(2026, 10, 20, 16, 1);
@@ -52,3 +52,23 @@ for (const text of refused) {
 test("localTime() is Shanghai's", () => {
   expect(localTime(BigInt(now) * 1_000n)).toBe("2026-11-21 00:01:00");
 });
+
+// prettier-ignore
+const starts: readonly (readonly [text: string, start: string])[] = [
+  ["tomorrow",                  "2026-11-22T00:00:00+08:00"],
+  ["next-month",                "2026-12-01T00:00:00+08:00"],
+  ["2027-03-01T08:00:00Z",      "2027-03-01T16:00:00+08:00"],
+  ["2027-03-01T00:00:00+08:00", "2027-03-01T00:00:00+08:00"],
+];
+
+for (const [text, start] of starts) {
+  test(`parseStart() of ${text} is ${start}`, () => {
+    expect(parseStart(text, now)).toBe(BigInt(Date.parse(start)) * 1_000n);
+  });
+}
+
+for (const text of ["today", "2027-03-01", "2027-03-01T00:00:00", "soon"]) {
+  test(`parseStart() refuses ${JSON.stringify(text)}`, () => {
+    expect(parseStart(text, now)).toMatch(/^expected tomorrow, next-month/);
+  });
+}

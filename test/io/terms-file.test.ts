@@ -10,6 +10,7 @@ import {
 } from "../../services/core/settlement/terms/terms-kinds.ts";
 import { placed } from "../../services/io/policy-mistakes.ts";
 import { loadCalendar } from "../../services/io/preset.ts";
+import { us } from "../core/settlement/fixtures.ts";
 import { parseTerms } from "../../services/io/terms-file.ts";
 
 const example = (name: string): string => readFileSync(`deploy/config/${name}.yaml`, "utf8");
@@ -42,7 +43,7 @@ const wrong: readonly [file: string, type: string, change: readonly [string, str
   ["sell-book", "price_version", ["side: sell", "side: buy"], /pair_id: expected vendor:<id> of a buy book, found tenant:\*/],
   ["sell-book", "price_version", ["base_slot: off-peak", "base_slot: night"], /^\d+:\d+: base_slot: expected a slot of the book, found night/],
   ["sell-book", "price_version", ["calendar_id: cn-2026", "calendar_id: cn-2031"], /calendar_id: expected a calendar that is installed, found "cn-2031"/],
-  ["sell-book", "price_version", ["announced_us: 2026", "announced_us: 2027"], /^\d+:\d+: announced_us: retroactive: expected at most/],
+  ["sell-book", "price_version", ["currency: CNY", "currency: CNY\nannounced_us: 2027-12-01T00:00:00+08:00"], /^\d+:\d+: announced_us: retroactive: expected at most/],
   ["sell-book", "price_version", ["variant: explicit", "variant: minimum"], /lines\[3\]\.variant: expected a variant of cacheRead, found minimum/],
   ["sell-book", "price_version", ["effective_from_us: 2027-01-01T00:00:00+08:00", "effective_from_us: 2027-01-01"], /effective_from_us: expected microseconds since 1970 or/],
   ["sell-book", "price_version", ["book_id:", "book:"], /unknown key book; did you mean book_id\?/],
@@ -100,6 +101,27 @@ const documents: readonly [name: string, type: string, yaml: string][] = [
     "{reprice_id: r1, pair_id: 'vendor:northgrid', first_index: 5, end_index: 9, book_id: b, version: 2, calendar_id: cn-2027, calendar_version: 1, reason: 'the calendar came late'}",
   ],
 ];
+
+describe("an example that begins when it is said", () => {
+  const starts = ["2026-12-01", "2028-02-29", "2099-12-31"].map((day) =>
+    us(`${day}T00:00:00+08:00`),
+  );
+
+  for (const name of ["contract", "sell-book", "split-rule"]) {
+    test(`is right whenever that is: ${name}.yaml`, () => {
+      for (const fromUs of starts) {
+        const parsed = parseTerms(example(name), "contract", undefined, fromUs);
+        expect(parsed).toMatchObject({ value: { effectiveFromUs: fromUs } });
+      }
+    });
+  }
+
+  test("begins by no date where it has none", () => {
+    const parsed = parseTerms("{calendar_id: x}", "calendar", undefined, 1n);
+    const told = "mistakes" in parsed ? parsed.mistakes.map(placed).join("\n") : "";
+    expect(told).toContain("unknown key effective_from_us");
+  });
+});
 
 describe("canonical text", () => {
   for (const [name, type, yaml] of documents) {

@@ -13,6 +13,7 @@ import {
   type TermsOptions,
 } from "../terms/actions.ts";
 import { keyHelp, kidHelp } from "../signed.ts";
+import { withStart, type StartOptions } from "../terms/read-terms.ts";
 import { registerKey } from "../terms/register-key.ts";
 
 /** Everything that is agreed on but prices, which have a command of their own. */
@@ -51,7 +52,7 @@ export function command(): Command {
         .action(exits(got)),
     )
     .addCommand(
-      withOutput(new Command("validate"))
+      withStart(withOutput(new Command("validate")))
         .description(
           "All mistakes of a file at once, each with line, column and path. Needs no server; exits with 2 if refused. What the " +
             "file is its member `type` says: contract, split_rule, calendar, standard_tokens or reprice.",
@@ -60,7 +61,7 @@ export function command(): Command {
         .action(exits(validated)),
     )
     .addCommand(
-      withOutput(withServer(new Command("propose")))
+      withStart(withOutput(withServer(new Command("propose"))))
         .description("Puts a version up for signature. Exits with 2 if it is refused.")
         .argument("<file>", "YAML or JSON; - reads standard input")
         .action(exits(proposed)),
@@ -129,11 +130,11 @@ async function got(
   return get(id, options, kinds[options.kind]);
 }
 
-async function validated(file: string, options: TermsOptions): Promise<ExitCode> {
+async function validated(file: string, options: TermsOptions & StartOptions): Promise<ExitCode> {
   return validate(file, options, "contract");
 }
 
-async function proposed(file: string, options: TermsOptions): Promise<ExitCode> {
+async function proposed(file: string, options: TermsOptions & StartOptions): Promise<ExitCode> {
   return propose(file, options, "contract");
 }
 

@@ -17,7 +17,7 @@ import {
   type SignOptions,
   type TermsOptions,
 } from "../terms/actions.ts";
-import { readTerms } from "../terms/read-terms.ts";
+import { readTerms, withStart, type StartOptions } from "../terms/read-terms.ts";
 import { instantUs, withSigning } from "./contract.ts";
 
 const type = "price_version";
@@ -46,7 +46,7 @@ export function command(): Command {
         .action(exits(got)),
     )
     .addCommand(
-      withOutput(new Command("validate"))
+      withStart(withOutput(new Command("validate")))
         .description(
           "All mistakes of a file at once: gaps, overlaps, prices that are not exact, each with line, column and path. Needs " +
             "no server; exits with 2 if refused.",
@@ -55,7 +55,7 @@ export function command(): Command {
         .action(exits(validated)),
     )
     .addCommand(
-      withOutput(withServer(new Command("publish")))
+      withStart(withOutput(withServer(new Command("publish"))))
         .description(
           "Puts a version up for signature. What a vendor sells is published to placement, with the vendor's credential " +
             "(--token-file); every other side is proposed to settlement. Exits with 2 if it is refused.",
@@ -85,12 +85,12 @@ async function got(
   return get(id, options, kind);
 }
 
-async function validated(file: string, options: TermsOptions): Promise<ExitCode> {
+async function validated(file: string, options: TermsOptions & StartOptions): Promise<ExitCode> {
   return validate(file, options, type);
 }
 
-async function published(file: string, options: TermsOptions): Promise<ExitCode> {
-  const { value, id, text } = readTerms(file, type);
+async function published(file: string, options: TermsOptions & StartOptions): Promise<ExitCode> {
+  const { value, id, text } = readTerms(file, type, options);
   if (!("currency" in value)) throw new Refusal(`${file}: type: expected ${type}`);
   if (sideOf(value) !== "buy") return propose(file, options, type);
   const pools = client(PoolService, options);

@@ -3,6 +3,7 @@ import { StatementSchema } from "../../wire/gen/tokengrid/v1/settlement_pb.js";
 import { type OutputOptions, type ServerOptions, withOutput, withServer } from "../connect.ts";
 import { disputeCommand } from "../dispute-command.ts";
 import { exits, type ExitCode } from "../outcome.ts";
+import { limitOf } from "../limit.ts";
 import { netCommand } from "../net-command.ts";
 import { type PairOptions, pairOf, withPair } from "../pair.ts";
 import { jsonOf, print } from "../print.ts";
@@ -11,12 +12,13 @@ import { statementList } from "../statement-text.ts";
 import { exportCommand } from "../statement/export-command.ts";
 import { generateCommand } from "../statement/generate-command.ts";
 import { getCommand } from "../statement/get-command.ts";
-import { newestFirst, periodOf } from "../statement/source.ts";
+import { listLimit, newestFirst, periodOf } from "../statement/source.ts";
 import { approveCommand, payCommand, signCommand } from "../statement/step-commands.ts";
 import { verifyCommand } from "../statement/verify-command.ts";
 
 interface ListOptions extends ServerOptions, OutputOptions, PairOptions {
   readonly period?: string;
+  readonly limit: number;
 }
 
 export function command(): Command {
@@ -27,6 +29,7 @@ export function command(): Command {
       withPair(withOutput(withServer(new Command("list"))))
         .description("Closed statements, newest first.")
         .option("--period <period>", "today, yesterday, YYYY-MM-DD or YYYY-MM")
+        .option("--limit <n>", "at most so many", limitOf(listLimit), listLimit)
         .action(exits(list)),
     )
     .addCommand(getCommand())
@@ -42,7 +45,8 @@ export function command(): Command {
 
 async function list(options: ListOptions): Promise<ExitCode> {
   const periodName = options.period === undefined ? "" : periodOf(options.period).name;
-  const statements = await newestFirst(options, { pairId: pairOf(options), periodName });
+  const { limit } = options;
+  const statements = await newestFirst(options, { pairId: pairOf(options), periodName, limit });
   print(options.output, {
     json: statements.map((statement) => jsonOf(StatementSchema, statement)),
     names: statements.map(({ statementId }) => statementId),

@@ -15,6 +15,7 @@ import {
 } from "../connect.ts";
 import { exits, type ExitCode, Failure } from "../outcome.ts";
 import { dimensionNames, type DimensionName, printSums } from "../usage-sums-text.ts";
+import { limitOf } from "../limit.ts";
 import { parsePeriod } from "../period.ts";
 import { jsonOf, print } from "../print.ts";
 import { usageTable } from "../usage-text.ts";
@@ -51,7 +52,7 @@ export function command(): Command {
         )
         .option("--model <id>", "only this model; with --by")
         .option("--csv", "comma-separated, with --by")
-        .option("--limit <n>", "at most so many", limitNumber, 100)
+        .option("--limit <n>", "at most so many", limitOf(100_000), 100)
         .action(exits(query)),
     )
     .addCommand(
@@ -81,14 +82,6 @@ function dimensions(text: string, before: readonly DimensionName[] = []): Dimens
       throw new InvalidArgumentError(`${expected}, found ${JSON.stringify(name)}`);
     }),
   ];
-}
-
-function limitNumber(text: string): number {
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= 100_000) return limit;
-  throw new InvalidArgumentError(
-    `expected a number from 1 to 100000, found ${JSON.stringify(text)}`,
-  );
 }
 
 async function query(options: QueryOptions): Promise<ExitCode> {

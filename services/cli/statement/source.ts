@@ -27,10 +27,14 @@ export async function pairsOf(options: ServerOptions & PairOptions): Promise<str
 
 export async function newestFirst(
   options: ServerOptions,
-  asked: { readonly pairId?: string; readonly periodName?: string } = {},
+  asked: {
+    readonly pairId?: string;
+    readonly periodName?: string;
+    readonly limit?: number;
+  } = {},
 ): Promise<Statement[]> {
   const { statements } = await answered(options, () =>
-    client(SettlementService, options).list({ ...asked, limit: listLimit }),
+    client(SettlementService, options).list({ limit: listLimit, ...asked }),
   );
   return statements;
 }

@@ -14,7 +14,7 @@ import { answered, client, type OutputOptions, type ServerOptions } from "../con
 import { Failure, type ExitCode, Refusal } from "../outcome.ts";
 import { pairOf, type PairOptions } from "../pair.ts";
 import { jsonOf, print } from "../print.ts";
-import { readTerms } from "./read-terms.ts";
+import { readTerms, type StartOptions } from "./read-terms.ts";
 import { termsCard, termsTable } from "./terms-text.ts";
 
 export type TermsOptions = ServerOptions & OutputOptions;
@@ -27,10 +27,10 @@ export interface SignOptions extends TermsOptions {
 
 export async function validate(
   file: string,
-  options: OutputOptions,
+  options: OutputOptions & StartOptions,
   defaultType: string,
 ): Promise<ExitCode> {
-  const { kind, id, pair, signers, text } = readTerms(file, defaultType);
+  const { kind, id, pair, signers, text } = readTerms(file, defaultType, options);
   const hash = sha256(text);
   print(options.output, {
     json: { file, isValid: true, kind, id, pair, signers, hash },
@@ -42,10 +42,10 @@ export async function validate(
 
 export async function propose(
   file: string,
-  options: TermsOptions,
+  options: TermsOptions & StartOptions,
   defaultType: string,
 ): Promise<ExitCode> {
-  const terms = readTerms(file, defaultType);
+  const terms = readTerms(file, defaultType, options);
   const request = { kind: termsKindWords.fromWord(terms.kind), canonicalJson: terms.text };
   const answer = await answered(options, () =>
     client(ContractService, options).proposeTerms(request),
