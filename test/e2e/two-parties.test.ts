@@ -211,8 +211,11 @@ test("the vendor checks the statement offline, and countersigns it", async () =>
   const leaves = await good(vendor("statement", "export", statementId, "--format", "leaves"));
   writeFileSync(at("leaves.jsonl"), leaves);
   const keys = await Promise.all(
-    [await operatorKey(), northKey()].map(async ([, path = "", , kid = ""]) => {
-      return `party ${kid} ${(await openSigningKey(path)).publicKey}\n`;
+    [
+      { party: "operator", of: await operatorKey() },
+      { party: "vendor:northgrid", of: northKey() },
+    ].map(async ({ party, of: [, path = "", , kid = ""] }) => {
+      return `party ${party} ${kid} ${(await openSigningKey(path)).publicKey}\n`;
     }),
   );
   writeFileSync(at("keys"), keys.join(""));
@@ -226,6 +229,13 @@ test("the vendor checks the statement offline, and countersigns it", async () =>
   writeFileSync(at("vendor.jws"), second?.jws ?? "");
   const both = ["--signature", at("operator.jws"), at("vendor.jws")];
   expect(await good(tokengrid(...offline, ...both))).toContain("north/1");
+  // Without the operator's signature it is nobody's word, and by the vendor's it is the vendor's alone.
+  expect(await tokengrid(...offline)).toMatchObject({ code: 2 });
+  const vendorAlone = await tokengrid(...offline, "--signature", at("vendor.jws"));
+  expect([vendorAlone.code, vendorAlone.stdout]).toEqual([
+    2,
+    expect.stringMatching(/WRONG +operator/),
+  ]);
   const forged = bytes.replace('"net_nano":"', '"net_nano":"9');
   writeFileSync(at("statement.json"), forged.trimEnd());
   expect(await tokengrid(...offline, ...both)).toMatchObject({ code: 2 });

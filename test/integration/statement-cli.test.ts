@@ -185,7 +185,10 @@ test("a vendor checks it offline with keys alone, and signs it", async () => {
   const told = await tokengrid("contract", "register-key", "vendor:northgrid", ...key, ...as);
   expect(told.out).toMatch(/^northgrid: on file for vendor:northgrid/);
   expect((await sign()).out).toMatch(/party +counterparty\nkid +northgrid\n/);
-  writeFileSync(at("keys"), `# nobody yet\n`);
+  const policy = await tokengrid("ledger", "keys", "vendor:northgrid");
+  writeFileSync(at("keys"), policy.out);
+  await tokengrid("statement", "get", id, "--out", at("got"));
+  const signature = ["--signature", join(at("got"), "statement.operator.jws")];
   const verify = async (...more: readonly string[]) =>
     tokengrid(
       "statement",
@@ -197,19 +200,27 @@ test("a vendor checks it offline with keys alone, and signs it", async () => {
       at("leaves"),
       ...more,
     );
-  const good = await verify();
+  const good = await verify(...signature);
   expect([good.err, good.out]).toEqual(["", expect.stringMatching(/^vendor:northgrid:daily/)]);
+  expect(good.out).toMatch(/not checked +counterparty +no signature of vendor:northgrid/);
+  // Nobody's word: bytes and leaves that hold together anybody can write.
+  const unsigned = await verify();
+  expect([unsigned.code, unsigned.out.match(/^WRONG +\S+/gm)]).toEqual([
+    2,
+    ["operator", "root"].map((name) => expect.stringMatching(`${name}$`) as string),
+  ]);
   expect(good.out).not.toContain("WRONG");
   const text = readFileSync(at("json"), "utf8");
   writeFileSync(at("json"), text.replace(/"nano":"(\d+)"/, '"nano":"9$1"'));
-  const bad = await verify("-o", "json");
+  const bad = await verify(...signature, "-o", "json");
   expect(bad.code).toBe(2);
   const { checks } = JSON.parse(bad.out) as {
     checks: { name: string; is_good: boolean; detail: string }[];
   };
   const wrong = checks.filter(({ is_good: isGood }) => !isGood);
-  expect(wrong.map(({ name }) => name)).toEqual(["sums", "leaves"]);
-  expect(wrong[1]?.detail).toMatch(/^line northgrid-list:1:\S+ p1 zhongwei: expected/);
+  const names = ["sums", "signature", "operator", "root", "leaves"];
+  expect(wrong.map(({ name }) => name)).toEqual(names);
+  expect(wrong.at(-1)?.detail).toMatch(/^line northgrid-list:1:\S+ p1 zhongwei: expected/);
 });
 
 test("the signed files are written, and checked by the key of the operator's log", async () => {
@@ -233,10 +244,21 @@ test("the signed files are written, and checked by the key of the operator's log
     expect.stringMatching(/WRONG +signature +no key is given for kid "?northgrid/),
   ]);
   const key = await openSigningKey(at("key.pem"));
-  writeFileSync(at("policy"), `${policy.out}party northgrid ${key.publicKey}\n`);
+  writeFileSync(at("policy"), `${policy.out}party vendor:northgrid northgrid ${key.publicKey}\n`);
   const good = await verify();
-  expect([good.err, good.out.match(/^ok +signature +of \S+$/gm)?.length]).toEqual(["", 2]);
-  expect(good.out).toMatch(/signature +of grid\.example\/operator\/[0-9a-f]{16}\n/);
+  expect([good.err, good.out.match(/^ok +signature +of \S+, \S+$/gm)?.length]).toEqual(["", 2]);
+  expect(good.out).toMatch(/signature +of grid\.example\/operator\/[0-9a-f]{16}, operator\n/);
+  // A key that is believed, of a vendor that is no party to it.
+  writeFileSync(at("policy"), `${policy.out}party vendor:southgrid northgrid ${key.publicKey}\n`);
+  const other = await verify();
+  expect([other.code, other.out]).toEqual([
+    2,
+    expect.stringMatching(
+      /WRONG +signature +expected a key of the operator or of vendor:northgrid/,
+    ),
+  ]);
+  writeFileSync(at("policy"), `${policy.out}party northgrid ${key.publicKey}\n`);
+  expect((await verify()).err).toMatch(/expected party, operator or a pair/);
 });
 
 test("the ledger's commands say what they did, in words and as JSON", async () => {

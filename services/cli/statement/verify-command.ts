@@ -5,18 +5,17 @@ import {
   checkStatement,
   LeafCheck,
   type Check,
+  type Checked,
   type Evidence,
-  type Trust,
 } from "../../core/settlement/statements/statement-check.ts";
 import { treeHash } from "../../core/settlement/proof/merkle.ts";
 import type { Statement } from "../../core/settlement/statements/statement.ts";
-import type { NoteKey, PublicKey } from "../../core/settlement/proof/note.ts";
-import { parsePolicy, type TlogPolicy } from "../../core/settlement/proof/tlog-policy.ts";
 import { sha256, verify } from "../../io/signing.ts";
 import { type OutputOptions, withOutput } from "../connect.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
 import { print, textTable } from "../print.ts";
 import { openWorkProgress } from "../work-progress.ts";
+import { readKeys } from "./verify-keys.ts";
 
 interface VerifyOptions extends OutputOptions {
   readonly keys: string;
@@ -38,9 +37,10 @@ export function verifyCommand(): Command {
     .description(
       "Checks the bytes of a statement, its sums and its digest; and of what came with it the signatures, the statement " +
         "before, the checkpoint and the proof of its log. With --leaves every line is added up again from the leaves of " +
-        "the log, and the log's root is made of them. Needs no network. The keys file has the keys of logs and " +
-        "witnesses as `ledger keys` writes them, by which the operator's signature is checked too, and for each other " +
-        "party that signed a line `party <kid> <public key in hex>`.",
+        "the log, and the log's root is made of them. It passes only with the operator's signature, or with a proof of " +
+        "its log: anything else anybody could have written. What did not come with it is listed as not checked. Needs no " +
+        "network. The keys file has the keys of logs and witnesses as `ledger keys` writes them, by which the operator's " +
+        "signature is checked too, and for each other key a line `party <pair|operator> <kid> <public key in hex>`.",
     )
     .argument(
       "<file>",
@@ -64,16 +64,19 @@ async function verifyStatement(file: string, options: VerifyOptions): Promise<Ex
     proof: options.proof === undefined ? undefined : readFileSync(options.proof, "utf8"),
   };
   const trust = readKeys(options.keys);
-  const { statement, checks } = checkStatement(textOf(file), evidence, { trust, means });
-  const all = [...checks, ...(await leafChecks(statement, options))];
+  const checked = checkStatement(textOf(file), evidence, { trust, means });
+  const { statement } = checked;
+  const all = [...checked.checks, ...(await leafChecks(checked, options))];
+  const unchecked = uncheckedOf(checked, options);
   print(options.output, {
     json: {
       statement_id: statement?.id ?? "",
       digest: statement?.digest ?? "",
       checks: all.map(jsonOf),
+      not_checked: unchecked.map(([name, detail]) => ({ name, detail })),
     },
     names: all.filter(({ isGood }) => !isGood).map(({ name }) => name),
-    text: () => checksText(statement, all),
+    text: () => checksText(statement, all, unchecked),
   });
   const bad = all.filter(({ isGood }) => !isGood);
   if (bad.length > 0) {
@@ -84,8 +87,31 @@ async function verifyStatement(file: string, options: VerifyOptions): Promise<Ex
   return 0;
 }
 
-export function checksText(statement: Statement | undefined, checks: readonly Check[]): string {
-  const rows = checks.map(({ name, isGood, detail }) => [isGood ? "ok" : "WRONG", name, detail]);
+type NotChecked = readonly [name: string, detail: string];
+
+/** What nothing is known of, in words: what was not looked at may be wrong. */
+function uncheckedOf({ statement, unchecked }: Checked, options: VerifyOptions): NotChecked[] {
+  if (statement === undefined) return [];
+  const words = {
+    counterparty: `no signature of ${statement.pair} (--signature)`,
+    chain: "that it follows on the statement before (--previous)",
+    checkpoint: "the log's root at its size (--checkpoint)",
+    proof: "that it is in the log (--proof)",
+  };
+  const found = unchecked.map((name): NotChecked => [name, words[name]]);
+  if (options.leaves !== undefined) return found;
+  return [...found, ["leaves", "that the leaves of the log add up to its lines (--leaves)"]];
+}
+
+function checksText(
+  statement: Statement | undefined,
+  checks: readonly Check[],
+  unchecked: readonly NotChecked[],
+): string {
+  const rows = [
+    ...checks.map(({ name, isGood, detail }) => [isGood ? "ok" : "WRONG", name, detail]),
+    ...unchecked.map(([name, detail]) => ["not checked", name, detail]),
+  ];
   const table = textTable([{ name: "RESULT" }, { name: "CHECK" }, { name: "FOUND" }], rows);
   return `${statement?.id ?? "no statement"}\n${table}`;
 }
@@ -99,39 +125,8 @@ function textOf(path: string): string {
   return readFileSync(path, "utf8").replace(/\r?\n$/, "");
 }
 
-function readKeys(path: string): Trust {
-  const lines = readFileSync(path, "utf8").split("\n");
-  const keyByKid = new Map<string, string>();
-  const rest: string[] = [];
-  for (const [place, line] of lines.entries()) {
-    const [word, kid, key, ...more] = line.replace(/#.*$/, "").trim().split(/\s+/);
-    if (word !== "party") {
-      rest.push(line);
-      continue;
-    }
-    if (kid === undefined || key === undefined || more.length > 0 || !/^[0-9a-f]{64}$/.test(key)) {
-      throw new Failure(
-        `${path}:${place + 1}: expected party, a kid and 64 digits of hex, found ${line}`,
-      );
-    }
-    keyByKid.set(kid, key);
-  }
-  const isPolicy = rest.some((line) => line.replace(/#.*$/, "").trim() !== "");
-  const policy = isPolicy ? parsePolicy(rest.join("\n"), sha256) : undefined;
-  if (typeof policy === "string") throw new Failure(`${path}: ${policy}`);
-  return { keyOf: (kid) => keyByKid.get(kid) ?? logKeyOf(kid, policy), policy };
-}
-
-/** An operator signs statements with the key of its logs: `<domain>/operator/<the key begins with>`. */
-function logKeyOf(kid: string, policy: TlogPolicy | undefined): PublicKey | undefined {
-  const [, domain, begin = ""] = /^(.+)\/operator\/([0-9a-f]{16})$/.exec(kid) ?? [];
-  const isMeant = ({ name, publicKey }: NoteKey): boolean =>
-    name.startsWith(`${domain}/`) && publicKey.startsWith(begin);
-  return domain === undefined ? undefined : policy?.logs.find(isMeant)?.publicKey;
-}
-
 async function leafChecks(
-  statement: Statement | undefined,
+  { statement, isRootSigned }: Checked,
   { leaves }: VerifyOptions,
 ): Promise<Check[]> {
   if (statement === undefined || leaves === undefined) return [];
@@ -142,8 +137,9 @@ async function leafChecks(
   const lines = createInterface({ input: createReadStream(leaves), crlfDelay: Infinity });
   try {
     for await (const line of lines) {
-      if (check === undefined) check = new LeafCheck(statement, rootsIn(line, leaves), means.tree);
-      else check.add(line);
+      if (check === undefined) {
+        check = new LeafCheck({ statement, isRootSigned }, rootsIn(line, leaves), means.tree);
+      } else check.add(line);
       done += 1;
       if (done % progressLeaves === 0) progress.at(done, total);
     }

@@ -1,7 +1,7 @@
 import { canonicalJson, type Canonical } from "../canonical.ts";
 import { parseCheckpoint } from "../proof/checkpoint.ts";
 import { signersOf } from "../proof/cosignature.ts";
-import { verifyDetached } from "../proof/jws.ts";
+import { verifyDetached, type JwsHeader } from "../proof/jws.ts";
 import { makeStatement } from "./make-statement.ts";
 import { Frontier, type Hash } from "../proof/merkle.ts";
 import { parseNote, type PublicKey } from "../proof/note.ts";
@@ -12,6 +12,7 @@ import type { Statement } from "./statement.ts";
 import { hasQuorum, type TlogPolicy } from "../proof/tlog-policy.ts";
 import { parseTlogProof, verifyTlogProof } from "../proof/tlog-proof.ts";
 import type { Means } from "../proof/witness.ts";
+import type { PairId } from "../../units.ts";
 
 /** What a detached signature of a statement says it is of. */
 export const statementJwsType = "tokengrid-statement";
@@ -35,9 +36,15 @@ export interface Evidence {
   readonly proof: string | undefined;
 }
 
+/** Whose key it is. */
+export interface PartyPublicKey {
+  readonly party: PairId | "operator";
+  readonly publicKey: PublicKey;
+}
+
 /** Whom the reader believes. */
 export interface Trust {
-  readonly keyOf: (kid: string) => PublicKey | undefined;
+  readonly keyOf: (kid: string, statement: Statement) => PartyPublicKey | undefined;
   /** Undefined: no log's key is given. */
   readonly policy: TlogPolicy | undefined;
 }
@@ -46,9 +53,18 @@ export interface Trust {
 export interface Checked {
   readonly statement: Statement | undefined;
   readonly checks: readonly Check[];
+  /** Whether somebody whom the reader believes has signed the log's root that the statement names. */
+  readonly isRootSigned: boolean;
+  /** Names of what did not come with it. */
+  readonly unchecked: readonly Unchecked[];
 }
 
-/** Checks a statement with public keys and nothing else. What did not come with it is not looked at. */
+export type Unchecked = "counterparty" | "chain" | "checkpoint" | "proof";
+
+/**
+ * Checks a statement with public keys and nothing else. That its bytes hold together anybody can bring about: it is the operator's
+ * word only with the operator's signature, or with a proof that it is in the operator's log.
+ */
 export function checkStatement(
   text: string,
   evidence: Evidence,
@@ -58,23 +74,42 @@ export function checkStatement(
   }: { readonly trust: Trust; readonly means: Means & { sha256(text: string): Hash } },
 ): Checked {
   const statement = parsed(text, (each) => means.sha256(each));
-  if (typeof statement === "string")
-    return { statement: undefined, checks: [bad("bytes", statement)] };
+  if (typeof statement === "string") {
+    return {
+      ...{ statement: undefined, isRootSigned: false, unchecked: [] },
+      checks: [bad("bytes", statement)],
+    };
+  }
   const { previous, checkpoint, proof } = evidence;
+  const by = { trust, means };
+  const signed = signatureChecks(statement, evidence.signatures, by);
+  const noted = checkpoint === undefined ? [] : [checkpointCheck(statement, checkpoint, by)];
+  const proven = proof === undefined ? [] : [proofCheck(statement, proof, by)];
+  const isStated =
+    signed.parties.has("operator") || (proven.length > 0 && proven.every(({ isGood }) => isGood));
   return {
     statement,
     checks: [
       good("bytes", `canonical, SHA-256 ${statement.digest}`),
       sumsCheck(statement, (each) => means.sha256(each)),
-      ...signatureChecks(statement, evidence.signatures, { trust, means }),
+      ...signed.checks,
       ...(previous === undefined ? [] : [chainCheck(statement, means.sha256(previous))]),
-      ...(checkpoint === undefined
-        ? []
-        : [checkpointCheck(statement, checkpoint, { trust, means })]),
-      ...(proof === undefined ? [] : [proofCheck(statement, proof, { trust, means })]),
+      ...noted,
+      ...proven,
+      ...(isStated ? [] : [bad("operator", unstated)]),
+    ],
+    isRootSigned: isStated || (noted.length > 0 && noted.every(({ isGood }) => isGood)),
+    unchecked: [
+      ...(signed.parties.has(statement.pair) ? [] : ["counterparty" as const]),
+      ...(previous === undefined && statement.prevDigest !== "" ? ["chain" as const] : []),
+      ...(checkpoint === undefined ? ["checkpoint" as const] : []),
+      ...(proof === undefined ? ["proof" as const] : []),
     ],
   };
 }
+
+const unstated =
+  "expected a signature of the operator, or a proof of its log, by a key that is believed; found neither: anybody could have written this";
 
 function parsed(text: string, sha256: (text: string) => Hash): Statement | string {
   try {
@@ -121,17 +156,28 @@ function restNano({ totals }: Statement): bigint {
 }
 
 function signatureChecks(
-  { text }: Statement,
+  statement: Statement,
   signatures: readonly string[],
   { trust, means }: { readonly trust: Trust; readonly means: Means },
-): Check[] {
-  return signatures.map((jws) => {
-    const signed = { jws: jws.trim(), payload: text, typ: statementJwsType, keyOf: trust.keyOf };
-    const header = verifyDetached(signed, means.verify);
-    return typeof header === "string"
-      ? bad("signature", header)
-      : good("signature", `of ${header.kid}`);
+): { readonly checks: readonly Check[]; readonly parties: ReadonlySet<string> } {
+  const parties = new Set<string>();
+  const keyOf = (kid: string) => trust.keyOf(kid, statement);
+  const checks = signatures.map((jws) => {
+    const signed = {
+      ...{ jws: jws.trim(), payload: statement.text, typ: statementJwsType },
+      keyOf: (kid: string) => keyOf(kid)?.publicKey,
+    };
+    const header: JwsHeader | string = verifyDetached(signed, means.verify);
+    if (typeof header === "string") return bad("signature", header);
+    const { party } = keyOf(header.kid) ?? {};
+    if (party !== "operator" && party !== statement.pair) {
+      const detail = `expected a key of the operator or of ${statement.pair}, found ${header.kid} of ${party}`;
+      return bad("signature", detail);
+    }
+    parties.add(party);
+    return good("signature", `of ${header.kid}, ${party}`);
   });
+  return { checks, parties };
 }
 
 function chainCheck({ prevDigest }: Statement, digest: Hash): Check {
@@ -180,6 +226,10 @@ function proofCheck(
   const leaf = statementLeafText(statement);
   const proven = verifyTlogProof({ proof, leaf, policy }, means);
   if (typeof proven === "string") return bad("proof", proven);
+  const { origin } = statement.log;
+  if (proven.checkpoint.origin !== origin) {
+    return bad("proof", `expected one of ${origin}, found one of ${proven.checkpoint.origin}`);
+  }
   return good("proof", `leaf ${proven.index} of ${proven.checkpoint.origin}`);
 }
 
@@ -189,10 +239,16 @@ export class LeafCheck {
   readonly #tree: Means["tree"];
   readonly #frontier: Frontier;
   readonly #sum: BookingSum;
+  readonly #isRootSigned: boolean;
 
   /** `roots` of the perfect trees before the range, the largest first. */
-  constructor(statement: Statement, roots: readonly Hash[], tree: Means["tree"]) {
+  constructor(
+    { statement, isRootSigned }: { readonly statement: Statement; readonly isRootSigned: boolean },
+    roots: readonly Hash[],
+    tree: Means["tree"],
+  ) {
     this.#statement = statement;
+    this.#isRootSigned = isRootSigned;
     this.#tree = tree;
     this.#frontier = new Frontier(tree, statement.log.firstIndex, roots);
     this.#sum = new BookingSum(statement.pair, statement.period, daysIn(statement.period));
@@ -207,10 +263,13 @@ export class LeafCheck {
   get checks(): Check[] {
     const { log } = this.#statement;
     const [size, root] = [this.#frontier.size, this.#frontier.root()];
+    // A root that the file names itself shows nothing.
+    const unsigned = "nobody who is believed has signed this root: give the checkpoint";
     const isRoot = size === log.endIndex && size === log.size && root === log.root;
     const found = differences(this.#statement, this.#sum);
     const leaves = `${this.#sum.count} leaves of the period`;
     return [
+      ...(this.#isRootSigned ? [] : [bad("root", unsigned)]),
       isRoot
         ? good("root", `the leaves make the root of ${log.size}`)
         : bad("root", `expected ${log.root} of ${log.size} leaves, found ${root} of ${size}`),

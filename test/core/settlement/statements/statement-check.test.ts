@@ -13,10 +13,12 @@ import {
   LeafCheck,
   statementJwsType,
   type Evidence,
+  type PartyPublicKey,
   type Trust,
 } from "../../../../services/core/settlement/statements/statement-check.ts";
 import { statementLeafText } from "../../../../services/core/settlement/statements/statement-leaves.ts";
 import type { Statement } from "../../../../services/core/settlement/statements/statement.ts";
+import type { PairId } from "../../../../services/core/units.ts";
 import { formatTlogProof } from "../../../../services/core/settlement/proof/tlog-proof.ts";
 import { newSigningKey, sha256, verify } from "../../../../services/io/signing.ts";
 import { friday } from "../fixtures.ts";
@@ -39,8 +41,14 @@ const root = rootOf(
 const log = { origin, size: 3n, root, firstIndex: 0n, endIndex: 3n };
 const made = statement({ frozen: frozen({ log }), prevDigest: sha256("before") });
 
+const north = newSigningKey();
+const partyKeys: Readonly<Record<string, PartyPublicKey>> = {
+  grid: { party: "operator", publicKey: operator.publicKey },
+  north: { party: northgrid, publicKey: north.publicKey },
+  south: { party: "vendor:southgrid" as PairId, publicKey: north.publicKey },
+};
 const trust: Trust = {
-  keyOf: (kid) => ({ grid: operator.publicKey })[kid],
+  keyOf: (kid) => partyKeys[kid],
   policy: { logs: [key], witnesses: [], groupByName: new Map(), quorum: undefined },
 };
 const nothing: Evidence = {
@@ -84,6 +92,45 @@ describe("checkStatement()", () => {
     ]);
   });
 
+  const signedBy = (kid: string): string =>
+    signDetached(made.text, { kid, typ: statementJwsType }, (text) => north.sign(text));
+
+  // prettier-ignore
+  const believed: readonly [what: string, evidence: Partial<Evidence>, isStated: boolean, isRootSigned: boolean][] = [
+    ["nothing at all",                  {},                                           false, false],
+    ["the vendor's own signature",      { signatures: [signedBy("north")] },          false, false],
+    ["a signature of another vendor",   { signatures: [signedBy("south")] },          false, false],
+    ["a checkpoint",                    { checkpoint },                               false, true],
+    ["the operator's signature",        { signatures: [jws] },                        true,  true],
+    ["a proof of the operator's log",   { proof },                                    true,  true],
+  ];
+  for (const [what, evidence, isStated, isRootSigned] of believed) {
+    test(`takes it for the operator's word, or not, by ${what}`, () => {
+      const checked = checkStatement(made.text, { ...nothing, ...evidence }, { trust, means });
+      const names = checked.checks.filter(({ isGood }) => !isGood).map(({ name }) => name);
+      expect([!names.includes("operator"), checked.isRootSigned]).toEqual([isStated, isRootSigned]);
+    });
+  }
+
+  test("says whose key has signed, and refuses that of another vendor", () => {
+    expect(found(made.text, { signatures: [jws, signedBy("north")] })).not.toContain(
+      "signature bad",
+    );
+    expect(found(made.text, { signatures: [jws, signedBy("south")] })).toContain("signature bad");
+  });
+
+  test("says what it has not checked", () => {
+    const none = checkStatement(made.text, nothing, { trust, means });
+    expect(none.unchecked).toEqual(["counterparty", "chain", "checkpoint", "proof"]);
+    const evidence = {
+      signatures: [jws, signedBy("north")],
+      previous: "before",
+      checkpoint,
+      proof,
+    };
+    expect(checkStatement(made.text, evidence, { trust, means }).unchecked).toEqual([]);
+  });
+
   // prettier-ignore
   const flipped: readonly [what: string, change: (text: string) => string, check: string][] = [
     ["a space",               (text) => text.replace('":"', '": "'),                                     "bytes bad"],
@@ -125,14 +172,19 @@ describe("LeafCheck", () => {
     of: Statement,
     texts: readonly string[],
     roots: readonly string[] = [],
+    isRootSigned = true,
   ): string[] {
-    const check = new LeafCheck(of, roots, tree);
+    const check = new LeafCheck({ statement: of, isRootSigned }, roots, tree);
     for (const text of texts) check.add(text);
     return check.checks.map(({ name, isGood }) => `${name} ${isGood ? "good" : "bad"}`);
   }
 
   test("makes the root and every line of the leaves again", () => {
     expect(checked(made, leaves)).toEqual(["root good", "leaves good"]);
+  });
+
+  test("finds a root that nobody has signed", () => {
+    expect(checked(made, leaves, [], false)).toContain("root bad");
   });
 
   test("starts behind what stands before the range", () => {
