@@ -1,8 +1,10 @@
+import { ConnectError } from "@connectrpc/connect";
 import type { PriceBook } from "../../core/settlement/pricing/price-book.ts";
 import type { Party } from "../../core/settlement/terms/terms-kinds.ts";
 import type { BookId, PairId } from "../../core/units.ts";
 import type { Log } from "../../io/log.ts";
 import type { Registry } from "../../io/registry.ts";
+import { reasonOf } from "../../wire/errors.ts";
 import type { Agreements, BuyBooks } from "./agreements.ts";
 import type { Books } from "./books.ts";
 import type { Terms } from "./terms.ts";
@@ -17,6 +19,8 @@ export class AgreedBooks implements BuyBooks {
   readonly #registry: Registry;
   readonly #log: Log;
   readonly #adopted = new Set<string>();
+  /** Other bytes were proposed by their name, and no bytes ever change. */
+  readonly #refused = new Set<string>();
 
   constructor(options: {
     readonly books: Books;
@@ -34,19 +38,28 @@ export class AgreedBooks implements BuyBooks {
     return this.#terms.state.bookVersion(book, version);
   }
 
+  /** One that cannot be used is as unknown as none: it keeps nobody else's records from being posted. */
   async find(book: BookId, version: bigint): Promise<PriceBook | undefined> {
     const known = this.known(book, version);
     if (known !== undefined) return known;
-    const published = await this.#books.find(book, version);
-    if (published !== undefined) await this.#adopt(published);
+    const key = `${book}@${version}`;
+    if (this.#refused.has(key)) return undefined;
+    try {
+      const published = await this.#books.find(book, version);
+      if (published !== undefined) await this.#adopt(published);
+    } catch (error) {
+      if (error instanceof ConnectError && reasonOf(error) === "CONFLICT") this.#refused.add(key);
+      this.#log.error({ book: key, error }, "a price version is not used: its records wait");
+    }
     return this.known(book, version);
   }
 
   /** Everything in the registry that is not a document yet: at start, and when a book has come. */
   async adoptAll(): Promise<void> {
     for (const { key } of await this.#registry.list("price-book")) {
-      const [book = "", version = "0"] = key.split("@");
-      if (!this.#adopted.has(key)) await this.find(book as BookId, BigInt(version));
+      const [, book, version] = /^(.+)@(\d{1,18})$/.exec(key) ?? [];
+      if (book === undefined || version === undefined || this.#adopted.has(key)) continue;
+      await this.find(book as BookId, BigInt(version));
     }
   }
 

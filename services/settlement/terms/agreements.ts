@@ -97,7 +97,11 @@ export class Agreements implements TermsSource {
   }
 
   async learn(records: readonly UsageRecord[]): Promise<void> {
+    const asked = new Set<string>();
     for (const { priceBook, priceVersion } of records) {
+      const key = `${priceBook}@${priceVersion}`;
+      if (asked.has(key)) continue;
+      asked.add(key);
       if (this.bookOf(priceBook, priceVersion) === undefined) {
         await this.#buyBooks.find(priceBook, priceVersion);
       }

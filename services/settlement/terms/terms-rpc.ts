@@ -26,14 +26,16 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
     async signTerms({ kind, termsId, hash, jws }, { values }) {
       const word = termsKindWords.toWord("kind", kind);
       const party = partyOf(values);
-      seen(terms.state.find(word, termsId), party, termsId);
+      const named = terms.state.find(word, termsId, { hash }) ?? terms.state.find(word, termsId);
+      seen(named, party, termsId);
       const signed = { kind: word, id: termsId, hash };
       return { terms: shown(await terms.sign(signed, party, jws)) };
     },
     getTerms({ kind, termsId, atUs }, { values }) {
       const word = termsKindWords.toWord("kind", kind);
-      const found = find(terms, word, { termsId: required("terms_id", termsId), atUs });
-      return { terms: shown(seen(found, partyOf(values), termsId)) };
+      const party = partyOf(values);
+      const found = find(terms, word, { termsId: required("terms_id", termsId), atUs, party });
+      return { terms: shown(seen(found, party, termsId)) };
     },
     listTerms({ kind, pairId }, { values }) {
       const party = partyOf(values);
@@ -61,10 +63,21 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
 function find(
   { state }: Terms,
   kind: TermsKind,
-  { termsId, atUs }: { readonly termsId: string; readonly atUs: InstantUs },
+  asked: { readonly termsId: string; readonly atUs: InstantUs; readonly party: Party },
 ): TermsRecord | undefined {
-  if (termsId.includes("@")) return state.find(kind, termsId);
-  return atUs === 0n ? state.newest(kind, termsId) : state.recordAt(kind, termsId, atUs);
+  const { atUs, party } = asked;
+  // `vendor:northgrid/northgrid@1` where others propose by the same name.
+  const [, pair, termsId = ""] = /^(?:([a-z]+:[^/]+)\/)?(.*)$/s.exec(asked.termsId) ?? [];
+  const own = pair ?? (party === "internal" ? undefined : party);
+  const isMeant = (each: TermsRecord): boolean =>
+    maySee(each, party) && (pair === undefined || each.pair === pair);
+  if (termsId.includes("@")) {
+    return (
+      state.find(kind, termsId, { pair: own as Party | undefined }) ??
+      (pair === undefined ? state.find(kind, termsId) : undefined)
+    );
+  }
+  return atUs === 0n ? state.newest(kind, termsId, isMeant) : state.recordAt(kind, termsId, atUs);
 }
 
 /** To whom it does not concern, it is as unknown as none. */

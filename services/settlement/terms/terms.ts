@@ -3,6 +3,7 @@ import {
   consentId,
   consentKind,
   consentText,
+  partyKeyId,
   partyKeyKind,
   partyKeyText,
   termsJwsType,
@@ -11,9 +12,10 @@ import {
 import { signDetached, verifyDetached } from "../../core/settlement/proof/jws.ts";
 import { mistakeText } from "../../core/settlement/terms/mistake.ts";
 import type { Sign } from "../../core/settlement/proof/note.ts";
-import type { Calendar, PriceBook } from "../../core/settlement/pricing/price-book.ts";
+import { pairOf, type Calendar, type PriceBook } from "../../core/settlement/pricing/price-book.ts";
 import { readCanonical } from "../../core/settlement/terms/shape.ts";
 import {
+  termsDocumentId,
   termsId,
   termsKinds,
   type KindRules,
@@ -32,6 +34,7 @@ import type { Log } from "../../io/log.ts";
 import { sha256, verify } from "../../io/signing.ts";
 import { toConnectError } from "../../wire/errors.ts";
 import type { Documents } from "../documents.ts";
+import { DocumentConflictError } from "../ingest/ledger-writer.ts";
 import type { Change, LeafKind, NewLeaf, Writer } from "../ingest/writer.ts";
 
 /** The operator's key for what it agrees to. */
@@ -111,7 +114,8 @@ export class Terms {
     atUs = this.#nowUs(),
   ): Promise<TermsRecord> {
     return this.#turn(async () => {
-      const record = this.state.find(signed.kind, signed.id);
+      const { kind: of, id: name, hash } = signed;
+      const record = this.state.find(of, name, { hash }) ?? this.state.find(of, name);
       if (record === undefined) {
         throw toConnectError("NOT_FOUND", `terms_id: there is no ${signed.kind} ${signed.id}`);
       }
@@ -142,7 +146,13 @@ export class Terms {
         if (typeof header === "string") throw toConnectError("NOT_ALLOWED", `jws: ${header}`);
       }
       const body = partyKeyText({ party, kid, publicKey, atUs: this.#nowUs() });
-      const document = { kind: partyKeyKind, id: kid, pair: party, atUs: this.#nowUs(), body };
+      const document = {
+        kind: partyKeyKind,
+        id: partyKeyId(key),
+        pair: party,
+        atUs: this.#nowUs(),
+        body,
+      };
       await this.#write([document], []);
       if (this.state.keyOf(party, kid) !== publicKey) {
         throw toConnectError("BAD_REQUEST", `kid: expected a name that no key has, found ${kid}`);
@@ -158,7 +168,7 @@ export class Terms {
     return this.#turn(async () => {
       const text = bookText(book);
       const id = termsId("price-version", book);
-      const known = this.state.find("price-version", id);
+      const known = this.state.find("price-version", id, { pair: pairOf(book) });
       let record: TermsRecord =
         known ?? (await this.#keep("price-version", book, text, this.#nowUs()));
       if (record.hash !== sha256(text)) {
@@ -201,16 +211,16 @@ export class Terms {
     );
     if ("misfits" in read) throw refused(read.misfits.map(misfitText));
     const { value } = read;
-    const signers = rules.signers(value);
-    if (by !== "internal" && !signers.includes(by)) {
+    const pair = rules.pair(value);
+    if (by !== "internal" && pair !== by) {
       throw toConnectError("NOT_ALLOWED", `${by} is no party of ${kind} ${termsId(kind, value)}`);
     }
-    const known = this.state.find(kind, termsId(kind, value));
+    const known = this.state.find(kind, termsId(kind, value), { pair });
     if (known?.text === text) return known;
     if (known !== undefined) {
       throw toConnectError("CONFLICT", `version: ${known.id} exists with SHA-256 ${known.hash}`);
     }
-    const mistakes = rules.check(value, this.#previous(kind, rules.series(value)), atUs);
+    const mistakes = rules.check(value, this.#previous(kind, value), atUs);
     if (mistakes.length > 0) throw refused(mistakes.map(mistakeText));
     this.#checkPair(kind, value);
     const record = await this.#keep(kind, value, text, atUs);
@@ -221,25 +231,30 @@ export class Terms {
   }
 
   /** The version that was agreed last, with the number of the one that was proposed last. */
-  #previous<Kind extends TermsKind>(kind: Kind, series: string): TermsByKind[Kind] | undefined {
-    const all = this.state.list(kind).filter((record) => record.series === series);
-    const agreed = all.findLast(({ agreedUs }) => agreedUs !== undefined);
-    const newest = this.state.newest(kind, series);
-    const value = (agreed ?? newest)?.value;
-    if (value !== undefined && newest !== undefined) return { ...value, version: newest.version };
+  #previous<Kind extends TermsKind>(
+    kind: Kind,
+    value: TermsByKind[Kind],
+  ): TermsByKind[Kind] | undefined {
+    const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
+    const [pair, series] = [rules.pair(value), rules.series(value)];
+    const isOwn = (record: TermsRecord<Kind>): boolean => record.pair === pair;
+    const agreed = this.state.newest(kind, series, (each) => isOwn(each) && isAgreed(each));
+    const newest = this.state.newest(kind, series, isOwn);
+    const before = (agreed ?? newest)?.value;
+    if (before !== undefined && newest !== undefined) return { ...before, version: newest.version };
     // On a calendar that came with the product the next one follows.
     const installed = kind === "calendar" ? this.state.calendarOf(series) : undefined;
     return installed as TermsByKind[Kind] | undefined;
   }
 
-  /** One contract per pair: another series for the same would be in force beside it. */
+  /** One contract per pair: another series for the same would be in force beside it. What only one has signed keeps nobody. */
   #checkPair<Kind extends TermsKind>(kind: Kind, value: TermsByKind[Kind]): void {
     if (kind !== "contract") return;
     const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
     const [pair, series] = [rules.pair(value), rules.series(value)];
     const other = this.state
       .list("contract")
-      .find((each) => each.pair === pair && each.series !== series);
+      .find((each) => each.pair === pair && each.series !== series && isAgreed(each));
     if (other === undefined) return;
     throw refused([
       `contract_id: expected ${other.series}, the contract of ${pair}, found ${series}`,
@@ -253,16 +268,18 @@ export class Terms {
     atUs: InstantUs,
   ): Promise<TermsRecord> {
     const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
-    const id = termsId(kind, value);
-    await this.#write([{ kind, id, pair: rules.pair(value), atUs, body: text }], []);
-    return this.#known(kind, id);
+    const [id, pair] = [termsDocumentId(kind, value), rules.pair(value)];
+    await this.#write([{ kind, id, pair, atUs, body: text }], []);
+    return this.#known(kind, termsId(kind, value), sha256(text));
   }
 
   async #consent(consent: Consent): Promise<TermsRecord> {
-    const { kind, id, party, atUs } = consent;
-    const before = this.#known(kind, id);
-    if (before.consents.some((each) => each.party === party)) return before;
+    const { kind, id, hash, party, atUs } = consent;
     const objection = this.state.objectionTo(consent);
+    const known = this.state.find(kind, id, { hash });
+    if (known === undefined) throw refused([objection ?? `there is no ${kind} ${id}`]);
+    const before: TermsRecord = known;
+    if (before.consents.some((each) => each.party === party)) return before;
     if (objection !== undefined) throw refused([objection]);
     const isLast = this.state.missing(before).every((each) => each === party);
     const logs = isLast ? [before.pair, ...before.consents.map((each) => each.party), party] : [];
@@ -273,19 +290,24 @@ export class Terms {
       body: consentText(consent),
     };
     await this.#write([document], leaves);
-    return this.#known(kind, id);
+    return this.#known(kind, id, hash);
   }
 
-  #known(kind: TermsKind, id: string): TermsRecord {
-    const record = this.state.find(kind, id);
+  #known(kind: TermsKind, id: string, hash: string): TermsRecord {
+    const record = this.state.find(kind, id, { hash });
     if (record === undefined) throw new Error(`expected the ${kind} ${id} that was just kept`);
     return record;
   }
 
   async #write(documents: readonly NewDocument[], leaves: readonly NewLeaf[]): Promise<void> {
-    await this.#writer.write(() =>
-      Promise.resolve({ change: { documents, leaves }, result: null }),
-    );
+    try {
+      await this.#writer.write(() =>
+        Promise.resolve({ change: { documents, leaves }, result: null }),
+      );
+    } catch (error) {
+      if (error instanceof DocumentConflictError) throw toConnectError("CONFLICT", error.message);
+      throw error;
+    }
     for (const document of documents) {
       this.state.add({ ...document, hash: sha256(document.body) });
     }
@@ -305,6 +327,10 @@ export class Terms {
 }
 
 const kindNames = Object.keys(termsKinds) as TermsKind[];
+
+function isAgreed({ agreedUs }: TermsRecord): boolean {
+  return agreedUs !== undefined;
+}
 
 function wayOf(jws: string): Consent["way"] {
   return jws === "" ? "credential" : "signature";

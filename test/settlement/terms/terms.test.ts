@@ -1,95 +1,33 @@
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import {
-  defaultContract,
-  type Contract,
-} from "../../../services/core/settlement/terms/contract.ts";
-import { termsJwsType } from "../../../services/core/settlement/terms/consent.ts";
-import { signDetached } from "../../../services/core/settlement/proof/jws.ts";
+import type { Contract } from "../../../services/core/settlement/terms/contract.ts";
 import {
   everyTenant,
   type PriceBook,
 } from "../../../services/core/settlement/pricing/price-book.ts";
-import type { Party } from "../../../services/core/settlement/terms/terms-kinds.ts";
 import { bookText, contractText } from "../../../services/core/settlement/terms/terms-text.ts";
-import type { BookId, InstantUs, PairId, VendorId } from "../../../services/core/units.ts";
+import type { BookId, PairId, VendorId } from "../../../services/core/units.ts";
 import { identityKey, type Identity } from "../../../services/io/grpc-identity.ts";
-import { openSqliteLedger } from "../../../services/io/ledger-sqlite.ts";
-import type { LedgerStore } from "../../../services/io/ledger-store.ts";
-import { openLog } from "../../../services/io/log.ts";
-import { openSqliteRegistry } from "../../../services/io/registry-sqlite.ts";
 import { loadCalendar } from "../../../services/io/preset.ts";
-import { newSigningKey, sha256, type SigningKey } from "../../../services/io/signing.ts";
-import { AgreedBooks, feed } from "../../../services/settlement/terms/agreed-books.ts";
+import { newSigningKey, sha256 } from "../../../services/io/signing.ts";
+import { feed } from "../../../services/settlement/terms/agreed-books.ts";
 import { Agreements } from "../../../services/settlement/terms/agreements.ts";
-import { Books } from "../../../services/settlement/terms/books.ts";
-import { Documents } from "../../../services/settlement/documents.ts";
-import { LedgerWriter } from "../../../services/settlement/ingest/ledger-writer.ts";
 import { serveTerms } from "../../../services/settlement/terms/terms-rpc.ts";
-import { Terms } from "../../../services/settlement/terms/terms.ts";
 import { ContractService, TermsKind } from "../../../services/wire/gen/tokengrid/v1/contract_pb.js";
-import { PriceBookSchema } from "../../../services/wire/gen/tokengrid/v1/price_pb.js";
-import { fromPriceBook } from "../../../services/wire/price.ts";
-import { toJsonString } from "@bufbuild/protobuf";
-import { priceBook, priceLine, us } from "../../core/settlement/fixtures.ts";
+import { priceBook, priceLine } from "../../core/settlement/fixtures.ts";
 
-const north = "vendor:northgrid" as PairId;
-const now = us("2026-11-20T10:00:00+08:00");
-const later = us("2026-12-01T00:00:00+08:00");
-const log = openLog({ role: "test", level: "silent" });
-const operatorKey = newSigningKey();
-
-async function openTerms(store: LedgerStore, at: () => InstantUs = () => now) {
-  const writer = new LedgerWriter({ store, log });
-  const documents = new Documents();
-  const operator = { kid: "operator", publicKey: operatorKey.publicKey, sign: operatorKey.sign };
-  const calendars = [loadCalendar()];
-  const terms = new Terms({ documents, writer, operator, calendars, nowUs: at, log });
-  const heard: string[] = [];
-  terms.onAgreed(({ id }) => heard.push(id));
-  return {
-    terms,
-    heard,
-    start: async () => {
-      await documents.follow(store, writer);
-      await terms.start();
-    },
-  };
-}
-
-async function started(at?: () => InstantUs) {
-  const store = await openSqliteLedger(":memory:");
-  const opened = await openTerms(store, at);
-  await opened.start();
-  return { store, ...opened };
-}
-
-function contract(changes: Partial<Contract> = {}): Contract {
-  return {
-    ...defaultContract,
-    id: "northgrid",
-    pair: north,
-    effectiveFromUs: later,
-    signatures: "required",
-    ...changes,
-  };
-}
-
-function jws(key: SigningKey, kid: string, payload: string): string {
-  return signDetached(payload, { kid, typ: termsJwsType }, key.sign);
-}
-
-async function withKey(terms: Terms, party: Party = north) {
-  const key = newSigningKey();
-  await terms.registerKey({
-    party,
-    kid: `${party}/1`,
-    publicKey: key.publicKey,
-    jws: "",
-    by: party,
-  });
-  return (text: string) => jws(key, `${party}/1`, text);
-}
+import {
+  contract,
+  jws,
+  later,
+  listed,
+  north,
+  now,
+  openTerms,
+  started,
+  withKey,
+  withRegistry,
+} from "./terms-fixtures.ts";
 
 test("a contract is in force from its start on, once both have signed, and not a moment before", async () => {
   const { terms, heard, store } = await started();
@@ -248,24 +186,6 @@ test("a version that was proposed and never agreed does not keep the next from f
   expect(terms.state.contractAt(north, later + 6n)?.version).toBe(1n);
   expect(terms.state.contractAt(north, later + 7n)).toEqual(third);
 });
-
-async function withRegistry(author: string, book: PriceBook) {
-  const opened = await started();
-  const registry = await openSqliteRegistry(":memory:");
-  const books = new Books({ registry, calendarOf: (id) => opened.terms.state.calendarOf(id), log });
-  const agreed = new AgreedBooks({ books, terms: opened.terms, registry, log });
-  await registry.set({
-    kind: "price-book",
-    key: `${book.id}@${book.version}`,
-    value: toJsonString(PriceBookSchema, fromPriceBook(book)),
-    baseRevision: 0,
-    author,
-    comment: "",
-  });
-  return { ...opened, agreed };
-}
-
-const listed = priceBook({ calendar: loadCalendar() });
 
 test("what a vendor without a key publishes with its credential it has agreed to; the operator countersigns", async () => {
   const { terms, agreed } = await withRegistry("northgrid", listed);

@@ -31,7 +31,7 @@ export interface Consent {
 /** A key that a party signs with: the document `party-key`. */
 export interface PartyKey {
   readonly party: Party;
-  /** Unique for ever. */
+  /** Unique for its party, for ever. */
   readonly kid: string;
   /** Ed25519, lower-case hex. */
   readonly publicKey: PublicKey;
@@ -79,9 +79,14 @@ export function consentText(consent: Consent): string {
   return canonicalJson(consentShape.write(consent));
 }
 
-/** One consent of a party to a version, for ever. */
-export function consentId({ kind, id: version, party: by }: Consent): string {
-  return `${kind}/${version}/${by}`;
+/** One consent of a party to the bytes of a version, for ever. */
+export function consentId({ kind, id: version, party: by, hash }: Consent): string {
+  return `${kind}/${version}/${by}/${hash}`;
+}
+
+/** A key of a party, for ever. */
+export function partyKeyId({ party: of, kid }: Pick<PartyKey, "party" | "kid">): string {
+  return `${of}/${kid}`;
 }
 
 export function readConsent(body: string): Consent | undefined {

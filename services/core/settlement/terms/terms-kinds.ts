@@ -135,6 +135,16 @@ export function termsId<Kind extends TermsKind>(kind: Kind, value: TermsByKind[K
   return `${rules.series(value)}@${rules.version(value)}`;
 }
 
+/** Under which it is kept: what different pairs propose by one name is not one document. */
+export function termsDocumentId<Kind extends TermsKind>(
+  kind: Kind,
+  value: TermsByKind[Kind],
+): string {
+  const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
+  const pair = rules.pair(value);
+  return pair === "internal" ? termsId(kind, value) : `${pair}/${termsId(kind, value)}`;
+}
+
 export function isTermsKind(kind: string): kind is TermsKind {
   return Object.hasOwn(termsKinds, kind);
 }

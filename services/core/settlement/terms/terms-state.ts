@@ -16,9 +16,11 @@ import type { Reprice } from "./other-shapes.ts";
 import { everyTenant, sideOf, type Calendar, type PriceBook } from "../pricing/price-book.ts";
 import { pathText, readCanonical, type Misfit } from "./shape.ts";
 import type { SplitRule } from "../packages/split.ts";
+import { TermsTable, type TermsRecord, type Which } from "./terms-table.ts";
 import type { StandardTable } from "../pricing/standard-token.ts";
 import {
   isTermsKind,
+  termsId,
   termsKinds,
   type KindRules,
   type Party,
@@ -35,23 +37,7 @@ export interface TermsDocument {
   readonly hash: string;
 }
 
-/** A version of something that parties agree on, and who has. */
-export interface TermsRecord<Kind extends TermsKind = TermsKind> {
-  readonly kind: Kind;
-  /** `northgrid-list@2`. */
-  readonly id: string;
-  readonly series: string;
-  readonly version: bigint;
-  readonly pair: Party;
-  readonly value: TermsByKind[Kind];
-  readonly text: string;
-  readonly hash: string;
-  readonly proposedUs: InstantUs;
-  readonly signers: readonly Party[];
-  readonly consents: readonly Consent[];
-  /** When the last one who had to agree did. Undefined: it cannot be used. */
-  readonly agreedUs: InstantUs | undefined;
-}
+export type { TermsRecord } from "./terms-table.ts";
 
 /** What a document has brought about. */
 export interface Added {
@@ -61,7 +47,7 @@ export interface Added {
   readonly agreed?: TermsRecord;
 }
 
-type Tables = { readonly [Kind in TermsKind]: Map<string, TermsRecord<Kind>> };
+type Tables = { readonly [Kind in TermsKind]: TermsTable<Kind> };
 
 /**
  * All terms, made from the ledger's documents in their order: the same documents, the same state. What was not agreed by all
@@ -72,13 +58,14 @@ export class TermsState {
   /** Calendars that came with the product, for as long as nobody agreed on another version. */
   readonly #installed: ReadonlyMap<string, Calendar>;
   readonly #tables: Tables = {
-    contract: new Map(),
-    "price-version": new Map(),
-    calendar: new Map(),
-    "split-rule": new Map(),
-    "standard-tokens": new Map(),
-    reprice: new Map(),
+    contract: new TermsTable(),
+    "price-version": new TermsTable(),
+    calendar: new TermsTable(),
+    "split-rule": new TermsTable(),
+    "standard-tokens": new TermsTable(),
+    reprice: new TermsTable(),
   };
+  /** By party and name: no party can take a name from another. */
   readonly #keys = new Map<string, PartyKey>();
 
   constructor(options: { readonly verify: Verify; readonly calendars: readonly Calendar[] }) {
@@ -93,7 +80,8 @@ export class TermsState {
     if (kind === partyKeyKind) {
       const key = readPartyKey(body);
       if (key === undefined) return { wrong: "expected a key of a party" };
-      if (!this.#keys.has(key.kid)) this.#keys.set(key.kid, key);
+      const name = keyName(key.party, key.kid);
+      if (!this.#keys.has(name)) this.#keys.set(name, key);
     }
     if (kind === consentKind) {
       const consent = readConsent(body);
@@ -105,9 +93,15 @@ export class TermsState {
   /** What is wrong with a consent; undefined if it counts. */
   objectionTo(consent: Consent): string | undefined {
     const { kind, id, hash, party, way, jws } = consent;
-    const record = this.find(kind, id);
-    if (record === undefined) return `there is no ${kind} ${id}`;
-    if (hash !== record.hash) return `hash: expected ${record.hash}, found ${hash}`;
+    const record = this.find(kind, id, { hash });
+    if (record === undefined) {
+      const other = this.find(kind, id);
+      return other === undefined
+        ? `there is no ${kind} ${id}`
+        : `hash: expected ${other.hash}, found ${hash}`;
+    }
+    const taken = this.#takenBy(record);
+    if (taken !== undefined) return taken;
     const late = this.#lateness(record, consent);
     if (late !== undefined) return late;
     if (way === "credential") return this.#objectionToCredential(record, party);
@@ -117,19 +111,28 @@ export class TermsState {
     return typeof header === "string" ? `signature of ${party}: ${header}` : undefined;
   }
 
-  find<Kind extends TermsKind>(kind: Kind, id: string): TermsRecord<Kind> | undefined {
-    return this.#tables[kind].get(id);
+  /** Of several that have one name, as different pairs may propose, the one that was agreed, or else the first. */
+  find<Kind extends TermsKind>(
+    kind: Kind,
+    id: string,
+    which?: Which,
+  ): TermsRecord<Kind> | undefined {
+    return this.#tables[kind].find(id, which);
   }
 
   /** In the order in which they came. */
   list<Kind extends TermsKind>(kind: Kind): readonly TermsRecord<Kind>[] {
-    return [...this.#tables[kind].values()];
+    return this.#tables[kind].list;
   }
 
   /** The newest version of a series, agreed or not. */
-  newest<Kind extends TermsKind>(kind: Kind, series: string): TermsRecord<Kind> | undefined {
+  newest<Kind extends TermsKind>(
+    kind: Kind,
+    series: string,
+    isMeant: (record: TermsRecord<Kind>) => boolean = () => true,
+  ): TermsRecord<Kind> | undefined {
     return this.list(kind)
-      .filter((record) => record.series === series)
+      .filter((record) => record.series === series && isMeant(record))
       .reduce<TermsRecord<Kind> | undefined>(
         (best, each) => (best === undefined || each.version > best.version ? each : best),
         undefined,
@@ -220,8 +223,7 @@ export class TermsState {
 
   /** A key of the party by its name. */
   keyOf(party: Party, kid: string): PublicKey | undefined {
-    const key = this.#keys.get(kid);
-    return key?.party === party ? key.publicKey : undefined;
+    return this.#keys.get(keyName(party, kid))?.publicKey;
   }
 
   keysOf(party: Party): readonly PartyKey[] {
@@ -241,6 +243,21 @@ export class TermsState {
     const made = { ...book, calendar };
     this.#recasts.set(book, made);
     return made;
+  }
+
+  /** A name is whose it was agreed to be; and a pair has one contract. */
+  #takenBy<Kind extends TermsKind>({ kind, series, pair }: TermsRecord<Kind>): string | undefined {
+    const owner = this.#tables[kind].ownerOf(series);
+    if (owner !== undefined && owner !== pair) {
+      return `expected a name that is not agreed with others, found ${series}`;
+    }
+    if (kind !== "contract") return undefined;
+    const other = this.list("contract").find(
+      (each) => each.pair === pair && each.series !== series && each.agreedUs !== undefined,
+    );
+    return (
+      other && `contract_id: expected ${other.series}, the contract of ${pair}, found ${series}`
+    );
   }
 
   #lateness(record: TermsRecord, { party, atUs }: Consent): string | undefined {
@@ -289,8 +306,7 @@ export class TermsState {
   }
 
   #addTerms<Kind extends TermsKind>(kind: Kind, document: TermsDocument): Added {
-    const { id, atUs, body, hash } = document;
-    if (this.#tables[kind].has(id)) return {};
+    const { atUs, body, hash } = document;
     const rules: KindRules<TermsByKind[Kind]> = termsKinds[kind];
     const read = readCanonical(
       rules.shape((calendar) => this.calendarOf(calendar)),
@@ -298,12 +314,14 @@ export class TermsState {
     );
     if ("misfits" in read) return { wrong: read.misfits.map(misfitText).join("; ") };
     const { value } = read;
-    this.#tables[kind].set(id, {
+    const [id, pair] = [termsId(kind, value), rules.pair(value)];
+    if (this.find(kind, id, { pair }) !== undefined) return {};
+    this.#tables[kind].put({
       kind,
       id,
       series: rules.series(value),
       version: rules.version(value),
-      pair: rules.pair(value),
+      pair,
       value,
       text: body,
       hash,
@@ -321,13 +339,13 @@ export class TermsState {
   }
 
   #note<Kind extends TermsKind>(kind: Kind, consent: Consent): Added {
-    const record = this.find(kind, consent.id);
+    const record = this.find(kind, consent.id, { hash: consent.hash });
     if (record === undefined || record.consents.some(({ party }) => party === consent.party))
       return {};
     const next = { ...record, consents: [...record.consents, consent] };
     const isAgreed = record.agreedUs === undefined && this.missing(next).length === 0;
     const kept = isAgreed ? { ...next, agreedUs: consent.atUs } : next;
-    this.#tables[kind].set(record.id, kept);
+    this.#tables[kind].put(kept);
     return isAgreed ? { agreed: kept } : {};
   }
 
@@ -373,4 +391,8 @@ function isOfSale(value: AnyContract | PriceBook): boolean {
 
 export function misfitText({ path, message }: Misfit): string {
   return path.length === 0 ? message : `${pathText(path)}: ${message}`;
+}
+
+function keyName(party: Party, kid: string): string {
+  return `${party} ${kid}`;
 }
