@@ -322,6 +322,11 @@ export class CommitWatch {
     return this.#books.roots;
   }
 
+  /** In the ledger, or in the one that an old backup stands in for. */
+  isKept(name: string, root: string): boolean {
+    return [this.#books, ...this.#kept].some(({ roots }) => roots.get(name) === root);
+  }
+
   get lostUnits(): bigint {
     return this.#books.lost.units;
   }

@@ -62,6 +62,8 @@ export class Network {
       });
     }
     const answer = Promise.withResolvers<Answer>();
+    // Who has died meanwhile does not hear that nobody answered.
+    answer.promise.catch(() => undefined);
     this.#run.timeline.after(delayMs, () => {
       this.#onTheWay.delete(message);
       if (message.isLost) {

@@ -13,7 +13,7 @@ export function testSeeds(first: number, count: number): void {
   for (const seed of seeds) {
     test(`simulate() of a grid that breaks keeps every invariant and pays what is owed (SEED=${seed})`, async () => {
       const { happened, attempts } = await simulate(seed);
-      expect(attempts).toBeGreaterThan(20);
+      expect(attempts).toBeGreaterThan(10);
       for (const point of happened) times.set(point, (times.get(point) ?? 0) + 1);
     });
   }

@@ -48,6 +48,7 @@ export class Vendor {
 
   start(): void {
     const { run, network, operator } = this.#around;
+    this.#process.kill("it is started again");
     this.#process = new Process(run, this.terms.id);
     const process = this.#process;
     run.note(`${this.terms.id} starts`);
@@ -70,7 +71,7 @@ export class Vendor {
       isEveryLeafRead: true,
     });
     process.every(
-      () => run.between(2_000, 4_000) * this.slowness,
+      () => run.between(1_500, 3_500) * this.slowness,
       async () => this.#look(),
     );
     process.every(
@@ -127,7 +128,7 @@ export class Vendor {
         if (outcome.status === 200) {
           const isGrown = outcome.head.size >= (before?.size ?? 0n);
           const { size, root } = outcome.head;
-          const isKept = this.#around.watch.roots.get(`${this.terms.pair} ${size}`) === root;
+          const isKept = this.#around.watch.isKept(`${this.terms.pair} ${size}`, root);
           run.expect(isKept, "I24", () => `${this.terms.id} signs ${size}, which is not kept`);
           run.expect(
             isGrown,

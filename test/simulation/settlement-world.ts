@@ -44,8 +44,8 @@ export interface Simulated {
 type Fault = (world: World) => void | Promise<void>;
 
 const hourMs = 3_600_000;
-const stormMs = 30_000;
-const calmMs = 20_000;
+const stormMs = 18_000;
+const calmMs = 12_000;
 
 /** Three days of a small grid, and everything that can go wrong in them, drawn from the seed. */
 export async function simulate(seed: number): Promise<Simulated> {
@@ -81,7 +81,7 @@ export class World {
   #away: string | undefined;
 
   constructor(seed: number) {
-    const run = new Run(seed, Number((days[0]?.toUs ?? 0n) / 1_000n) - 15_000);
+    const run = new Run(seed, Number((days[0]?.toUs ?? 0n) / 1_000n) - 9_000);
     this.run = run;
     this.traps = new Traps(run);
     this.network = new Network(run, this.traps);
@@ -170,7 +170,7 @@ export class World {
     for (const vendor of this.vendors) vendor.slowness = 1;
     const end = run.now + stormMs;
     for (const fault of faults) {
-      run.timeline.after(run.between(1_000, stormMs - 5_000), () =>
+      run.timeline.after(run.between(1_000, stormMs - 3_000), () =>
         run.spawn(async () => fault(this)),
       );
     }
@@ -314,7 +314,7 @@ export class World {
   }
 
   /** Nothing fails any more; what is owed to anybody comes in. */
-  async #calm(ms: number): Promise<void> {
+  async #calm(ms: number, slowness = 3): Promise<void> {
     const { run, network } = this;
     network.weather = { lost: 0, doubled: 0, late: 0, answerLost: 0 };
     network.cut.clear();
@@ -324,7 +324,7 @@ export class World {
       gateway.disk.syncFailures = 0;
       gateway.skewMs = 0;
     }
-    for (const vendor of this.vendors) [vendor.isWitnessing, vendor.slowness] = [true, 3];
+    for (const vendor of this.vendors) [vendor.isWitnessing, vendor.slowness] = [true, slowness];
     // A clock that is back in time is seen at the next start.
     if (this.operator.skewMs !== 0) {
       this.operator.skewMs = 0;
@@ -467,7 +467,7 @@ export class World {
     await run.during(checkStatements(run, current), 10_000);
     // Witnesses see the leaves of the last statements too, and nobody claims anything more.
     for (const vendor of this.vendors) vendor.habit = "silent";
-    await this.#calm(calmMs);
+    await this.#calm(2 * calmMs, 1);
     await run.during(checkEnd(this, current), 10_000);
     const { hasTwoWinners } = this;
     await checkConvergence(run, current.store, { post: postAgain, hasTwoWinners });
