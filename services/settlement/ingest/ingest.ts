@@ -2,7 +2,7 @@ import type { SaltOf } from "../../core/settlement/ledger/leaf.ts";
 import type { Balance } from "../../core/settlement/ledger/ledger.ts";
 import { keysOf, Posting } from "../../core/settlement/ledger/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../../core/settlement/ledger/posting.ts";
-import { isUnsold, prepare, type Prepared } from "../../core/settlement/ledger/prepare.ts";
+import { isUnsold, prepare, refuse, type Prepared } from "../../core/settlement/ledger/prepare.ts";
 import { fromRecordText } from "../../core/settlement/counting/record-text.ts";
 import type { Tokens, UsageRecord } from "../../core/settlement/counting/usage.ts";
 import { accountsOf, Wallets } from "../../core/settlement/packages/wallet.ts";
@@ -12,11 +12,12 @@ import { sha256 } from "../../io/signing.ts";
 import { toConnectError } from "../../wire/errors.ts";
 import { claimedFor } from "../claims/claimed.ts";
 import { ChargedVersions } from "./charged-versions.ts";
+import { divided, Refusals } from "./divide.ts";
 import { JobQueue, type Job, type JobKind, type OtherTerms } from "./job-queue.ts";
 import { OutdatedError, unavailable, type LedgerWriter } from "./ledger-writer.ts";
 import type { SettlementMetrics } from "../metrics.ts";
 import type { Noted, Producers } from "./producers.ts";
-import { ReadAhead } from "./read-ahead.ts";
+import { ReadAhead, salesOf } from "./read-ahead.ts";
 import { revOf } from "./record-id.ts";
 import type { TermsSource } from "../terms/terms-source.ts";
 
@@ -57,6 +58,7 @@ export interface IngestOptions {
 export class Ingest {
   readonly #options: IngestOptions;
   readonly #queue = new JobQueue();
+  readonly #refusals = new Refusals();
   readonly #charged: ChargedVersions;
   /** Of callers whose price books are being found out. */
   #learningRecords = 0;
@@ -216,7 +218,10 @@ export class Ingest {
       const { outcomes, written } = await this.#post(batch);
       const answers = written.then(
         () => {
-          for (const job of jobs) job.resolve(outcomes.splice(0, job.records.length));
+          for (const job of jobs) {
+            this.#refusals.forget(job);
+            job.resolve(outcomes.splice(0, job.records.length));
+          }
         },
         (error: unknown) => this.#again(jobs, error),
       );
@@ -228,8 +233,15 @@ export class Ingest {
 
   /** What the ledger cannot take from one caller is no reason to refuse the others. */
   #again(jobs: readonly Job[], error: unknown): void {
-    if (this.isReady && (jobs.length > 1 || error instanceof OutdatedError)) {
+    const [job] = jobs;
+    const isShared = jobs.length > 1 || error instanceof OutdatedError;
+    if (this.isReady && isShared) {
       this.#queue.again(jobs);
+      this.#running ??= this.#run();
+    } else if (this.isReady && job !== undefined && this.#refusals.isToDivide(job)) {
+      const { length } = job.records;
+      this.#options.log.error({ error, records: length }, "records are tried in smaller parts");
+      this.#queue.again(divided(job, error));
       this.#running ??= this.#run();
     } else {
       this.#options.log.error({ error }, "records were not posted");
@@ -251,15 +263,9 @@ export class Ingest {
   }
 
   /** Within a turn. */
-  async #post({ jobs, records, ledger }: Batch) {
+  async #post({ jobs, ledger }: Batch) {
     const { writer, metrics, producers } = this.#options;
-    const claims = await this.#claimedFor(records);
-    const asked = jobs.flatMap(({ kind, otherTerms, records: own }) =>
-      own.map((record) => {
-        const claim = claims.get(record.attempt);
-        return { kind, prepared: this.#prepare(record, claim, otherTerms) };
-      }),
-    );
+    const asked = await this.#asked(jobs);
     const { posting, outcomes } = await this.#posted(asked, ledger);
     const delivered = jobs.filter(({ kind }) => kind === "delivery");
     const { changes, leaves, holds } = posting;
@@ -295,6 +301,21 @@ export class Ingest {
       if (isWaitingMoved) metrics.onWaiting(await writer.store.waitingCount());
     };
     return { outcomes, written: counted() };
+  }
+
+  async #asked(jobs: readonly Job[]) {
+    const accepted = jobs.filter(({ refusal }) => refusal === undefined);
+    const claims = await this.#claimedFor(accepted.flatMap(({ records }) => records));
+    return jobs.flatMap(({ kind, otherTerms, refusal, records }) =>
+      records.map((record) => {
+        const claim = claims.get(record.attempt);
+        const prepared =
+          refusal === undefined
+            ? this.#prepare(record, claim, otherTerms)
+            : refuse(record, { rev: revOf(record), sha256, detail: refusal });
+        return { kind, prepared };
+      }),
+    );
   }
 
   /** Asks for what comes next before this transaction is in the way. */
@@ -366,16 +387,4 @@ export class Ingest {
     const of = { ...(otherTerms === undefined ? agreed : otherTerms(agreed)), claim };
     return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf });
   }
-}
-
-/** Of requests with anything to sell; a record without a tenant's terms has no sale. */
-function salesOf(sales: readonly SaleRow[], prepared: readonly Prepared[]): readonly SaleRow[] {
-  if (sales.length === 0) return sales;
-  const sold = prepared.filter(
-    ({ finding }) =>
-      finding.kind === "owing" &&
-      (finding.sale.kind !== "none" || finding.sale.place !== undefined),
-  );
-  const requests = new Set(sold.map(({ record }) => record.request));
-  return sales.filter(({ request }) => requests.has(request));
 }

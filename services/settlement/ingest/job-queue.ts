@@ -1,8 +1,9 @@
 import type { PostOutcome } from "../../core/settlement/ledger/posting.ts";
 import type { Terms } from "../../core/settlement/ledger/prepare.ts";
 import type { UsageRecord } from "../../core/settlement/counting/usage.ts";
+import type { Division } from "./divide.ts";
 
-/** Records of one transaction; a caller's own are never divided. */
+/** Records of one transaction; a caller's own are divided only when the ledger does not take them. */
 const batchRecordsMax = 256;
 
 /**
@@ -23,6 +24,10 @@ export interface Job {
   readonly otherTerms?: OtherTerms | undefined;
   /** It was among others that could not be written together. */
   readonly isAlone?: boolean;
+  /** It is a part of a job that could not be written. */
+  readonly division?: Division;
+  /** Why its one record cannot be posted: it goes into quarantine. */
+  readonly refusal?: string;
   resolve(outcomes: PostOutcome[]): void;
   reject(error: unknown): void;
 }

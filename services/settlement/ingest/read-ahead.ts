@@ -1,4 +1,5 @@
 import type { SaleRow, StoredRecord } from "../../core/settlement/ledger/posting.ts";
+import type { Prepared } from "../../core/settlement/ledger/prepare.ts";
 import type { UsageRecord } from "../../core/settlement/counting/usage.ts";
 import type { LedgerBatch } from "../../io/ledger-store.ts";
 import type { LedgerWriter } from "./ledger-writer.ts";
@@ -73,4 +74,19 @@ function onTop(
     records: [...recordById.values()],
     sales: [...saleById.values()].filter(({ state }) => state !== "replaced"),
   };
+}
+
+/** Of requests with anything to sell; a record without a tenant's terms has no sale. */
+export function salesOf(
+  sales: readonly SaleRow[],
+  prepared: readonly Prepared[],
+): readonly SaleRow[] {
+  if (sales.length === 0) return sales;
+  const sold = prepared.filter(
+    ({ finding }) =>
+      finding.kind === "owing" &&
+      (finding.sale.kind !== "none" || finding.sale.place !== undefined),
+  );
+  const requests = new Set(sold.map(({ record }) => record.request));
+  return sales.filter(({ request }) => requests.has(request));
 }

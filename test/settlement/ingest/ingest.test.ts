@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { UsageRecord } from "../../../services/core/settlement/counting/usage.ts";
 import type { AttemptId } from "../../../services/core/units.ts";
 import { systemClock } from "../../../services/io/clock.ts";
+import type { LedgerBatch, LedgerStore } from "../../../services/io/ledger-store.ts";
 import { openSqliteLedger } from "../../../services/io/ledger-sqlite.ts";
 import { openLog } from "../../../services/io/log.ts";
 import { openSqliteRegistry } from "../../../services/io/registry-sqlite.ts";
@@ -15,10 +16,24 @@ import { SettlementMetrics } from "../../../services/settlement/metrics.ts";
 import { Producers } from "../../../services/settlement/ingest/producers.ts";
 import { usageRecord } from "../../core/settlement/fixtures.ts";
 
-async function openIngest(queueRecordsMax: number) {
+/** A ledger whose rows have a check that those of an attempt do not pass. */
+function without(bad: string, store: LedgerStore): LedgerStore {
+  const commit = async (batch: LedgerBatch): Promise<void> => {
+    if (batch.posted.some(({ attempt }) => attempt === bad)) throw new Error("CHECK failed");
+    await store.commit(batch);
+  };
+  return new Proxy(store, {
+    get: (target, name) => {
+      const value: unknown = name === "commit" ? commit : Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+async function openIngest(queueRecordsMax: number, bad = "none") {
   const log = openLog({ role: "test", level: "silent" });
   const registry = await openSqliteRegistry(":memory:");
-  const store = await openSqliteLedger(":memory:");
+  const store = without(bad, await openSqliteLedger(":memory:"));
   const buyBooks = new Books({ registry, calendarOf: () => undefined, log });
   const ingest = new Ingest({
     writer: new LedgerWriter({ store, log }),
@@ -90,5 +105,28 @@ test("what the ledger cannot take from one caller is refused to that caller alon
     "a3",
   ]);
   expect(ingest.isReady).toBe(true);
+  await close();
+});
+
+test("one record that the ledger does not take waits in quarantine, and those beside it are posted", async () => {
+  const { ingest, store, close } = await openIngest(100, "bad");
+  const names = ["a1", "a2", "a3", "bad", "a4", "a5", "a6"];
+  const records = names.map((name, index) => refused(name, BigInt(index + 1)));
+  // The first time it may be the disk.
+  await expect(ingest.record(records)).rejects.toThrow("the ledger cannot be written");
+  expect(await store.recordsAfter(undefined, 9)).toEqual([]);
+  const outcomes = await ingest.record(records);
+  expect(outcomes.map(({ record, status }) => [record, status])).toEqual(
+    names.map((name) => [`${name}:0`, name === "bad" ? "quarantined" : "posted"]),
+  );
+  const [waiting, ...others] = await store.waiting(undefined, 9);
+  expect([waiting?.attempt, waiting?.reason, others]).toEqual([
+    "bad",
+    "not-postable: the ledger did not take it: CHECK failed",
+    [],
+  ]);
+  expect(await store.producers()).toMatchObject([{ nextSeq: 8n, ahead: "" }]);
+  const again = await ingest.record(records);
+  expect(new Set(again.map(({ status }) => status))).toEqual(new Set(["exists"]));
   await close();
 });

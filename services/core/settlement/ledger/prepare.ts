@@ -25,7 +25,7 @@ import { tokenClasses, type Tokens, type UsageRecord } from "../counting/usage.t
 export type SaleReason =
   PriceReason | "contract-unknown" | "split-rule-unknown" | "licence-unknown";
 
-export type DoubtReason = CountReason | PriceReason | "revision-mismatch";
+export type DoubtReason = CountReason | PriceReason | "revision-mismatch" | "not-postable";
 
 /** What holds for a record when it was opened. */
 export interface Terms {
@@ -122,6 +122,16 @@ export function prepare(record: UsageRecord, options: PrepareOptions): Prepared 
   const { rev, sha256 } = options;
   const text = toRecordText(record);
   return { record, rev, text, hash: sha256(text), finding: findingOf(record, options) };
+}
+
+/** A record that the rules or the ledger do not take, for a reason that is none of theirs: a person has to look. */
+export function refuse(
+  record: UsageRecord,
+  { rev, sha256, detail }: { rev: bigint; sha256: Sha256; detail: string },
+): Prepared {
+  const text = toRecordText(record);
+  const finding = { kind: "doubtful", reason: "not-postable", detail } as const;
+  return { record, rev, text, hash: sha256(text), finding };
 }
 
 function findingOf(record: UsageRecord, options: PrepareOptions): Owing | Doubtful {
