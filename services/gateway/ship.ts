@@ -89,10 +89,10 @@ export async function shipRest(options: Shipping): Promise<void> {
 }
 
 async function ship(batch: Batch, options: Shipping): Promise<void> {
-  const { spool, send, log } = options;
+  const { spool, send } = options;
   try {
     const bytes = batch.records.map((record) => record.bytes);
-    confirm(batch.records, await send(bytes, spool.mark), log);
+    await confirm(batch.records, await send(bytes, spool.mark), options);
   } catch (error) {
     if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
     await shipOneByOne(batch.records, options);
@@ -101,13 +101,11 @@ async function ship(batch: Batch, options: Shipping): Promise<void> {
 }
 
 /** One record that settlement cannot read must not hold up the others. */
-async function shipOneByOne(
-  records: readonly SpooledRecord[],
-  { spool, send, log }: Shipping,
-): Promise<void> {
+async function shipOneByOne(records: readonly SpooledRecord[], options: Shipping): Promise<void> {
+  const { spool, send, log } = options;
   for (const record of records) {
     try {
-      confirm([record], await send([record.bytes], spool.mark), log);
+      await confirm([record], await send([record.bytes], spool.mark), options);
     } catch (error) {
       if (!(error instanceof ConnectError) || error.code !== Code.InvalidArgument) throw error;
       log.error({ record: record.id, error: error.rawMessage }, "usage record set aside");
@@ -116,14 +114,15 @@ async function shipOneByOne(
   }
 }
 
-/** Throws unless the ledger said what became of every record. */
-function confirm(
+/** Throws unless the ledger said what became of every record. What it has another of is kept for people. */
+async function confirm(
   records: readonly SpooledRecord[],
   results: readonly RecordResult[],
-  log: Log,
-): void {
+  { spool, log }: Pick<Shipping, "spool" | "log">,
+): Promise<void> {
   const statusById = new Map(results.map(({ recordId, status }) => [recordId, status]));
-  for (const { id } of records) {
+  for (const record of records) {
+    const { id } = record;
     switch (statusById.get(id)) {
       case RecordStatus.POSTED:
       case RecordStatus.EXISTS:
@@ -132,7 +131,8 @@ function confirm(
         log.warn({ record: id }, "usage record in quarantine");
         break;
       case RecordStatus.CONFLICT:
-        log.error({ record: id }, "another usage record has this id, ours was not posted");
+        log.error({ record: id }, "another usage record has this id, ours is set aside");
+        await spool.setAside(record);
         break;
       case RecordStatus.UNSPECIFIED:
       case undefined:

@@ -1,6 +1,6 @@
 import { fromBinary, create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -291,6 +291,17 @@ test("a record that settlement cannot read is set aside, and the others go", asy
   await ship(spool, send);
   expect([[...posted.keys()], await ids(spool)]).toEqual([["a1:0", "a2:0"], []]);
   expect(await readdir(folder)).toContain("refused-bad_0.bin");
+  await spool.closeFiles();
+});
+
+test("a record whose id the ledger has with other bytes is set aside with its bytes", async () => {
+  const spool = await open();
+  await spool.open(draft("a1"));
+  await spool.close(complete("a1"));
+  const [sent] = (await spool.nextBatch(9)).records;
+  await ship(spool, ledger(() => RecordStatus.CONFLICT).send);
+  const kept = await readFile(join(folder, "refused-a1_0.bin"));
+  expect(Buffer.compare(kept, sent?.bytes ?? new Uint8Array())).toBe(0);
   await spool.closeFiles();
 });
 
