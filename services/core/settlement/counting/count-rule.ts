@@ -91,7 +91,10 @@ export function settleCounts(
     ...usage,
     tokens,
     sold: soldOf(record, { tokens, grace: counts.grace }, owed.tenant),
-    variants: isClaimed ? [] : record.variants.filter((each) => isOwed(each, counts, owed)),
+    variants: within(
+      tokens,
+      record.variants.filter((each) => isOwed(each, counts, owed)),
+    ),
     basis: isClaimed ? "vendor-claim" : chosen.basis,
     flags,
   };
@@ -103,6 +106,17 @@ function isNear(own: Tokens, claim: Tokens | undefined, contract: Contract): cla
   return tokenClasses.every((each) => {
     const tolerance = toleranceOf(own[each], contract);
     return claim[each] <= own[each] + tolerance && claim[each] >= own[each] - tolerance;
+  });
+}
+
+/** No more of a class than there is of it: a claim may be below the engine's count. */
+function within(tokens: Tokens, variants: readonly TokenVariant[]): readonly TokenVariant[] {
+  const left = { ...tokens };
+  return variants.flatMap((each) => {
+    const most = left[each.tokenClass];
+    const taken = each.tokens < most ? each.tokens : most;
+    left[each.tokenClass] -= taken;
+    return taken === 0n ? [] : [{ ...each, tokens: taken }];
   });
 }
 

@@ -198,6 +198,22 @@ describe("the count rules", () => {
     });
   }
 
+  const parts: Readonly<Record<string, [Partial<Tokens>, explicit: bigint]>> = {
+    "what we counted": [{}, 40n],
+    "less than our parts": [{ cacheRead: 38n }, 38n],
+  };
+  for (const [name, [change, explicit]] of Object.entries(parts)) {
+    test(`a claim of ${name} has the parts that the engine told, within its classes`, () => {
+      const terms = contract({ countRule: "claim-in-tolerance" });
+      const variant = { tokenClass: "cacheRead", variant: "explicit" } as const;
+      const record = usageRecord({ variants: [{ ...variant, tokens: 40n }] });
+      expect(settleCounts(record, terms, { ...claimed, ...change })).toMatchObject({
+        basis: "vendor-claim",
+        variants: [{ ...variant, tokens: explicit }],
+      });
+    });
+  }
+
   test("a claim decides nothing where the contract does not go by it", () => {
     const usage = settleCounts(usageRecord(), contract(), { ...claimed, response: 51n });
     expect(usage).toMatchObject({ basis: "engine-final", tokens: { response: 50n } });
