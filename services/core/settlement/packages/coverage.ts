@@ -26,12 +26,18 @@ export function cover(offers: readonly Offer[]): Coverage {
   const units = offers.map(({ need, available }) => {
     if (uncovered.num === 0n) return 0n;
     used++;
-    const wanted = roundedQuotient(need * uncovered.num, uncovered.den);
+    const wanted = atLeastOne(need * uncovered.num, uncovered.den);
     const taken = wanted < available ? wanted : available;
     uncovered = taken === wanted ? nothing : less(uncovered, { num: taken, den: need });
     return taken;
   });
   return { units, uncovered, used };
+}
+
+/** Rounded, but never to nothing: what a package covers takes something from it. */
+export function atLeastOne(num: bigint, den: bigint): bigint {
+  const units = roundedQuotient(num, den);
+  return units === 0n && num > 0n ? 1n : units;
 }
 
 function less(a: Ratio, b: Ratio): Ratio {

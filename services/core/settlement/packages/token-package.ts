@@ -1,7 +1,7 @@
 import type { InstantUs, ModelId, Nano, PackageId, TenantId } from "../../units.ts";
 import type { Allotment } from "./departments.ts";
 import type { Unit } from "../ledger/ledger.ts";
-import { roundedQuotient } from "../ratio.ts";
+import { atLeastOne } from "./coverage.ts";
 import { tokenClasses, type TokenClass, type Tokens } from "../counting/usage.ts";
 
 /** Units that one token burns: `num` in the grain of the unit over the book's denominator. */
@@ -113,8 +113,8 @@ export function unitOf({ id, kind }: Pick<Sku, "id" | "kind">): Unit {
 }
 
 /**
- * Units that a record needs, from its tokens alone: exact over its classes, then rounded once. Undefined: the package does not
- * know the model.
+ * Units that a record needs, from its tokens alone: exact over its classes, then rounded once, to 0 only where
+ * they burn nothing. Undefined: the package does not know the model.
  */
 export function needOf(burn: BurnBook, model: ModelId, tokens: Tokens): bigint | undefined {
   let num = 0n;
@@ -123,7 +123,7 @@ export function needOf(burn: BurnBook, model: ModelId, tokens: Tokens): bigint |
     if (rate === undefined) return undefined;
     num += rate.num * tokens[tokenClass];
   }
-  return roundedQuotient(num, burn.den);
+  return atLeastOne(num, burn.den);
 }
 
 /** The one that says most: of the model before that of all, of the class before that of all. */
