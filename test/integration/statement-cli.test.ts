@@ -210,6 +210,7 @@ test("a vendor checks it offline with keys alone, and signs it", async () => {
     ["operator", "root"].map((name) => expect.stringMatching(`${name}$`) as string),
   ]);
   expect(good.out).not.toContain("WRONG");
+  expect(good.out).toMatch(/not checked +prices +prices not checked/);
   const text = readFileSync(at("json"), "utf8");
   writeFileSync(at("json"), text.replace(/"nano":"(\d+)"/, '"nano":"9$1"'));
   const bad = await verify(...signature, "-o", "json");
@@ -221,6 +222,42 @@ test("a vendor checks it offline with keys alone, and signs it", async () => {
   const names = ["sums", "signature", "operator", "root", "leaves"];
   expect(wrong.map(({ name }) => name)).toEqual(names);
   expect(wrong.at(-1)?.detail).toMatch(/^line northgrid-list:1:\S+ p1 zhongwei: expected/);
+});
+
+test("prices are checked offline by the books that were signed", async () => {
+  await exported("json", id);
+  const written = await tokengrid("price", "get", "northgrid-list@1", "--out", at("book"));
+  expect(written.err).toBe("");
+  const verify = async (...more: readonly string[]) =>
+    tokengrid(
+      ...["statement", "verify", at("json"), "--keys", at("keys"), "--leaves", at("leaves")],
+      ...["--signature", join(at("got"), "statement.operator.jws"), "--books", at("book"), ...more],
+    );
+  const good = await verify();
+  expect([good.err, good.out]).toEqual([
+    "",
+    expect.stringMatching(/ok +prices +30 leaves rated again, to the nano/),
+  ]);
+  expect(good.out).toMatch(
+    /ok +book +northgrid-list@1 signed by grid\.example\/operator\/\w+, operator/,
+  );
+  expect(good.out).not.toContain("prices not checked");
+  const leaves = readFileSync(at("leaves"), "utf8");
+  const tenfold = leaves.replaceAll(/"(nano|pico|amount_nano)":"(\d+)"/g, '"$1":"$20"');
+  writeFileSync(at("leaves"), tenfold);
+  const dear = await verify();
+  expect([dear.code, dear.out]).toEqual([
+    2,
+    expect.stringMatching(/WRONG +prices +leaf \d+: pico/),
+  ]);
+  writeFileSync(at("leaves"), leaves);
+  const text = readFileSync(at("book"), "utf8");
+  writeFileSync(at("book"), text.replace(/pico_per_token\\":\\"/, "$&1"));
+  const forged = await verify();
+  expect([forged.code, forged.out]).toEqual([
+    2,
+    expect.stringMatching(/WRONG +book +expected a signature/),
+  ]);
 });
 
 test("the signed files are written, and checked by the key of the operator's log", async () => {

@@ -43,6 +43,10 @@ export function command(): Command {
           "the version in force then, such as 2026-12-01T00:00:00+08:00",
           instantUs,
         )
+        .option(
+          "--out <file>",
+          "write its text and signatures there, for `statement verify --books`",
+        )
         .action(exits(got)),
     )
     .addCommand(
@@ -80,7 +84,7 @@ async function listed(options: TermsOptions & PairOptions): Promise<ExitCode> {
 
 async function got(
   id: string,
-  options: TermsOptions & { readonly at?: bigint },
+  options: TermsOptions & { readonly at?: bigint; readonly out?: string },
 ): Promise<ExitCode> {
   return get(id, options, kind);
 }

@@ -15,6 +15,7 @@ import { type OutputOptions, withOutput } from "../connect.ts";
 import { exits, type ExitCode, Failure, Refusal } from "../outcome.ts";
 import { print, textTable } from "../print.ts";
 import { openWorkProgress } from "../work-progress.ts";
+import { PriceVerify } from "./verify-books.ts";
 import { readKeys } from "./verify-keys.ts";
 
 interface VerifyOptions extends OutputOptions {
@@ -24,6 +25,7 @@ interface VerifyOptions extends OutputOptions {
   readonly checkpoint?: string;
   readonly proof?: string;
   readonly leaves?: string;
+  readonly books?: readonly string[];
 }
 
 /** Leaves between two words of progress. */
@@ -37,7 +39,7 @@ export function verifyCommand(): Command {
     .description(
       "Checks the bytes of a statement, its sums and its digest; and of what came with it the signatures, the statement " +
         "before, the checkpoint and the proof of its log. With --leaves every line is added up again from the leaves of " +
-        "the log, and the log's root is made of them. It passes only with the operator's signature, or with a proof of " +
+        "the log, and the log's root is made of them; with --books every leaf is rated again. It passes only with the operator's signature, or with a proof of " +
         "its log: anything else anybody could have written. What did not come with it is listed as not checked. Needs no " +
         "network. The keys file has the keys of logs and witnesses as `ledger keys` writes them, by which the operator's " +
         "signature is checked too, and for each other key a line `party <pair|operator> <kid> <public key in hex>`.",
@@ -52,6 +54,10 @@ export function verifyCommand(): Command {
     .option("--checkpoint <file>", "signed note of the log at the statement's size")
     .option("--proof <file>", "tlog-proof that the statement is in the log")
     .option("--leaves <file>", "the log range, as `statement export --format leaves` writes it")
+    .option(
+      "--books <file...>",
+      "versions of price books, as `price get --out` writes them: every leaf is rated again by them",
+    )
     .action(exits(verifyStatement));
 }
 
@@ -66,8 +72,13 @@ async function verifyStatement(file: string, options: VerifyOptions): Promise<Ex
   const trust = readKeys(options.keys);
   const checked = checkStatement(textOf(file), evidence, { trust, means });
   const { statement } = checked;
-  const all = [...checked.checks, ...(await leafChecks(checked, options))];
-  const unchecked = uncheckedOf(checked, options);
+  const { books } = options;
+  if (books !== undefined && options.leaves === undefined) {
+    throw new Failure("--books: expected --leaves too, which are rated by them, found none");
+  }
+  const prices = books && statement && new PriceVerify(books, statement, trust);
+  const all = [...checked.checks, ...(await leafChecks(checked, options, prices))];
+  const unchecked = uncheckedOf(checked, options, prices);
   print(options.output, {
     json: {
       statement_id: statement?.id ?? "",
@@ -90,7 +101,11 @@ async function verifyStatement(file: string, options: VerifyOptions): Promise<Ex
 type NotChecked = readonly [name: string, detail: string];
 
 /** What nothing is known of, in words: what was not looked at may be wrong. */
-function uncheckedOf({ statement, unchecked }: Checked, options: VerifyOptions): NotChecked[] {
+function uncheckedOf(
+  { statement, unchecked }: Checked,
+  options: VerifyOptions,
+  prices: PriceVerify | undefined,
+): NotChecked[] {
   if (statement === undefined) return [];
   const words = {
     counterparty: `no signature of ${statement.pair} (--signature)`,
@@ -99,8 +114,20 @@ function uncheckedOf({ statement, unchecked }: Checked, options: VerifyOptions):
     proof: "that it is in the log (--proof)",
   };
   const found = unchecked.map((name): NotChecked => [name, words[name]]);
-  if (options.leaves !== undefined) return found;
-  return [...found, ["leaves", "that the leaves of the log add up to its lines (--leaves)"]];
+  const books = (prices?.unsigned ?? []).map((name): NotChecked => [
+    "book",
+    `who has signed ${name}: found no signature by a key that is believed`,
+  ]);
+  const leaves: NotChecked = [
+    "leaves",
+    "that the leaves of the log add up to its lines (--leaves)",
+  ];
+  const rated: NotChecked = ["prices", "prices not checked: what the leaves cost (--books)"];
+  return [
+    ...found,
+    ...(options.leaves === undefined ? [leaves] : []),
+    ...(prices === undefined ? [rated] : books),
+  ];
 }
 
 function checksText(
@@ -128,6 +155,7 @@ function textOf(path: string): string {
 async function leafChecks(
   { statement, isRootSigned }: Checked,
   { leaves }: VerifyOptions,
+  prices: PriceVerify | undefined,
 ): Promise<Check[]> {
   if (statement === undefined || leaves === undefined) return [];
   const progress = openWorkProgress("verify", "leaves");
@@ -139,7 +167,10 @@ async function leafChecks(
     for await (const line of lines) {
       if (check === undefined) {
         check = new LeafCheck({ statement, isRootSigned }, rootsIn(line, leaves), means.tree);
-      } else check.add(line);
+      } else {
+        check.add(line);
+        prices?.add(line);
+      }
       done += 1;
       if (done % progressLeaves === 0) progress.at(done, total);
     }
@@ -148,7 +179,7 @@ async function leafChecks(
   }
   if (check === undefined)
     throw new Failure(`${leaves}: expected a log range, found an empty file`);
-  return check.checks;
+  return [...check.checks, ...(prices?.checks ?? [])];
 }
 
 function rootsIn(line: string, path: string): readonly string[] {

@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { signDetached } from "../../core/settlement/proof/jws.ts";
 import { termsJwsType } from "../../core/settlement/terms/consent.ts";
 import { readSigningKey, sha256 } from "../../io/signing.ts";
@@ -89,18 +90,25 @@ export async function list(
 
 export async function get(
   id: string,
-  options: TermsOptions & { readonly at?: bigint },
+  options: TermsOptions & { readonly at?: bigint; readonly out?: string },
   kind: TermsKind,
 ): Promise<ExitCode> {
   const request = { kind, termsId: id, atUs: options.at ?? 0n };
   const answer = await answered(options, () => client(ContractService, options).getTerms(request));
   const terms = present(answer.terms);
+  if (options.out !== undefined) writeFileSync(options.out, signedText(terms));
   print(options.output, {
     json: jsonOf(GetTermsResponseSchema, answer),
     names: [terms.termsId],
     text: () => termsCard(terms),
   });
   return 0;
+}
+
+/** The bytes that were signed, and by whom; what was agreed with a credential alone has no signature. */
+function signedText({ canonicalJson, hash, signatures }: TermsVersion): string {
+  const all = signatures.map(({ partyId, jws }) => ({ party_id: partyId, jws }));
+  return `${JSON.stringify({ canonical_json: canonicalJson, hash, signatures: all })}\n`;
 }
 
 async function signatureOf(text: string, { key: path, kid }: SignOptions): Promise<string> {
