@@ -27,6 +27,7 @@ function dispute(state: DisputeState, changes: Partial<Dispute> = {}): Dispute {
     ...{
       items: [{ account: "exp:leakage:unmetered", amountNano: 3n * cny }],
       amountNano: 3n * cny,
+      ...{ known: { heldNano: 0n, evidenceNano: 0n }, nettedNano: 0n },
     },
     ...{ state, transitions: 2, lastHash: "", openedUs: friday, acknowledgedUs: undefined },
     ...{ heard: [], bundles: [], approvedNano: undefined, ...changes },

@@ -382,7 +382,7 @@ export class World {
     for (const statement of payable) {
       if (!this.#chosen.has("C15") && run.isDrawn(0.5)) continue;
       const { pair } = statement;
-      const [pool = ""] = vendors.find((each) => each.pair === pair)?.pools ?? [];
+      const pool = statement.lines[0]?.pool ?? "";
       const id = `d-${nameOfPeriod(statement.period)}-${pair.replace(":", "-")}`;
       this.#disputes.push({ id, pair });
       const items = [{ account: `exp:cogs:pool:${pool}`, amountNano: 3_000n }];

@@ -30,6 +30,8 @@ export function serveDisputes(
   const wire = (dispute: Dispute): WireDispute => fromDispute(dispute, disputes.dueUs(dispute));
   router.service(DisputeService, {
     async moveDispute({ transitionJson: text, jws }, { values }) {
+      // A stranger is told nothing, not even what is wrong with a text.
+      vendorOf(values);
       // Whose dispute it is stands in what is signed; who may not see a pair may not move it either.
       const transition = parseTransition(text);
       if (typeof transition !== "string") requirePair(values, transition.pair);
@@ -37,6 +39,7 @@ export function serveDisputes(
       return { dispute: wire(dispute), moved: moved.map(fromMove) };
     },
     async getDispute({ disputeId }, { values }) {
+      vendorOf(values);
       const dispute = disputes.find(required("dispute_id", disputeId));
       // To a vendor, another's dispute is as unknown as none.
       if (dispute === undefined || !maySee(values, dispute.pair)) {

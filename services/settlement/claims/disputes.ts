@@ -2,6 +2,9 @@ import { disputeReasons } from "../../core/settlement/claims/dispute-reason.ts";
 import {
   disputeEntries,
   effectOf,
+  undisputedNano,
+  unpaidNano,
+  withheldNano,
   type MoneyEffect,
 } from "../../core/settlement/claims/dispute-money.ts";
 import {
@@ -22,27 +25,39 @@ import {
   dueOf,
   isTooHigh,
   parties,
+  type AtOpening,
   type Dispute,
+  type Disputed,
   type DisputeTerms,
   type MoveRefusal,
 } from "../../core/settlement/claims/dispute.ts";
-import { balanceText, noBalance, payableAccount } from "../../core/settlement/ledger/ledger.ts";
-import { isBill } from "../../core/settlement/statements/statement-entries.ts";
+import type { AccountId } from "../../core/settlement/ledger/ledger.ts";
 import type { InstantUs, Nano, PairId } from "../../core/units.ts";
-import type { LedgerDocument, LedgerStore } from "../../io/ledger-store.ts";
+import {
+  LedgerFencedError,
+  LedgerStoppedError,
+  type LedgerDocument,
+  type LedgerStore,
+} from "../../io/ledger-store.ts";
+import type { Log } from "../../io/log.ts";
 import { sha256 } from "../../io/signing.ts";
 import { toConnectError, type Reason } from "../../wire/errors.ts";
 import type { KeyOf } from "./claims.ts";
 import { signersOf } from "./dispute-signers.ts";
 import type { Documents } from "../documents.ts";
 import type { Change, Writer } from "../ingest/writer.ts";
+import { progressOf } from "../statements/statement-steps.ts";
+import { nettedNanoOf, refuseOverdrawn } from "./set-off.ts";
 
 /** What a statement is to a dispute about it. */
 export interface Disputable {
   readonly pair: PairId;
   /** When it was closed. */
   readonly statedUs: InstantUs;
-  readonly statedNano: Nano;
+  /** What is paid with it; undefined: it is paid with another one. */
+  readonly statedNano: Nano | undefined;
+  /** Those that it moved money on. */
+  readonly accounts: ReadonlySet<AccountId>;
 }
 
 interface Parts {
@@ -54,6 +69,9 @@ interface Parts {
   termsOf(pair: PairId, us: InstantUs): DisputeTerms;
   /** A closed statement; undefined if there is none of that id. */
   statementOf(id: string): Promise<Disputable | undefined>;
+  /** What the counterparty's signed claims of a statement's period come to beyond our records of it. */
+  claimedBeyondNano(statement: string): Promise<Nano>;
+  readonly log: Pick<Log, "error">;
   nowUs(): InstantUs;
 }
 
@@ -76,6 +94,7 @@ export class Disputes {
   constructor(parts: Parts) {
     this.#parts = parts;
     parts.documents.on(["dispute"], (document) => this.#learn(document));
+    parts.documents.on(["dispute-netting"], (document) => this.#learnNetting(document));
   }
 
   find(id: string): Dispute | undefined {
@@ -92,12 +111,17 @@ export class Disputes {
     return dueOf(dispute, this.#termsOf(dispute));
   }
 
-  /** Of a statement, what stands in dispute or was decided in one: it is not stated any more. */
+  /** Of a statement, what disputes keep from being approved with it. */
   takenNano(statement: string): Nano {
+    return withheldNano(this.#of(statement));
+  }
+
+  /** Of a pair, decided ones that are not paid, in the order in which they were opened. */
+  unpaid(pair: PairId): { readonly id: string; readonly amountNano: Nano }[] {
     return this.list()
-      .filter((each) => each.statement === statement && each.state !== "withdrawn")
-      .filter(isTooHigh)
-      .reduce((sum, { amountNano }) => sum + amountNano, 0n);
+      .filter((each) => each.pair === pair && each.approvedNano !== undefined)
+      .map((each) => ({ id: each.id, amountNano: unpaidNano(each) }))
+      .filter(({ amountNano }) => amountNano > 0n);
   }
 
   /** Documents of a dispute, in order. */
@@ -118,32 +142,45 @@ export class Disputes {
     const objection =
       objectionTo(transition) ?? signersOf(transition, { text, jws }, this.#parts.keyOf);
     if (objection !== undefined) throw refused("BAD_REQUEST", "transition_json", objection);
+    const { step } = transition;
+    const isMissing = step.to === "opened" && !isTooHigh(step.claim);
+    // Read before its turn, since it goes through all claims of a period; what is closed does not change.
+    const claimedNano = isMissing ? await this.#parts.claimedBeyondNano(step.claim.statement) : 0n;
     return this.#parts.writer.write(async (store) => {
       const before = await store.document("dispute", transitionIdOf(transition));
       if (before !== undefined) return { change: {}, result: this.#repeated(before, text) };
-      return this.#taken(store, transition, jws);
+      return this.#taken(store, transition, { jws, claimedNano });
     });
   }
 
-  /** Fires every timer that is due, each once. Resolves to how many. */
+  /** Fires every timer that is due, each once, whatever becomes of the others. Resolves to how many. */
   async fireTimers(): Promise<number> {
     const nowUs = this.#parts.nowUs();
     let fired = 0;
     for (const { id } of this.list()) {
-      if (!this.#isDue(id, nowUs)) continue;
-      await this.#parts.writer.write(async (store) => {
-        const dispute = this.#disputes.get(id);
-        // Somebody may have been faster: looked at again when nobody else can write.
-        if (dispute === undefined || !this.#isDue(id, nowUs))
-          return { change: {}, result: undefined };
-        const { pair, transitions: number, lastHash: prevHash } = dispute;
-        const step = { to: "lapsed" } as const;
-        const frame = { dispute: id, pair, number, prevHash, atUs: nowUs };
-        fired += 1;
-        return this.#taken(store, { ...frame, by: "timer", step }, []);
-      });
+      try {
+        if (this.#isDue(id, nowUs) && (await this.#fire(id, nowUs))) fired += 1;
+      } catch (error) {
+        // Nothing can be written any more: that is nothing of this dispute.
+        if (error instanceof LedgerStoppedError || error instanceof LedgerFencedError) throw error;
+        this.#parts.log.error({ error, dispute: id }, "the timer of a dispute was not fired");
+      }
     }
     return fired;
+  }
+
+  async #fire(id: string, nowUs: InstantUs): Promise<boolean> {
+    return this.#parts.writer.write<boolean>(async (store) => {
+      const dispute = this.#disputes.get(id);
+      // Somebody may have been faster: looked at again when nobody else can write.
+      if (dispute === undefined || !this.#isDue(id, nowUs)) return { change: {}, result: false };
+      const { pair, transitions: number, lastHash: prevHash } = dispute;
+      const step = { to: "lapsed" } as const;
+      const frame = { dispute: id, pair, number, prevHash, atUs: nowUs };
+      const lapsed = { ...frame, by: "timer", step } as const;
+      const { change } = await this.#taken(store, lapsed, { jws: [], claimedNano: 0n });
+      return { change, result: true };
+    });
   }
 
   #isDue(id: string, nowUs: InstantUs): boolean {
@@ -155,17 +192,19 @@ export class Disputes {
   async #taken(
     store: LedgerStore,
     transition: Transition,
-    jws: readonly string[],
+    { jws, claimedNano }: { readonly jws: readonly string[]; readonly claimedNano: Nano },
   ): Promise<{ readonly change: Change; readonly result: MovedDispute }> {
     const text = toTransitionText(transition);
     const id = transitionIdOf(transition);
     const takenUs = this.#parts.nowUs();
-    const next = await this.#next(store, transition, takenUs);
+    const next = await this.#next(store, transition, { nowUs: takenUs, claimedNano });
     const dispute = { ...next, lastHash: sha256(text) };
     const entries = disputeEntries(this.#disputes.get(dispute.id), dispute, takenUs);
+    await refuseOverdrawn(store, entries);
     const moved = effectOf(entries);
-    const { pair } = transition;
-    const body = toTransitionRecord({ text, jws, takenUs, moved });
+    const { pair, number } = transition;
+    const known: AtOpening | undefined = number === 0 ? dispute.known : undefined;
+    const body = toTransitionRecord({ text, jws, takenUs, known, moved });
     const change: Change = {
       entries,
       documents: [{ kind: "dispute", id, pair, atUs: takenUs, body }],
@@ -183,40 +222,65 @@ export class Disputes {
     throw refused("CONFLICT", before.id, `expected ${sha256(known.text)}, found ${found}`);
   }
 
-  async #next(store: LedgerStore, transition: Transition, nowUs: InstantUs): Promise<Dispute> {
+  async #next(
+    store: LedgerStore,
+    transition: Transition,
+    { nowUs, claimedNano }: { readonly nowUs: InstantUs; readonly claimedNano: Nano },
+  ): Promise<Dispute> {
     const before = this.#disputes.get(transition.dispute);
     if (before !== undefined && before.pair !== transition.pair) {
       throw refused("BAD_REQUEST", "pair_id", `expected ${before.pair}, found ${transition.pair}`);
     }
-    const about = await this.#about(store, transition);
+    const about = await this.#about(store, transition, claimedNano);
     const terms =
       before === undefined ? this.#parts.termsOf(transition.pair, nowUs) : this.#termsOf(before);
-    const moved = apply(before, transition, { ...about, terms, nowUs });
+    const moved = apply(before, transition, { about, terms, nowUs });
     if (moved.kind === "moved") return moved.dispute;
     throw refused(reasonOf[moved.reason], moved.reason, moved.detail);
   }
 
   /** What the statement still has that can be disputed, for the first transition. */
-  async #about(store: LedgerStore, { step, pair }: Transition) {
-    if (step.to !== "opened") return { statedUs: 0n, undisputedNano: 0n };
+  async #about(
+    store: LedgerStore,
+    { step, pair }: Transition,
+    claimedNano: Nano,
+  ): Promise<Disputed | undefined> {
+    if (step.to !== "opened") return undefined;
     const id = step.claim.statement;
     const statement = await this.#parts.statementOf(id);
     if (statement?.pair !== pair) {
       throw refused("NOT_FOUND", "statement_id", `there is no ${id} of ${pair}`);
     }
+    const { statedUs, statedNano, accounts } = statement;
+    if (statedNano === undefined) {
+      throw refused("UNSATISFIABLE", "statement_id", `${id} is paid and disputed with another one`);
+    }
+    const stranger = step.claim.items.find(({ account }) => !accounts.has(account));
+    if (stranger !== undefined) {
+      throw refused(
+        "BAD_REQUEST",
+        "items",
+        `expected accounts of ${id}, found ${stranger.account}`,
+      );
+    }
     const open = this.list().filter((each) => each.pair === pair && this.dueUs(each) !== undefined);
     if (open.length >= openDisputesMax) {
       throw refused("UNSATISFIABLE", "dispute_id", `expected at most ${openDisputesMax} open ones`);
     }
-    const { statedUs, statedNano } = statement;
-    const left = statedNano - this.takenNano(id);
-    if (isBill(pair)) return { statedUs, undisputedNano: left };
-    // What was approved or paid is no longer there to be disputed.
-    const key = { unit: "CNY:nano", account: payableAccount(pair, "stated") } as const;
-    const balances = await store.balancesOf([key]);
-    const { debit, credit } = balances.get(balanceText(key)) ?? noBalance;
-    const stated = credit - debit;
-    return { statedUs, undisputedNano: left < stated ? left : stated };
+    const others = this.#of(id).filter(({ state }) => state !== "withdrawn");
+    const missing = sum(others.filter((each) => !isTooHigh(each)));
+    const { approvedNano } = await progressOf(store, id);
+    return {
+      statedUs,
+      undisputedNano: statedNano - sum(others.filter(isTooHigh)),
+      openNano: undisputedNano(statedNano, others) - approvedNano,
+      missingNano: missing,
+      evidenceNano: claimedNano - missing,
+    };
+  }
+
+  #of(statement: string): Dispute[] {
+    return this.list().filter((each) => each.statement === statement);
   }
 
   /** Terms of when it was opened: nobody changes them while it runs. */
@@ -225,11 +289,19 @@ export class Disputes {
   }
 
   #learn({ body }: LedgerDocument): void {
-    const { text, takenUs } = fromTransitionRecord(body);
+    const { text, takenUs, known } = fromTransitionRecord(body);
     const transition = fromTransitionText(text);
-    const accepted = { transition: { ...transition, atUs: takenUs }, hash: sha256(text) };
+    const accepted = { transition: { ...transition, atUs: takenUs }, hash: sha256(text), known };
     const before = this.#disputes.get(transition.dispute);
     this.#disputes.set(transition.dispute, replayed(before, accepted));
+  }
+
+  #learnNetting({ id, body }: LedgerDocument): void {
+    const name = id.slice(0, id.indexOf("/"));
+    const dispute = this.#disputes.get(name);
+    if (dispute === undefined) return;
+    const nettedNano = dispute.nettedNano + nettedNanoOf(body);
+    this.#disputes.set(name, { ...dispute, nettedNano });
   }
 }
 
@@ -240,6 +312,10 @@ const reasonOf: Readonly<Record<MoveRefusal, Reason>> = {
   evidence: "BAD_REQUEST",
   amount: "UNSATISFIABLE",
 };
+
+function sum(disputes: readonly Dispute[]): Nano {
+  return disputes.reduce((all, { amountNano }) => all + amountNano, 0n);
+}
 
 const idPattern = /^[\w.-]{1,64}$/;
 const accountPattern = /^(exp|rev):[\w:.*-]{1,120}$/;

@@ -13,9 +13,14 @@ export function serveNetting(
     async runNetting(request, { values }) {
       requireOperator(values);
       const asked = toAsked(request);
-      if (request.dryRun)
-        return { ...fromNetting(await netting.preview(asked)), canonicalJson: "" };
-      const { netting: done, text } = await netting.run(asked);
+      if (request.dryRun) {
+        const { netting: shown, texts } = await netting.preview(asked);
+        const toSign = [...texts].map(([pairId, textJson]) => ({ pairId, textJson }));
+        return { ...fromNetting(shown), canonicalJson: "", toSign };
+      }
+      const { consents, atUs } = request;
+      const jwsByPair = new Map(consents.map(({ pairId, jws }) => [pairId as PairId, jws]));
+      const { netting: done, text } = await netting.run(asked, { atUs, jwsByPair });
       return { ...fromNetting(done), canonicalJson: text };
     },
   });
@@ -37,9 +42,10 @@ function toAsked({ nettingId, parties, obligations }: RunNettingRequest): Nettin
   };
 }
 
-function fromNetting({ id, positions, operatorNano, setOffs }: Netting) {
+function fromNetting({ id, atUs, positions, operatorNano, setOffs }: Netting) {
   return {
     nettingId: id,
+    atUs,
     positions: [...positions],
     operatorNano,
     setOffs: setOffs.map(({ party, payable, receivable, amountNano }) => ({

@@ -6,14 +6,14 @@ import { nameOfPeriod, usPerHour, type Period } from "../../core/settlement/stat
 import type { PriceBook } from "../../core/settlement/pricing/price-book.ts";
 import type { Span } from "../../core/settlement/claims/recon-judge.ts";
 import { Merge, type Group } from "../../core/settlement/claims/recon-merge.ts";
-import { reconCounts } from "../../core/settlement/claims/recon-totals.ts";
+import { beyondNano, reconCounts } from "../../core/settlement/claims/recon-totals.ts";
 import {
   Reconciler,
   type Discrepancy,
   type Reconciliation,
 } from "../../core/settlement/claims/reconcile.ts";
 import type { ReconCounts } from "../../core/settlement/statements/statement.ts";
-import type { AttemptId, BookId, InstantUs, PairId, VendorId } from "../../core/units.ts";
+import type { AttemptId, BookId, InstantUs, Nano, PairId, VendorId } from "../../core/units.ts";
 import type { LedgerStore } from "../../io/ledger-store.ts";
 import { ourPages, pageRowsDefault, seenIn, theirPages, valuationOf } from "./recon-sources.ts";
 import type { Audit, Listening, Seen, VendorWatch } from "./vendor-watch.ts";
@@ -101,6 +101,17 @@ export class ReconcileRuns {
     for (;;) {
       const step = await steps.next();
       if (step.done === true) return reconCounts(step.value.buckets);
+    }
+  }
+
+  /** What a vendor's claims of a period come to beyond our records of it, each counted once; 0 if they do not. */
+  async claimedBeyondNano(vendor: VendorId, period: Period): Promise<Nano> {
+    const pair = `vendor:${vendor}` as PairId;
+    const closings = this.#parts.closingsOf(pair);
+    const steps = this.#compare({ pair, vendor, period, closings }, undefined, () => undefined);
+    for (;;) {
+      const step = await steps.next();
+      if (step.done === true) return beyondNano(step.value.buckets);
     }
   }
 

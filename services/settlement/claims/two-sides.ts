@@ -3,8 +3,10 @@ import { readClosing } from "../../core/settlement/statements/closing.ts";
 import { defaultContract } from "../../core/settlement/terms/contract.ts";
 import type { Dispute } from "../../core/settlement/claims/dispute.ts";
 import type { Period } from "../../core/settlement/statements/period.ts";
-import { isBill } from "../../core/settlement/statements/statement-entries.ts";
-import type { ReconCounts } from "../../core/settlement/statements/statement.ts";
+import { accountsOfStatement } from "../../core/settlement/claims/dispute-accounts.ts";
+import { fromStatementText } from "../../core/settlement/statements/statement-text.ts";
+import { payableNano, type ReconCounts } from "../../core/settlement/statements/statement.ts";
+import { sha256 } from "../../io/signing.ts";
 import type { InstantUs, Nano, PairId, VendorId } from "../../core/units.ts";
 import { serveClaims } from "./claims-rpc.ts";
 import { Claims, type KeyOf } from "./claims.ts";
@@ -53,13 +55,24 @@ export function openTwoSides(
   const statementOf = async (id: string): Promise<Disputable | undefined> => {
     const document = await store.document("closing", id);
     if (document === undefined) return undefined;
-    const { pair, atUs, statedNano, totals } = readClosing(document.body);
-    return { pair, statedUs: atUs, statedNano: isBill(pair) ? totals.netNano : statedNano };
+    const { pair, atUs, isPayable, totals } = readClosing(document.body);
+    const statement = await store.document("statement", id);
+    if (statement === undefined) return undefined;
+    const statedNano = isPayable ? payableNano({ isPayable, totals }) : undefined;
+    const accounts = accountsOfStatement(fromStatementText(statement.body, sha256));
+    return { pair, statedUs: atUs, statedNano, accounts };
+  };
+  const claimedBeyondNano = async (id: string): Promise<Nano> => {
+    const document = await store.document("closing", id);
+    if (document === undefined) return 0n;
+    const { pair, ...period } = readClosing(document.body);
+    if (!pair.startsWith("vendor:")) return 0n;
+    return reconcileRuns.claimedBeyondNano(pair.slice("vendor:".length) as VendorId, period);
   };
   const claims = new Claims(common);
   const watch = new VendorWatch(common);
-  const disputes = new Disputes({ ...common, termsOf, statementOf });
-  const netting = new NettingRuns(common);
+  const disputes = new Disputes({ ...common, termsOf, statementOf, claimedBeyondNano, log });
+  const netting = new NettingRuns({ ...common, unpaidOf: (pair) => disputes.unpaid(pair) });
   const reconcileRuns = new ReconcileRuns({
     ...options,
     store,

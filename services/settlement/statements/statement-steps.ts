@@ -12,6 +12,7 @@ import type { InstantUs, Nano, PairId } from "../../core/units.ts";
 import type { LedgerDocument, LedgerStore } from "../../io/ledger-store.ts";
 import { verify } from "../../io/signing.ts";
 import { toConnectError } from "../../wire/errors.ts";
+import { refuseOverdrawn } from "../claims/set-off.ts";
 import type { Writer } from "../ingest/writer.ts";
 
 export const parties = ["operator", "counterparty"] as const;
@@ -37,7 +38,7 @@ interface Parts {
   readonly find: (id: string) => Promise<Statement | undefined>;
   /** Key of a party, lower-case hex; `internal` is the operator. Undefined for a stranger. */
   readonly keyOf: (party: PairId | "internal", kid: string) => string | undefined;
-  /** Of the statement, what stands in dispute or was decided in one. */
+  /** Of the statement, what disputes keep from being approved with it. */
   readonly disputedNano: (statement: string) => Promise<Nano>;
   readonly nowUs: () => InstantUs;
 }
@@ -137,6 +138,7 @@ export class StatementSteps {
       const entries: LedgerEntry[] = isBill(pair)
         ? receiptEntries(pair, move)
         : stateEntries(pair, move, ["approved", "paid"]);
+      await refuseOverdrawn(store, entries);
       const documents = [{ kind: "statement-payment", id: key, pair, atUs, body }];
       return { change: { entries, documents }, result: undefined };
     });
@@ -200,8 +202,8 @@ function stepText(
   return canonicalJson({ type, v: "1", statement_id: id, by, amount_nano: amountNano, reference });
 }
 
-/** Steps of a statement; its documents are found by the pair that its id begins with. */
-async function progressOf(store: LedgerStore, id: string): Promise<StatementProgress> {
+/** Steps of a statement; its documents are found by the pair that its id begins with. What was set off is as good as paid. */
+export async function progressOf(store: LedgerStore, id: string): Promise<StatementProgress> {
   const pair = pairOfStatement(id);
   const own = async (kind: string): Promise<LedgerDocument[]> => {
     const found = await allDocuments(store, kind, pair);
@@ -218,8 +220,27 @@ async function progressOf(store: LedgerStore, id: string): Promise<StatementProg
   return {
     signatures: signatures.map(toSignature),
     approvedNano: await amounts("statement-approval"),
-    paidNano: await amounts("statement-payment"),
+    paidNano: (await amounts("statement-payment")) + (await amounts("statement-netting")),
   };
+}
+
+/** Statements of a pair of which something is approved and neither paid nor set off, in the order of their approval. */
+export async function unpaidStatements(
+  store: LedgerStore,
+  pair: PairId,
+): Promise<{ readonly id: string; readonly amountNano: Nano }[]> {
+  const left = new Map<string, Nano>();
+  const add = async (kind: string, sign: bigint): Promise<void> => {
+    for (const { body } of await allDocuments(store, kind, pair)) {
+      const { statement_id: id, amount_nano: amount } = JSON.parse(body) as StepMembers;
+      left.set(id, (left.get(id) ?? 0n) + sign * BigInt(amount));
+    }
+  };
+  await add("statement-approval", 1n);
+  await add("statement-payment", -1n);
+  await add("statement-netting", -1n);
+  const statements = [...left].map(([id, amountNano]) => ({ id, amountNano }));
+  return statements.filter(({ amountNano }) => amountNano !== 0n);
 }
 
 /** `vendor:northgrid:daily:2026-11-21:0` → `vendor:northgrid`. */

@@ -19,6 +19,7 @@ import {
   type Transition,
 } from "../../../services/core/settlement/claims/dispute-text.ts";
 import type { DisputeClaim, Party } from "../../../services/core/settlement/claims/dispute.ts";
+import { nettingJwsType } from "../../../services/core/settlement/claims/netting.ts";
 import { signDetached } from "../../../services/core/settlement/proof/jws.ts";
 import { balanceText, payableStates } from "../../../services/core/settlement/ledger/ledger.ts";
 import { dayOf } from "../../../services/core/settlement/statements/period.ts";
@@ -95,9 +96,11 @@ async function open(options: { readonly pageRows?: number } = {}): Promise<void>
     buyBooks: { known: () => buyBook, find: async () => buyBook },
   });
   const keyOf = (party: PairId | "internal", kid: string) =>
-    ({ "internal grid": operator.publicKey, [`${pair} north`]: vendor.publicKey })[
-      `${party} ${kid}`
-    ];
+    ({
+      "internal grid": operator.publicKey,
+      [`${pair} north`]: vendor.publicKey,
+      "vendor:southgrid north": vendor.publicKey,
+    })[`${party} ${kid}`];
   const parts = { store, writer, documents, agreements, closed, log, nowUs: () => nowUs };
   sides = openTwoSides(parts, keyOf, options);
   await documents.follow(store, writer);
@@ -636,7 +639,23 @@ describe("netting", () => {
     };
     const dry = await netting.runNetting({ ...request, dryRun: true });
     expect(await balances()).toEqual({ approved });
-    const done = await netting.runNetting(request);
+    const alone = netting.runNetting({ ...request, atUs: dry.atUs });
+    expect((await reason(alone))[1]).toContain(`expected a signature of ${pair} over its text`);
+    const signed = async (keys: readonly (typeof vendor)[]) => ({
+      ...{ ...request, atUs: dry.atUs },
+      consents: dry.toSign.map(({ pairId, textJson }, n) => ({
+        pairId,
+        jws: signDetached(textJson, { kid: "north", typ: nettingJwsType }, (payload) =>
+          (keys[n] ?? vendor).sign(payload),
+        ),
+      })),
+    });
+    expect(dry.toSign.map(({ pairId }) => pairId)).toEqual([pair, "vendor:southgrid"]);
+    const forged = netting.runNetting(await signed([operator, vendor]));
+    expect((await reason(forged))[1]).toContain(`signature of ${pair}: expected a signature`);
+    expect(await balances()).toEqual({ approved });
+    const agreed = await signed([vendor, vendor]);
+    const done = await netting.runNetting(agreed);
     expect(done.positions).toEqual(dry.positions);
     expect(done.positions.map(({ party, netNano }) => [party, netNano])).toEqual([
       ["north", approved - 700n],
@@ -644,10 +663,15 @@ describe("netting", () => {
     ]);
     expect(done.operatorNano).toBe(-approved);
     expect(await balances()).toEqual({ approved: approved - 700n });
-    expect(await netting.runNetting(request)).toEqual(done);
+    expect(await netting.runNetting(agreed)).toEqual(done);
     expect(await balances()).toEqual({ approved: approved - 700n });
     const other = { ...request, obligations: [] };
     expect((await reason(netting.runNetting(other)))[0]).toBe(Code.Aborted);
+    const progress = await steps.pay(statement.id, {
+      ...{ by: "ann", amountNano: undefined, reference: "rest" },
+    });
+    expect(progress.paidNano).toBe(approved);
+    expect(await balances()).toEqual({ paid: approved - 700n });
     for (const log of [pair, "vendor:southgrid", "internal"] as (PairId | "internal")[]) {
       expect(await store.leafOf(log, "netting", "2026-11-21:1")).toMatchObject({ log });
     }

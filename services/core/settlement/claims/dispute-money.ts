@@ -1,5 +1,5 @@
 import { assert } from "../../assert.ts";
-import type { InstantUs, Nano, TenantId } from "../../units.ts";
+import type { InstantUs, Nano, PairId, TenantId } from "../../units.ts";
 import { decidedStates, isTooHigh, type Dispute } from "./dispute.ts";
 import {
   payableAccount,
@@ -54,30 +54,60 @@ export function effectOf(entries: readonly LedgerEntry[]): MoneyEffect[] {
 
 /** What stands in dispute and is neither payable now nor part of what is. */
 export function standingNano(disputes: readonly Dispute[]): Nano {
-  return disputes
-    .filter((each) => isTooHigh(each) && isStanding(each))
-    .reduce((sum, { amountNano }) => sum + amountNano, 0n);
+  return sum(disputes.filter(isStanding).map(({ known }) => known.heldNano));
 }
 
-/** Of a statement, payable whatever is disputed (I31). */
+/**
+ * What disputes keep from being approved with their statement: the one rule of what is payable whatever is disputed (I31).
+ * Below 0 where a bill was too low.
+ */
+export function withheldNano(disputes: readonly Dispute[]): Nano {
+  return sum(disputes.map(withheld));
+}
+
+/** Of a statement, payable whatever is disputed. */
 export function undisputedNano(statedNano: Nano, disputes: readonly Dispute[]): Nano {
-  const taken = disputes
-    .filter((each) => isTooHigh(each) && each.state !== "withdrawn")
-    .reduce((sum, { amountNano }) => sum + amountNano, 0n);
-  return statedNano - taken;
+  return statedNano - withheldNano(disputes);
+}
+
+/** Of what was decided, what the dispute itself still has to pay: the rest was paid with the statement, or set off. */
+export function unpaidNano(dispute: Dispute): Nano {
+  if (isBill(dispute.pair) || dispute.state === "settled") return 0n;
+  return toApproveNano(dispute) - dispute.nettedNano;
+}
+
+/** What a counterparty was paid and has to give back: it is a receivable from it. */
+export function creditAccount(pair: PairId): AccountId {
+  return `asset:vendor_credit:${pair}`;
+}
+
+function withheld(dispute: Dispute): Nano {
+  const { pair, state, amountNano, approvedNano, known } = dispute;
+  if (state === "withdrawn") return 0n;
+  if (!isBill(pair) || approvedNano === undefined) return known.heldNano;
+  // Bills have no state for it: what was decided against or for them goes through the bill.
+  return isTooHigh(dispute) ? amountNano - approvedNano : -approvedNano;
+}
+
+/** Of a decision, what was not approved with the statement. */
+function toApproveNano(dispute: Dispute): Nano {
+  const { amountNano, approvedNano = 0n, known } = dispute;
+  if (!isTooHigh(dispute)) return approvedNano;
+  const over = approvedNano - (amountNano - known.heldNano);
+  return over > 0n ? over : 0n;
 }
 
 type Transfer = MoneyEffect & { readonly kind: LedgerEntry["kind"] };
 
 function movesOf(before: Dispute | undefined, after: Dispute): Transfer[] {
   if (before === undefined) {
-    return isTooHigh(after) ? between(after, ["stated", "disputed"], after.amountNano) : [];
+    return between(after, ["stated", "disputed"], after.known.heldNano);
   }
   if (after.state === "withdrawn") {
-    return isTooHigh(after) ? between(after, ["disputed", "stated"], after.amountNano) : [];
+    return between(after, ["disputed", "stated"], after.known.heldNano);
   }
   if (after.state === "settled") {
-    return between(after, ["approved", "paid"], after.approvedNano ?? 0n);
+    return between(after, ["approved", "paid"], unpaidNano(before));
   }
   const isDecided = decidedStates.includes(after.state) && before.approvedNano === undefined;
   return isDecided ? decided(after) : [];
@@ -99,9 +129,15 @@ function decided(dispute: Dispute): Transfer[] {
   if (!isTooHigh(dispute)) {
     return shared(dispute, approvedNano, (account) => ({ from: account, to: approved }));
   }
+  const payNano = toApproveNano(dispute);
+  const backNano = dispute.known.heldNano - payNano;
+  // What is no longer disputed was approved or paid with its statement: the counterparty owes it.
   return [
-    ...between(dispute, ["disputed", "approved"], approvedNano),
-    ...shared(dispute, reversedNano, (account) => ({ from: disputed, to: account })),
+    ...between(dispute, ["disputed", "approved"], payNano),
+    ...split(dispute, reversedNano, [
+      { account: disputed, amountNano: backNano },
+      { account: creditAccount(pair), amountNano: reversedNano - backNano },
+    ]),
   ];
 }
 
@@ -122,6 +158,30 @@ function shared(
   }));
 }
 
+/** What is reversed, item by item, out of two accounts: the first as far as it goes. */
+function split(
+  dispute: Dispute,
+  partNano: Nano,
+  [first, second]: readonly [Source, Source],
+): Transfer[] {
+  let left = first.amountNano;
+  return shared(dispute, partNano, (account) => ({ from: first.account, to: account })).flatMap(
+    (transfer) => {
+      const here = transfer.amountNano < left ? transfer.amountNano : left;
+      left -= here;
+      return [
+        { ...transfer, amountNano: here },
+        { ...transfer, from: second.account, amountNano: transfer.amountNano - here },
+      ];
+    },
+  );
+}
+
+interface Source {
+  readonly account: AccountId;
+  readonly amountNano: Nano;
+}
+
 function between(
   { pair }: Dispute,
   [from, to]: readonly [from: PayableState, to: PayableState],
@@ -140,4 +200,8 @@ function between(
 
 function isStanding({ state }: Dispute): boolean {
   return state === "opened" || state === "acknowledged" || state === "evidence";
+}
+
+function sum(amounts: readonly Nano[]): Nano {
+  return amounts.reduce((all, each) => all + each, 0n);
 }

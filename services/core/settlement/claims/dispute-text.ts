@@ -5,10 +5,12 @@ import {
   moveDispute,
   openDispute,
   type Actor,
+  type AtOpening,
   type Dispute,
   type DisputeClaim,
   type DisputeState,
   type DisputeTerms,
+  type Disputed,
   type Move,
   type Moved,
   type Party,
@@ -76,9 +78,14 @@ export function fromTransitionText(text: string): Transition {
  */
 export function replayed(
   before: Dispute | undefined,
-  accepted: { readonly transition: Transition; readonly hash: string },
+  accepted: {
+    readonly transition: Transition;
+    readonly hash: string;
+    /** Of the first transition. */
+    readonly known?: AtOpening | undefined;
+  },
 ): Dispute {
-  const { transition, hash } = accepted;
+  const { transition, hash, known: atOpening } = accepted;
   const { step, by, atUs } = transition;
   const moved =
     step.to === "opened"
@@ -87,7 +94,11 @@ export function replayed(
   if (moved.kind === "refused") {
     throw new Error(`${transitionIdOf(transition)}: ${moved.reason}: ${moved.detail}`);
   }
-  return { ...moved.dispute, lastHash: hash };
+  return {
+    ...moved.dispute,
+    ...(step.to === "opened" && atOpening !== undefined && { known: atOpening }),
+    lastHash: hash,
+  };
 }
 
 /** A transition that is to be made, against what the dispute is now. */
@@ -97,9 +108,8 @@ export function apply(
   options: {
     readonly terms: DisputeTerms;
     readonly nowUs: InstantUs;
-    /** Of the statement, for the first transition. */
-    readonly statedUs: InstantUs;
-    readonly undisputedNano: bigint;
+    /** For the first transition. */
+    readonly about?: Disputed | undefined;
   },
 ): Moved {
   const { step, by, number, prevHash } = transition;
@@ -110,7 +120,8 @@ export function apply(
   }
   if (step.to === "opened") {
     const { opener } = step.claim;
-    if (by === opener) return openDispute(step.claim, options);
+    if (by === opener)
+      return openDispute(step.claim, { ...(options.about ?? nothing), ...options });
     return { kind: "refused", reason: "actor", detail: `expected ${opener}, found ${by}` };
   }
   return moveDispute(known(before), step, { ...options, by });
@@ -119,8 +130,20 @@ export function apply(
 /** What was checked when it was accepted is not checked again: terms may have changed since. */
 const anything = {
   undisputedNano: 1n << 200n,
+  openNano: 1n << 200n,
+  // So that any amount is within what may be missing.
+  missingNano: -(1n << 200n),
+  evidenceNano: 1n << 200n,
   terms: { openDays: 0, ackDays: 0, resolveDays: 0, silenceRule: "stays-open" },
 } as const;
+
+const nothing: Disputed = {
+  statedUs: 0n,
+  undisputedNano: 0n,
+  openNano: 0n,
+  missingNano: 0n,
+  evidenceNano: 0n,
+};
 
 /** A timer that had fired had fired by the terms of then. */
 function timeless(to: DisputeState): DisputeTerms {

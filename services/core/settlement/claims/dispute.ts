@@ -46,9 +46,18 @@ export interface DisputeClaim {
   readonly items: readonly DisputeItem[];
 }
 
+/** What was true when it was opened, and is kept with it. */
+export interface AtOpening {
+  /** Of the amount, what was stated then and is held back; the rest of it was approved or paid already. */
+  readonly heldNano: Nano;
+  /** What signed claims show to be missing: no silence awards more. */
+  readonly evidenceNano: Nano;
+}
+
 /** A dispute as its transitions left it. */
 export interface Dispute extends DisputeClaim {
   readonly amountNano: Nano;
+  readonly known: AtOpening;
   readonly state: DisputeState;
   /** Transitions so far; the next one has this number. */
   readonly transitions: number;
@@ -62,6 +71,8 @@ export interface Dispute extends DisputeClaim {
   readonly bundles: readonly string[];
   /** What of the amount is owed: to the counterparty, or by a tenant. Undefined until decided. */
   readonly approvedNano: Nano | undefined;
+  /** What of that was set off and is not to be paid. */
+  readonly nettedNano: Nano;
 }
 
 /** What a party or the timer wants to happen. */
@@ -134,19 +145,32 @@ export function isTooHigh({ pair, opener }: Pick<Dispute, "pair" | "opener">): b
   return opener === (isBill(pair) ? "counterparty" : "operator");
 }
 
+/** What is missing in a statement at most where no claims show it: a party that agrees may be wrong, but not for ever. */
+export const missingMaxNano: Nano = 100_000_000_000_000n;
+
+/** However much is claimed: far below what an account can hold. */
+const claimedMaxNano: Nano = 10_000_000_000_000_000n;
+
+/** What a statement is to a dispute that is opened. */
+export interface Disputed {
+  /** When the statement was closed. */
+  readonly statedUs: InstantUs;
+  /** Of the statement and not in dispute yet. */
+  readonly undisputedNano: Nano;
+  /** Of that, what is neither approved nor paid. */
+  readonly openNano: Nano;
+  /** Said to be missing in it by other disputes. */
+  readonly missingNano: Nano;
+  /** What signed claims of the period show beyond it, less what other disputes have of that. */
+  readonly evidenceNano: Nano;
+}
+
 /** The first transition. Whether the statement bears it is said by what is known of it. */
 export function openDispute(
   claim: DisputeClaim,
-  known: {
-    /** When the statement was closed. */
-    readonly statedUs: InstantUs;
-    /** Of the statement and not in dispute yet. */
-    readonly undisputedNano: Nano;
-    readonly nowUs: InstantUs;
-    readonly terms: DisputeTerms;
-  },
+  known: Disputed & { readonly nowUs: InstantUs; readonly terms: DisputeTerms },
 ): Moved {
-  const { statedUs, undisputedNano, nowUs, terms } = known;
+  const { statedUs, nowUs, terms } = known;
   const last = statedUs + BigInt(terms.openDays) * usPerDay;
   if (nowUs > last) return refused("time", `at most ${terms.openDays} days after`, `${nowUs}`);
   const isListed = claim.items.length > 0 && claim.items.every(({ amountNano }) => amountNano > 0n);
@@ -158,12 +182,17 @@ export function openDispute(
     return refused("amount", "items above 0, sorted by account, each once", accounts.join(" "));
   }
   const amountNano = claim.items.reduce((sum, item) => sum + item.amountNano, 0n);
-  if (isTooHigh(claim) && amountNano > undisputedNano) {
-    return refused("amount", `at most ${undisputedNano} nano undisputed`, `${amountNano}`);
+  const mostNano = mostOf(claim, known);
+  if (amountNano > mostNano) {
+    const of = isTooHigh(claim) ? "undisputed" : "that claims or the house's limit allow";
+    return refused("amount", `at most ${mostNano} nano ${of}`, `${amountNano}`);
   }
   const dispute: Dispute = {
     ...claim,
     amountNano,
+    known: isTooHigh(claim)
+      ? { heldNano: within(known.openNano, amountNano), evidenceNano: 0n }
+      : { heldNano: 0n, evidenceNano: within(known.evidenceNano, amountNano) },
     state: "opened",
     transitions: 1,
     lastHash: "",
@@ -172,8 +201,25 @@ export function openDispute(
     heard: [],
     bundles: [],
     approvedNano: undefined,
+    nettedNano: 0n,
   };
   return { kind: "moved", dispute };
+}
+
+function mostOf(
+  claim: DisputeClaim,
+  { undisputedNano, missingNano, evidenceNano }: Disputed,
+): Nano {
+  if (isTooHigh(claim)) return undisputedNano;
+  const claimed = evidenceNano + missingNano;
+  const most = claimed > missingMaxNano ? within(claimed, claimedMaxNano) : missingMaxNano;
+  return most - missingNano;
+}
+
+/** Between 0 and the most. */
+function within(amountNano: Nano, mostNano: Nano): Nano {
+  if (amountNano <= 0n) return 0n;
+  return amountNano < mostNano ? amountNano : mostNano;
 }
 
 /** Any later transition. What is not in the table is refused with what was expected. */
@@ -244,7 +290,7 @@ function changed(
     case "accepted-by-operator":
       return moved({ approvedNano: approvedFor("counterparty", dispute) });
     case "lapsed":
-      return moved({ approvedNano: approvedFor(otherParty(silentParty(dispute)), dispute) });
+      return moved({ approvedNano: bySilence(dispute) });
     case "split": {
       const { num, den } = move;
       if (den <= 0n || num < 0n || num > den)
@@ -283,6 +329,12 @@ function approvedFor(winner: Party, { pair, amountNano }: Dispute): Nano {
   // A bill is owed by the counterparty: the operator's right is that it stands.
   const getsAll = isBill(pair) ? "operator" : "counterparty";
   return winner === getsAll ? amountNano : 0n;
+}
+
+/** The silent party loses what is stated. What is missing is added only as far as signed claims show it. */
+function bySilence(dispute: Dispute): Nano {
+  const approvedNano = approvedFor(otherParty(silentParty(dispute)), dispute);
+  return isTooHigh(dispute) ? approvedNano : within(approvedNano, dispute.known.evidenceNano);
 }
 
 function refused(reason: MoveRefusal, expected: string, found: string): Moved {

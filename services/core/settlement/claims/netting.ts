@@ -9,6 +9,9 @@ import {
 } from "../ledger/ledger.ts";
 import { isBill } from "../statements/statement-entries.ts";
 
+/** What a detached signature of a pair's text says it is of. */
+export const nettingJwsType = "tokengrid-netting";
+
 /** What is open between the operator and one counterparty, and may be set off. */
 export interface OpenItem {
   readonly pair: PairId;

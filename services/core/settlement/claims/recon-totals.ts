@@ -1,3 +1,4 @@
+import type { Nano } from "../../units.ts";
 import { localTime } from "../pricing/calendar.ts";
 import { million, type Counted, type Tolerance } from "./counted.ts";
 import { offsetMinutesByZone, type TimeZone } from "../statements/period.ts";
@@ -147,6 +148,16 @@ export function reconCounts(totals: BucketTotals): ReconCounts {
     price: count("price"),
     period: count("period") + count("late"),
   };
+}
+
+/** What claims come to beyond our records; 0 if they do not. Neither duplicates nor what is of other periods count. */
+export function beyondNano(totals: BucketTotals): Nano {
+  const compared = buckets.filter((each) => each !== "duplicate" && each !== "outside");
+  const gaps = compared.map(
+    (each) => totals[each].theirs.amountNano - totals[each].ours.amountNano,
+  );
+  const beyond = gaps.reduce((sum, each) => sum + each, 0n);
+  return beyond > 0n ? beyond : 0n;
 }
 
 export function allOf({ tokens }: SideTotal): bigint {

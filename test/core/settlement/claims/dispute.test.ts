@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { disputeReasons } from "../../../../services/core/settlement/claims/dispute-reason.ts";
 import {
+  creditAccount,
   disputeEntries,
   effectOf,
   standingNano,
@@ -21,6 +22,7 @@ import {
   disputeStates,
   dueOf,
   finalStates,
+  missingMaxNano,
   moveDispute,
   openDispute,
   silentParty,
@@ -29,6 +31,7 @@ import {
   type DisputeClaim,
   type DisputeState,
   type DisputeTerms,
+  type Disputed,
   type Move,
 } from "../../../../services/core/settlement/claims/dispute.ts";
 import {
@@ -51,6 +54,11 @@ const dayUs = 86_400_000_000n;
 const statedUs = friday - dayUs;
 const pair = "vendor:northgrid" as PairId;
 const statedNano = 10_000n;
+/** Nothing of it is approved, nothing is claimed beyond it. */
+const about = {
+  ...{ statedUs, undisputedNano: statedNano, openNano: statedNano },
+  ...{ missingNano: 0n, evidenceNano: 0n },
+};
 
 function claim(changes: Partial<DisputeClaim> = {}): DisputeClaim {
   return {
@@ -68,7 +76,7 @@ function claim(changes: Partial<DisputeClaim> = {}): DisputeClaim {
 }
 
 function opened(changes: Partial<DisputeClaim> = {}, nowUs = friday): Dispute {
-  const known = { statedUs, undisputedNano: statedNano, nowUs, terms };
+  const known = { ...about, nowUs, terms };
   return after(openDispute(claim(changes), known));
 }
 
@@ -170,14 +178,14 @@ describe("a dispute", () => {
   }
 
   test("is opened within 45 days of its statement, to the microsecond", () => {
-    const known = { statedUs, undisputedNano: statedNano, terms };
+    const known = { ...about, terms };
     const last = statedUs + 45n * dayUs;
     expect(openDispute(claim(), { ...known, nowUs: last }).kind).toBe("moved");
     expect(openDispute(claim(), { ...known, nowUs: last + 1n })).toMatchObject({ reason: "time" });
   });
 
   test("is of money that the statement has and nobody disputes yet", () => {
-    const known = { statedUs, nowUs: friday, terms };
+    const known = { ...about, nowUs: friday, terms };
     expect(openDispute(claim(), { ...known, undisputedNano: 3_001n }).kind).toBe("moved");
     const short = openDispute(claim(), { ...known, undisputedNano: 3_000n });
     expect(short).toMatchObject({ reason: "amount" });
@@ -186,9 +194,32 @@ describe("a dispute", () => {
     expect(openDispute(missing, { ...known, undisputedNano: 0n }).kind).toBe("moved");
   });
 
+  test("of what is missing has bounds, and silence adds no more than signed claims show", () => {
+    const known = { ...about, nowUs: friday, terms };
+    const of = (amountNano: bigint) =>
+      claim({ opener: "counterparty", items: [{ account: "exp:cogs:pool:p1", amountNano }] });
+    const open = (amountNano: bigint, changes: Partial<Disputed> = {}) =>
+      openDispute(of(amountNano), { ...known, ...changes });
+    expect(open(missingMaxNano).kind).toBe("moved");
+    expect(open(missingMaxNano + 1n)).toMatchObject({ reason: "amount" });
+    expect(open(missingMaxNano, { missingNano: 1n })).toMatchObject({ reason: "amount" });
+    expect(open(missingMaxNano + 1n, { evidenceNano: missingMaxNano + 1n }).kind).toBe("moved");
+    expect(open(10n ** 18n, { evidenceNano: 10n ** 18n })).toMatchObject({ reason: "amount" });
+    const lapse = { by: "timer", nowUs: friday + 7n * dayUs, terms } as const;
+    for (const [evidenceNano, expected] of [
+      [0n, 0n],
+      [300n, 300n],
+      [5_000n, 1_000n],
+      [-5n, 0n],
+    ] as const) {
+      const silent = after(open(1_000n, { evidenceNano }));
+      expect(after(moveDispute(silent, { to: "lapsed" }, lapse)).approvedNano).toBe(expected);
+    }
+  });
+
   test("names its items in order, once, above 0", () => {
     const [first, second] = claim().items;
-    const known = { statedUs, undisputedNano: statedNano, nowUs: friday, terms };
+    const known = { ...about, nowUs: friday, terms };
     for (const items of [[], [second, first], [first, first], [{ account: "a", amountNano: 0n }]]) {
       const some = items.filter((each) => each !== undefined);
       expect(openDispute(claim({ items: some }), known)).toMatchObject({ reason: "amount" });
@@ -245,7 +276,11 @@ describe("the timer", () => {
 });
 
 /** Every way through the table by chance, as transitions that are signed, with what they move. */
-function walk(choices: readonly number[], from: Partial<DisputeClaim> = {}) {
+function walk(
+  choices: readonly number[],
+  from: Partial<DisputeClaim> = {},
+  how: Partial<Disputed> = {},
+) {
   let nowUs = friday;
   let dispute: Dispute | undefined;
   const entries: LedgerEntry[] = [];
@@ -254,8 +289,7 @@ function walk(choices: readonly number[], from: Partial<DisputeClaim> = {}) {
     const frame = { dispute: "d1", pair: from.pair ?? pair, by, atUs: nowUs, step };
     const number = dispute?.transitions ?? 0;
     const transition = { ...frame, number, prevHash: dispute?.lastHash ?? "" };
-    const known = { terms, nowUs, statedUs, undisputedNano: statedNano };
-    const moved = apply(dispute, transition, known);
+    const moved = apply(dispute, transition, { terms, nowUs, about: { ...about, ...how } });
     if (moved.kind === "refused") return;
     const text = toTransitionText(transition);
     const next = { ...moved.dispute, lastHash: sha256(text) };
@@ -285,8 +319,10 @@ const sides = fc.constantFrom(
 /** Of a vendor's payable, after its statement was closed with 10,000. */
 function payables(entries: readonly LedgerEntry[]): Record<string, bigint> {
   const moved = movements(entries);
-  const net = (state: Parameters<typeof payableAccount>[1]): bigint => {
-    const key = { unit: "CNY:nano", account: payableAccount(pair, state) } as const;
+  const net = (state: Parameters<typeof payableAccount>[1]): bigint =>
+    of(payableAccount(pair, state));
+  const of = (account: string): bigint => {
+    const key = { unit: "CNY:nano", account } as const;
     const { debit = 0n, credit = 0n } = moved.get(balanceText(key)) ?? {};
     return credit - debit;
   };
@@ -295,22 +331,30 @@ function payables(entries: readonly LedgerEntry[]): Record<string, bigint> {
     disputed: net("disputed"),
     approved: net("approved"),
     paid: net("paid"),
+    credit: of(creditAccount(pair)),
   };
 }
 
 describe("the money of a dispute", () => {
   test("is conserved, and what is not disputed is payable throughout (I7, I31)", () => {
+    // What was approved or paid of the statement before it was disputed.
+    const before = fc.bigInt({ min: 0n, max: statedNano });
     fc.assert(
-      fc.property(walks, sides, (choices, side) => {
-        const { dispute, entries } = walk(choices, side);
-        const { stated = 0n, disputed, approved = 0n, paid = 0n } = payables(entries);
-        expect(disputed).toBe(side.pair === pair ? standingNano([dispute]) : 0n);
-        const isOurs = side.pair === pair && side.opener === "operator";
-        expect(stated).toBe(isOurs ? undisputedNano(statedNano, [dispute]) : statedNano);
-        expect(stated).toBeGreaterThanOrEqual(0n);
-        const owed = side.pair === pair ? (dispute.approvedNano ?? 0n) : 0n;
-        expect(approved + paid).toBe(owed);
-        expect(paid).toBe(dispute.state === "settled" ? owed : 0n);
+      fc.property(walks, sides, before, (choices, side, approvedBefore) => {
+        const { dispute, entries } = walk(choices, side, { openNano: statedNano - approvedBefore });
+        const moved = payables(entries);
+        const { stated = 0n, disputed, approved = 0n, paid = 0n } = moved;
+        const isVendor = side.pair === pair;
+        expect(disputed).toBe(isVendor ? standingNano([dispute]) : 0n);
+        expect(stated).toBe(isVendor ? undisputedNano(statedNano, [dispute]) : statedNano);
+        expect(stated).toBeGreaterThanOrEqual(approvedBefore);
+        const { approvedNano, amountNano, known } = dispute;
+        const had = side.opener === "operator" && isVendor ? amountNano - known.heldNano : 0n;
+        const owed = isVendor && approvedNano !== undefined ? approvedNano - had : 0n;
+        // What was paid already and is not owed is owed back.
+        expect(approved + paid).toBe(owed > 0n ? owed : 0n);
+        expect(moved["credit"]).toBe(owed < 0n ? owed : 0n);
+        expect(paid).toBe(dispute.state === "settled" && owed > 0n ? owed : 0n);
         for (const { amount } of entries) expect(amount).toBeGreaterThan(0n);
       }),
       { numRuns: 1_000 },
@@ -378,7 +422,8 @@ describe("transitions as text", () => {
         for (const text of texts) {
           const transition = fromTransitionText(text);
           expect(toTransitionText(transition)).toBe(text);
-          again = replayed(again, { transition, hash: sha256(text) });
+          const { known } = again ?? dispute;
+          again = replayed(again, { transition, hash: sha256(text), known });
         }
         expect(again).toEqual(dispute);
       }),
@@ -388,7 +433,7 @@ describe("transitions as text", () => {
 
   test("follow on each other: another number or another past is refused", () => {
     const first = { ...opened(), lastHash: "cd".repeat(32) };
-    const options = { terms, nowUs: friday, statedUs, undisputedNano: 0n };
+    const options = { terms, nowUs: friday };
     const next = { dispute: "d1", pair, by: "counterparty", atUs: friday } as const;
     const step = { to: "acknowledged" } as const;
     const rightly = { ...next, step, number: 1, prevHash: first.lastHash };

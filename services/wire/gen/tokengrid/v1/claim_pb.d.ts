@@ -1086,6 +1086,20 @@ export declare type RunNettingRequest = Message<"tokengrid.v1.RunNettingRequest"
    * @generated from field: bool dry_run = 4;
    */
   dryRun: boolean;
+
+  /**
+   * What a dry run said: the instant that the signed texts name. At most 7 days ago; ignored in a dry run.
+   *
+   * @generated from field: int64 at_us = 5;
+   */
+  atUs: bigint;
+
+  /**
+   * Of every pair whose money moves, over its own text: the operator alone sets off nothing.
+   *
+   * @generated from field: repeated tokengrid.v1.NettingConsent consents = 6;
+   */
+  consents: NettingConsent[];
 };
 
 /**
@@ -1093,6 +1107,52 @@ export declare type RunNettingRequest = Message<"tokengrid.v1.RunNettingRequest"
  * Use `create(RunNettingRequestSchema)` to create a new message.
  */
 export declare const RunNettingRequestSchema: GenMessage<RunNettingRequest>;
+
+/**
+ * @generated from message tokengrid.v1.NettingConsent
+ */
+export declare type NettingConsent = Message<"tokengrid.v1.NettingConsent"> & {
+  /**
+   * @generated from field: string pair_id = 1;
+   */
+  pairId: string;
+
+  /**
+   * Detached, `typ` is `tokengrid-netting`.
+   *
+   * @generated from field: string jws = 2;
+   */
+  jws: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.NettingConsent.
+ * Use `create(NettingConsentSchema)` to create a new message.
+ */
+export declare const NettingConsentSchema: GenMessage<NettingConsent>;
+
+/**
+ * @generated from message tokengrid.v1.NettingText
+ */
+export declare type NettingText = Message<"tokengrid.v1.NettingText"> & {
+  /**
+   * @generated from field: string pair_id = 1;
+   */
+  pairId: string;
+
+  /**
+   * Canonical JSON: what the pair signs.
+   *
+   * @generated from field: string text_json = 2;
+   */
+  textJson: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.NettingText.
+ * Use `create(NettingTextSchema)` to create a new message.
+ */
+export declare const NettingTextSchema: GenMessage<NettingText>;
 
 /**
  * @generated from message tokengrid.v1.NettingParty
@@ -1203,6 +1263,18 @@ export declare type RunNettingResponse = Message<"tokengrid.v1.RunNettingRespons
    * @generated from field: string canonical_json = 5;
    */
   canonicalJson: string;
+
+  /**
+   * @generated from field: int64 at_us = 6;
+   */
+  atUs: bigint;
+
+  /**
+   * What each pair has to sign for it; only in a dry run.
+   *
+   * @generated from field: repeated tokengrid.v1.NettingText to_sign = 7;
+   */
+  toSign: NettingText[];
 };
 
 /**
