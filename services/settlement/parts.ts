@@ -87,7 +87,7 @@ export async function openParts(options: {
     clock,
     onLost: (numbers) => metrics.onLost(numbers),
   });
-  const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf });
+  const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf, nowUs });
   const again = new Again(async () => {
     await ingest.release();
     await ingest.releaseSales();
@@ -126,6 +126,7 @@ export async function openParts(options: {
     again.open();
     settling.open();
     timer = setInterval(() => {
+      if (ingest.waitsForTime) again.ask();
       ingest.giveUpHoles().catch((error: unknown) => log.error({ error }, "holes were not kept"));
     }, holeIntervalMs);
   };

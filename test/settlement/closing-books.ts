@@ -84,7 +84,7 @@ export async function openClosing(
   writer.onCommitted((batch) => packages.onCommitted(batch));
   const metrics = new SettlementMetrics(new Metrics());
   const ingest = new Ingest({
-    ...{ writer, terms: agreements, metrics, log },
+    ...{ writer, terms: agreements, metrics, log, nowUs },
     producers: new Producers({ states: [], clock: systemClock, onLost: () => undefined }),
     saltOf: (record) => `salt of ${record}`,
   });

@@ -94,7 +94,7 @@ async function openSettlement(means: Means) {
     ...{ states, clock: process, onLost: () => undefined },
   });
   const saltOf = (record: string): string => sha256(`salt of ${record}`);
-  const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf });
+  const ingest = new Ingest({ writer, terms: agreements, metrics, log, producers, saltOf, nowUs });
   const quota = new Quota({
     ...{ store, writer, nowUs, holds: writer.holds, catalog: packages.catalog },
   });

@@ -1,25 +1,29 @@
-import type { SaltOf } from "../../core/settlement/ledger/leaf.ts";
 import type { Balance } from "../../core/settlement/ledger/ledger.ts";
 import { keysOf, Posting } from "../../core/settlement/ledger/post.ts";
 import type { PostOutcome, SaleRow, WaitingRecord } from "../../core/settlement/ledger/posting.ts";
-import { isUnsold, prepare, refuse, type Prepared } from "../../core/settlement/ledger/prepare.ts";
+import {
+  isOfFuture,
+  isRefused,
+  isUnsold,
+  prepare,
+  refuse,
+  type Prepared,
+} from "../../core/settlement/ledger/prepare.ts";
 import { fromRecordText } from "../../core/settlement/counting/record-text.ts";
 import type { Tokens, UsageRecord } from "../../core/settlement/counting/usage.ts";
 import { accountsOf, Wallets } from "../../core/settlement/packages/wallet.ts";
 import type { AttemptId } from "../../core/units.ts";
-import type { Log } from "../../io/log.ts";
 import { sha256 } from "../../io/signing.ts";
 import { toConnectError } from "../../wire/errors.ts";
 import { claimedFor } from "../claims/claimed.ts";
 import { ChargedVersions } from "./charged-versions.ts";
 import { divided, Refusals } from "./divide.ts";
+import type { IngestOptions } from "./ingest-options.ts";
 import { JobQueue, type Job, type JobKind, type OtherTerms } from "./job-queue.ts";
-import { OutdatedError, unavailable, type LedgerWriter } from "./ledger-writer.ts";
-import type { SettlementMetrics } from "../metrics.ts";
-import type { Noted, Producers } from "./producers.ts";
+import { OutdatedError, unavailable } from "./ledger-writer.ts";
+import type { Noted } from "./producers.ts";
 import { ReadAhead, salesOf } from "./read-ahead.ts";
 import { revOf } from "./record-id.ts";
-import type { TermsSource } from "../terms/terms-source.ts";
 
 /**
  * With so many that wait, they are worked on while those before them are being written. Fewer wait for that, and share a
@@ -40,17 +44,6 @@ interface Batch {
   readonly ledger: ReadAhead;
 }
 
-export interface IngestOptions {
-  readonly writer: LedgerWriter;
-  readonly terms: TermsSource;
-  readonly metrics: SettlementMetrics;
-  readonly log: Log;
-  readonly producers: Producers;
-  /** From a key that is the operator's alone. */
-  readonly saltOf: SaltOf;
-  readonly queueRecordsMax?: number;
-}
-
 /**
  * Posts usage records. Callers that come while a transaction runs share the next one, so that the disk is waited for
  * once for all of them.
@@ -59,6 +52,9 @@ export class Ingest {
   readonly #options: IngestOptions;
   readonly #queue = new JobQueue();
   readonly #refusals = new Refusals();
+  #waitsForTime = false;
+  /** What the ledger did not take is tried again after a start alone: another program may. */
+  #isReleased = false;
   readonly #charged: ChargedVersions;
   /** Of callers whose price books are being found out. */
   #learningRecords = 0;
@@ -108,18 +104,29 @@ export class Ingest {
     }
   }
 
-  /** Looks again at what waits for a price book. Resolves to the number that was posted. */
+  /** Something is in quarantine that may leave it as time goes by. */
+  get waitsForTime(): boolean {
+    return this.#waitsForTime;
+  }
+
+  /** Looks again at what waits for a price book, or for its time. Resolves to the number that was posted. */
   async release(): Promise<number> {
     const { writer, log } = this.#options;
     let posted = 0;
     let last: WaitingRecord | undefined;
+    this.#waitsForTime = false;
     do {
       const page = await writer.store.waiting(last, releaseRecordsMax);
-      const records = page.map(({ text }) => fromRecordText(text));
-      const ready = records.filter((record) => this.#isPriceable(record));
+      const tried = page.filter(({ reason }) => !this.#isReleased || !isRefused(reason));
+      const records = tried.map(({ text }) => fromRecordText(text));
+      const ready = records.filter(
+        (record, place) => isOfFuture(tried[place]?.reason ?? "") || this.#isPriceable(record),
+      );
       posted += await this.#postedOf(ready, "release");
       last = page.at(-1);
+      this.#waitsForTime ||= page.some(({ reason }) => isOfFuture(reason));
     } while (last !== undefined);
+    this.#isReleased = true;
     if (posted > 0) log.info({ records: posted }, "records left quarantine");
     return posted;
   }
@@ -328,6 +335,7 @@ export class Ingest {
   #report(outcomes: readonly PostOutcome[]): void {
     const { log } = this.#options;
     for (const { record, status, reason } of outcomes) {
+      if (status === "quarantined") this.#waitsForTime ||= isOfFuture(reason);
       if (status === "conflict") log.error({ record, reason }, "a record conflicts");
     }
   }
@@ -381,10 +389,10 @@ export class Ingest {
   }
 
   #prepare(record: UsageRecord, claim?: Tokens, otherTerms?: OtherTerms): Prepared {
-    const { terms } = this.#options;
+    const { terms, nowUs } = this.#options;
     const { bookingOf } = terms;
     const agreed = terms.termsOf(record);
     const of = { ...(otherTerms === undefined ? agreed : otherTerms(agreed)), claim };
-    return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf });
+    return prepare(record, { rev: revOf(record), terms: of, sha256, bookingOf, nowUs: nowUs?.() });
   }
 }

@@ -1,4 +1,5 @@
 import { originOf } from "../../core/settlement/proof/checkpoint.ts";
+import { futureUsMax } from "../../core/settlement/counting/bounds.ts";
 import type { Closing } from "../../core/settlement/statements/closing.ts";
 import {
   balanceText,
@@ -30,9 +31,6 @@ import type { ClosedPeriods } from "./closed-periods.ts";
 import { dayBooks, type DayBooks, type LeafRange } from "./statement-books.ts";
 import type { StatementSources } from "./statements.ts";
 import type { NewLeaf } from "../ingest/writer.ts";
-
-/** A gateway's clock may be ahead of ours by less. */
-const clockErrorUs = usPerHour;
 
 interface Asked {
   readonly pair: PairId;
@@ -127,9 +125,9 @@ export async function accountOfMonth(asked: Asked, means: Means): Promise<Statem
   };
 }
 
-/** Leaves of a day come after what was closed before it began. */
+/** Leaves of a day come after what was closed before it began: none is of more than so far in the future. */
 function firstIndexOf(closings: readonly Closing[], { fromUs }: Period): bigint {
-  const before = closings.findLast(({ atUs }) => atUs + clockErrorUs <= fromUs);
+  const before = closings.findLast(({ atUs }) => atUs + futureUsMax <= fromUs);
   return before?.endIndex ?? 0n;
 }
 

@@ -2,7 +2,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { Registry as Metrics } from "prom-client";
 import { expect, test } from "vitest";
 import type { UsageRecord } from "../../../services/core/settlement/counting/usage.ts";
-import type { AttemptId } from "../../../services/core/units.ts";
+import type { AttemptId, InstantUs } from "../../../services/core/units.ts";
 import { systemClock } from "../../../services/io/clock.ts";
 import type { LedgerBatch, LedgerStore } from "../../../services/io/ledger-store.ts";
 import { openSqliteLedger } from "../../../services/io/ledger-sqlite.ts";
@@ -14,7 +14,7 @@ import { Ingest } from "../../../services/settlement/ingest/ingest.ts";
 import { LedgerWriter } from "../../../services/settlement/ingest/ledger-writer.ts";
 import { SettlementMetrics } from "../../../services/settlement/metrics.ts";
 import { Producers } from "../../../services/settlement/ingest/producers.ts";
-import { usageRecord } from "../../core/settlement/fixtures.ts";
+import { friday, usageRecord } from "../../core/settlement/fixtures.ts";
 
 /** A ledger whose rows have a check that those of an attempt do not pass. */
 function without(bad: string, store: LedgerStore): LedgerStore {
@@ -30,7 +30,7 @@ function without(bad: string, store: LedgerStore): LedgerStore {
   });
 }
 
-async function openIngest(queueRecordsMax: number, bad = "none") {
+async function openIngest(queueRecordsMax: number, bad = "none", nowUs?: () => InstantUs) {
   const log = openLog({ role: "test", level: "silent" });
   const registry = await openSqliteRegistry(":memory:");
   const store = without(bad, await openSqliteLedger(":memory:"));
@@ -43,6 +43,7 @@ async function openIngest(queueRecordsMax: number, bad = "none") {
     producers: new Producers({ states: [], clock: systemClock, onLost: () => undefined }),
     saltOf: (record) => `salt of ${record}`,
     queueRecordsMax,
+    ...(nowUs && { nowUs }),
   });
   const close = async (): Promise<void> => {
     await store.close();
@@ -128,5 +129,21 @@ test("one record that the ledger does not take waits in quarantine, and those be
   expect(await store.producers()).toMatchObject([{ nextSeq: 8n, ahead: "" }]);
   const again = await ingest.record(records);
   expect(new Set(again.map(({ status }) => status))).toEqual(new Set(["exists"]));
+  await close();
+});
+
+test("a record from the future waits until its time has come", async () => {
+  let nowUs = friday - 3_600_000_000n;
+  const { ingest, store, close } = await openIngest(100, "none", () => nowUs);
+  const [early] = await ingest.record([refused("a1", 1n)]);
+  expect(early).toMatchObject({
+    status: "quarantined",
+    reason: expect.stringMatching(/^from-future: /),
+  });
+  expect([ingest.waitsForTime, await ingest.release()]).toEqual([true, 0]);
+  nowUs = friday;
+  expect([ingest.waitsForTime, await ingest.release()]).toEqual([true, 1]);
+  expect([await store.waitingCount(), ingest.waitsForTime]).toEqual([0, true]);
+  expect([await ingest.release(), ingest.waitsForTime]).toEqual([0, false]);
   await close();
 });

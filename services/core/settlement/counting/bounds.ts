@@ -1,3 +1,4 @@
+import type { InstantUs } from "../../units.ts";
 import { rateMaxOf, type Contract } from "../terms/contract.ts";
 import { textBytesOf } from "./sold.ts";
 import { noTokens, tokenClasses, type TokenClass, type Tokens, type UsageRecord } from "./usage.ts";
@@ -31,6 +32,13 @@ export interface Breach {
 type Bound = (record: UsageRecord, counts: Counts, contract: Contract) => string | undefined;
 
 const usPerSecond = 1_000_000n;
+
+/** What a gateway says of its own clock's error is believed up to so much. */
+const clockErrUsMax = 3_300_000_000n;
+/** Beyond the error that the gateway tells, for the way and for ours. */
+const aheadUsMax = 300_000_000n;
+/** No record that counts is of a later instant than this after it came. */
+export const futureUsMax = clockErrUsMax + aheadUsMax;
 const million = 1_000_000n;
 
 /** The key is the reason. A defect of an engine and a lie of a vendor look the same from here. */
@@ -155,6 +163,19 @@ const countNames = ["input", "cacheRead", "cacheWrite", "output", "reasoning"] a
 
 function excess(what: string, found: bigint, most: bigint, why: string): string | undefined {
   return found <= most ? undefined : `expected at most ${most} ${what} ${why}, found ${found}`;
+}
+
+/** What is wrong with the instants of a record by the clock of whoever receives it. */
+export function fromFuture(
+  { openedUs, closedUs, clockErrUs }: UsageRecord,
+  nowUs: InstantUs,
+): string | undefined {
+  const error = clockErrUs < clockErrUsMax ? clockErrUs : clockErrUsMax;
+  const latest = nowUs + error + aheadUsMax;
+  const found = larger(openedUs, closedUs);
+  return found <= latest
+    ? undefined
+    : `expected opened_us and closed_us up to ${latest}, found ${found}`;
 }
 
 export function isOutputClass(tokenClass: TokenClass): boolean {

@@ -11,6 +11,7 @@ import {
   type RatingTerms,
 } from "../pricing/charge.ts";
 import type { Contract, CostSide } from "../terms/contract.ts";
+import { fromFuture } from "../counting/bounds.ts";
 import { settleCounts, type CountReason, type Usage } from "../counting/count-rule.ts";
 import { periodNameAt } from "../statements/period.ts";
 import type { LineOf } from "./posting.ts";
@@ -25,7 +26,8 @@ import { tokenClasses, type Tokens, type UsageRecord } from "../counting/usage.t
 export type SaleReason =
   PriceReason | "contract-unknown" | "split-rule-unknown" | "licence-unknown";
 
-export type DoubtReason = CountReason | PriceReason | "revision-mismatch" | "not-postable";
+export type DoubtReason =
+  CountReason | PriceReason | "revision-mismatch" | "from-future" | "not-postable";
 
 /** What holds for a record when it was opened. */
 export interface Terms {
@@ -112,6 +114,8 @@ export interface PrepareOptions {
   readonly terms: Terms;
   readonly sha256: Sha256;
   readonly bookingOf: BookingOf;
+  /** When the record is looked at; undefined: old records are posted again. */
+  readonly nowUs?: InstantUs | undefined;
 }
 
 /** The day of an instant by the contract with a pair, or the first open one of the pair if that is closed. */
@@ -134,8 +138,21 @@ export function refuse(
   return { record, rev, text, hash: sha256(text), finding };
 }
 
+/** By the reason with which it waits. */
+export function isRefused(reason: string): boolean {
+  return reason.startsWith("not-postable:");
+}
+
+/** The same. It may leave quarantine when its time has come. */
+export function isOfFuture(reason: string): boolean {
+  return reason.startsWith("from-future:");
+}
+
 function findingOf(record: UsageRecord, options: PrepareOptions): Owing | Doubtful {
   const { contract, licence, sell, claim } = options.terms;
+  const { nowUs } = options;
+  const future = nowUs === undefined ? undefined : fromFuture(record, nowUs);
+  if (future !== undefined) return { kind: "doubtful", reason: "from-future", detail: future };
   const usage = settleCounts(record, contract, claim);
   if (usage.kind === "doubtful") return usage;
   const { book, pricing } = buyPricing(usage, options.terms);
