@@ -83,7 +83,7 @@ function registerKeyCommand(): Command {
     .description(
       "Puts a party's public key on file: what it signs by it counts from now on, for contracts, prices, statements, claims " +
         "and disputes, and its credential alone agrees to nothing any more. The key itself stays here. A further key has " +
-        "the word of one before, with --by-key, or of the operator.",
+        "the word of one before, with --by-key.",
     )
     .argument("<party>", "such as vendor:northgrid")
     .requiredOption(

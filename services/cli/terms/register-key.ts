@@ -29,7 +29,7 @@ export async function registerKey(party: string, options: RegisterKeyOptions): P
   return 0;
 }
 
-/** Empty for the first key, and for the operator, who needs none. */
+/** Empty for the first key. */
 async function wordOfAnother(
   payload: string,
   { byKey: path, byKid: kid }: RegisterKeyOptions,

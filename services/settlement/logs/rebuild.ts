@@ -159,6 +159,10 @@ function documentsOf(
 ): Omit<LedgerDocument, "seq" | "hash">[] {
   const { log, kind, ref, text, index } = leaf;
   if (kind !== "key") return [lostLeafDocument({ log, index, kind, ref }, atUs)];
+  const [, partyKind, keyId] = /^(party-key(?:-withdrawal)?):(.+)$/.exec(ref) ?? [];
+  if (partyKind !== undefined && keyId !== undefined) {
+    return [{ kind: partyKind, id: keyId, pair: log, atUs, body: text }];
+  }
   const isRotation = ref.startsWith("key-rotation#");
   // A rotation's leaf is numbered within its log, its document across all.
   const id = isRotation ? `${log}#${ref.slice("key-rotation#".length)}` : ref;

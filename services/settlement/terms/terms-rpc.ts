@@ -1,8 +1,11 @@
 import type { ConnectRouter } from "@connectrpc/connect";
+import { verifyDetached } from "../../core/settlement/proof/jws.ts";
+import { termsJwsType } from "../../core/settlement/terms/consent.ts";
 import { everyTenant } from "../../core/settlement/pricing/price-book.ts";
 import { termsKinds, type Party, type TermsKind } from "../../core/settlement/terms/terms-kinds.ts";
 import type { TermsRecord } from "../../core/settlement/terms/terms-state.ts";
 import type { InstantUs } from "../../core/units.ts";
+import { verify } from "../../io/signing.ts";
 import { fromTermsRecord, termsKindWords } from "../../wire/contract.ts";
 import { toConnectError } from "../../wire/errors.ts";
 import { required } from "../../wire/field.ts";
@@ -27,9 +30,11 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
       const word = termsKindWords.toWord("kind", kind);
       const party = partyOf(values);
       const named = terms.state.find(word, termsId, { hash }) ?? terms.state.find(word, termsId);
-      seen(named, party, termsId);
+      const record = seen(named, party, termsId);
       const signed = { kind: word, id: termsId, hash };
-      return { terms: shown(await terms.sign(signed, party, jws)) };
+      // Whoever brings a signature, it is of the party whose key made it.
+      const signer = signerOf(terms, record, jws) ?? party;
+      return { terms: shown(await terms.sign(signed, signer, jws)) };
     },
     getTerms({ kind, termsId, atUs }, { values }) {
       const word = termsKindWords.toWord("kind", kind);
@@ -57,6 +62,16 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
       await terms.registerKey({ party, kid, publicKey, jws, by });
       return { kid };
     },
+  });
+}
+
+/** Of those who are to sign, the one by whose key on file a signature of the text is; undefined if it is nobody's. */
+function signerOf({ state }: Terms, record: TermsRecord, jws: string): Party | undefined {
+  if (jws === "") return undefined;
+  return record.signers.find((party) => {
+    const keyOf = (kid: string) => state.keyOf(party, kid);
+    const signed = { jws, payload: record.text, typ: termsJwsType, keyOf };
+    return typeof verifyDetached(signed, verify) !== "string";
   });
 }
 

@@ -3,13 +3,12 @@ import {
   consentId,
   consentKind,
   consentText,
-  partyKeyId,
   partyKeyKind,
-  partyKeyText,
+  withdrawalKind,
   termsJwsType,
   type Consent,
 } from "../../core/settlement/terms/consent.ts";
-import { signDetached, verifyDetached } from "../../core/settlement/proof/jws.ts";
+import { signDetached } from "../../core/settlement/proof/jws.ts";
 import { mistakeText } from "../../core/settlement/terms/mistake.ts";
 import type { Sign } from "../../core/settlement/proof/note.ts";
 import { pairOf, type Calendar, type PriceBook } from "../../core/settlement/pricing/price-book.ts";
@@ -35,6 +34,14 @@ import { sha256, verify } from "../../io/signing.ts";
 import { toConnectError } from "../../wire/errors.ts";
 import type { Documents } from "../documents.ts";
 import { DocumentConflictError } from "../ingest/ledger-writer.ts";
+import {
+  newKey,
+  operatorKey,
+  withdrawal,
+  type KeyChange,
+  type NewKey,
+  type Withdrawal,
+} from "./party-keys.ts";
 import type { Change, LeafKind, NewLeaf, Writer } from "../ingest/writer.ts";
 
 /** The operator's key for what it agrees to. */
@@ -53,7 +60,7 @@ const leafKinds: Readonly<Record<TermsKind, LeafKind>> = {
   reprice: "reprice",
 };
 
-type NewDocument = NonNullable<Change["documents"]>[number];
+export type NewDocument = NonNullable<Change["documents"]>[number];
 
 /**
  * What was agreed with whom: read from the ledger's documents at start, changed by new ones alone. Whoever publishes a price
@@ -82,7 +89,7 @@ export class Terms {
     this.#writer = options.writer;
     this.#operator = options.operator;
     this.#nowUs = options.nowUs;
-    options.documents.on([...kindNames, consentKind, partyKeyKind], (document) => {
+    options.documents.on([...kindNames, consentKind, partyKeyKind, withdrawalKind], (document) => {
       const { wrong, agreed } = this.state.add(document);
       const { kind, id } = document;
       if (wrong !== undefined) options.log.error({ kind, id, wrong }, "terms are not used");
@@ -92,8 +99,8 @@ export class Terms {
 
   /** To be called once, when the documents were read: puts the operator's key on file. */
   async start(): Promise<void> {
-    const { kid, publicKey } = this.#operator;
-    await this.registerKey({ party: "internal", kid, publicKey, jws: "", by: "internal" });
+    const own = operatorKey(this.state.keys, this.#operator, this.#nowUs());
+    await this.#turn(async () => this.#keepKey(own));
   }
 
   /** Called for each version as it is agreed on; those of before come as the documents are read. */
@@ -127,37 +134,14 @@ export class Terms {
     });
   }
 
-  /** A further key is signed by one on file, or put there by the operator. */
-  async registerKey(key: {
-    readonly party: Party;
-    readonly kid: string;
-    readonly publicKey: string;
-    readonly jws: string;
-    readonly by: Party;
-  }): Promise<void> {
-    const { party, kid, publicKey, jws, by } = key;
-    await this.#turn(async () => {
-      const known = this.state.keysOf(party);
-      if (this.state.keyOf(party, kid) === publicKey) return;
-      if (known.length > 0 && by !== "internal") {
-        const keyOf = (name: string) => this.state.keyOf(party, name);
-        const signed = { jws, payload: `${kid} ${publicKey}`, typ: termsJwsType, keyOf };
-        const header = verifyDetached(signed, verify);
-        if (typeof header === "string") throw toConnectError("NOT_ALLOWED", `jws: ${header}`);
-      }
-      const body = partyKeyText({ party, kid, publicKey, atUs: this.#nowUs() });
-      const document = {
-        kind: partyKeyKind,
-        id: partyKeyId(key),
-        pair: party,
-        atUs: this.#nowUs(),
-        body,
-      };
-      await this.#write([document], []);
-      if (this.state.keyOf(party, kid) !== publicKey) {
-        throw toConnectError("BAD_REQUEST", `kid: expected a name that no key has, found ${kid}`);
-      }
-    });
+  /** The first with the party's own credential, a further one signed by one on file. */
+  async registerKey(key: NewKey): Promise<void> {
+    await this.#turn(async () => this.#keepKey(newKey(this.state.keys, key, this.#nowUs())));
+  }
+
+  /** Signed by a key on file: from now on no signature counts by it. */
+  async withdrawKey(key: Withdrawal): Promise<void> {
+    await this.#turn(async () => this.#keepKey(withdrawal(this.state.keys, key, this.#nowUs())));
   }
 
   /**
@@ -271,6 +255,11 @@ export class Terms {
     const [id, pair] = [termsDocumentId(kind, value), rules.pair(value)];
     await this.#write([{ kind, id, pair, atUs, body: text }], []);
     return this.#known(kind, termsId(kind, value), sha256(text));
+  }
+
+  async #keepKey(change: KeyChange | undefined): Promise<void> {
+    if (change === undefined) return;
+    await this.#write([change.document], change.leaf === undefined ? [] : [change.leaf]);
   }
 
   async #consent(consent: Consent): Promise<TermsRecord> {

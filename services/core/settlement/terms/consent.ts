@@ -35,11 +35,25 @@ export interface PartyKey {
   readonly kid: string;
   /** Ed25519, lower-case hex. */
   readonly publicKey: PublicKey;
+  /** Whose credential put it on file. */
+  readonly by: Party;
+  /** By a key that was on file, over `<kid> <public key>`; empty for the first. */
+  readonly jws: string;
+  readonly atUs: InstantUs;
+}
+
+/** That a key signs no more: the document `party-key-withdrawal`. What it signed before stays. */
+export interface KeyWithdrawal {
+  readonly party: Party;
+  readonly kid: string;
+  /** By a key on file, over `withdraw <kid> <public key>`. */
+  readonly jws: string;
   readonly atUs: InstantUs;
 }
 
 export const consentKind = "terms-signature";
 export const partyKeyKind = "party-key";
+export const withdrawalKind = "party-key-withdrawal";
 
 const party = text(/^(internal|(vendor|tenant|model|channel):[\w.-]{1,62})$/, "internal or a pair");
 const hex = text(/^[0-9a-f]{64}$/, "64 digits of lower-case hex");
@@ -65,14 +79,28 @@ const consentShape: Shape<Consent> = object<Consent>(
   { type: "terms_signature", v: "1" },
 );
 
+const kidShape = text(/^[\w.:@/-]{1,126}$/, "1 to 126 of A-Z a-z 0-9 _ . : @ / -");
+
 export const partyKeyShape: Shape<PartyKey> = object<PartyKey>(
   {
     party: ["party", party as Shape<Party>],
-    kid: ["kid", text(/^[\w.:@/-]{1,126}$/, "1 to 126 of A-Z a-z 0-9 _ . : @ / -")],
+    kid: ["kid", kidShape],
     publicKey: ["public_key", hex],
+    by: ["by", party as Shape<Party>],
+    jws: ["jws", note(4_096)],
     atUs: ["at_us", instant],
   },
   { type: "party_key", v: "1" },
+);
+
+const withdrawalShape: Shape<KeyWithdrawal> = object<KeyWithdrawal>(
+  {
+    party: ["party", party as Shape<Party>],
+    kid: ["kid", kidShape],
+    jws: ["jws", note(4_096)],
+    atUs: ["at_us", instant],
+  },
+  { type: "party_key_withdrawal", v: "1" },
 );
 
 export function consentText(consent: Consent): string {
@@ -100,5 +128,19 @@ export function partyKeyText(key: PartyKey): string {
 
 export function readPartyKey(body: string): PartyKey | undefined {
   const read = readCanonical(partyKeyShape, body);
+  return "value" in read ? read.value : undefined;
+}
+
+/** What a key on file signs so that one of its party signs no more. */
+export function withdrawalPayload(kid: string, publicKey: PublicKey): string {
+  return `withdraw ${kid} ${publicKey}`;
+}
+
+export function keyWithdrawalText(withdrawal: KeyWithdrawal): string {
+  return canonicalJson(withdrawalShape.write(withdrawal));
+}
+
+export function readKeyWithdrawal(body: string): KeyWithdrawal | undefined {
+  const read = readCanonical(withdrawalShape, body);
   return "value" in read ? read.value : undefined;
 }

@@ -1,13 +1,6 @@
 import type { InstantUs, ModelId, PairId } from "../../units.ts";
-import {
-  consentKind,
-  partyKeyKind,
-  readConsent,
-  readPartyKey,
-  termsJwsType,
-  type Consent,
-  type PartyKey,
-} from "./consent.ts";
+import { consentKind, readConsent, termsJwsType, type Consent, type PartyKey } from "./consent.ts";
+import { KeysOnFile } from "./keys-on-file.ts";
 import { inForceAt } from "./effective.ts";
 import { verifyDetached } from "../proof/jws.ts";
 import type { PublicKey, Verify } from "../proof/note.ts";
@@ -65,8 +58,7 @@ export class TermsState {
     "standard-tokens": new TermsTable(),
     reprice: new TermsTable(),
   };
-  /** By party and name: no party can take a name from another. */
-  readonly #keys = new Map<string, PartyKey>();
+  readonly keys = new KeysOnFile();
 
   constructor(options: { readonly verify: Verify; readonly calendars: readonly Calendar[] }) {
     this.#verify = options.verify;
@@ -77,12 +69,8 @@ export class TermsState {
   add(document: TermsDocument): Added {
     const { kind, body } = document;
     if (isTermsKind(kind)) return this.#addTerms(kind, document);
-    if (kind === partyKeyKind) {
-      const key = readPartyKey(body);
-      if (key === undefined) return { wrong: "expected a key of a party" };
-      const name = keyName(key.party, key.kid);
-      if (!this.#keys.has(name)) this.#keys.set(name, key);
-    }
+    const wrong = this.keys.add(kind, body);
+    if (wrong !== undefined) return { wrong };
     if (kind === consentKind) {
       const consent = readConsent(body);
       return consent === undefined ? { wrong: "expected a signature" } : this.#agree(consent);
@@ -223,11 +211,11 @@ export class TermsState {
 
   /** A key of the party by its name. */
   keyOf(party: Party, kid: string): PublicKey | undefined {
-    return this.#keys.get(keyName(party, kid))?.publicKey;
+    return this.keys.keyOf(party, kid);
   }
 
   keysOf(party: Party): readonly PartyKey[] {
-    return [...this.#keys.values()].filter((key) => key.party === party);
+    return this.keys.keysOf(party);
   }
 
   /** Who still has to agree before it can be used. */
@@ -391,8 +379,4 @@ function isOfSale(value: AnyContract | PriceBook): boolean {
 
 export function misfitText({ path, message }: Misfit): string {
   return path.length === 0 ? message : `${pathText(path)}: ${message}`;
-}
-
-function keyName(party: Party, kid: string): string {
-  return `${party} ${kid}`;
 }
