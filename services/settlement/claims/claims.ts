@@ -12,7 +12,14 @@ import {
   parseBatch,
   toAcceptedText,
 } from "../../core/settlement/claims/claim-batch-text.ts";
-import { checkClaim, toClaimText, type UsageClaim } from "../../core/settlement/claims/claim.ts";
+import {
+  checkClaim,
+  toClaimText,
+  type ClaimMistake,
+  type UsageClaim,
+} from "../../core/settlement/claims/claim.ts";
+import type { Closing } from "../../core/settlement/statements/closing.ts";
+import type { PairTerms } from "../../core/settlement/terms/pair-terms.ts";
 import { verifyDetached } from "../../core/settlement/proof/jws.ts";
 import type { InstantUs, PairId, VendorId } from "../../core/units.ts";
 import type { ClaimRow, LedgerDocument, LedgerStore } from "../../io/ledger-store.ts";
@@ -50,11 +57,17 @@ interface Asked {
   readonly signed: SignedBatch;
 }
 
+/** Revisions of a claim: each may settle its record again. */
+const revMax = 99n;
+const usPerDay = 86_400_000_000n;
+
 interface Parts {
   readonly store: LedgerStore;
   readonly writer: Writer;
   readonly documents: Documents;
   readonly keyOf: KeyOf;
+  readonly termsOf: (pair: PairId, us: InstantUs) => Pick<PairTerms, "openDays">;
+  readonly closingsOf: (pair: PairId) => readonly Closing[];
   nowUs(): InstantUs;
 }
 
@@ -137,13 +150,15 @@ export class Claims {
     const results = claims.map((claim, index): ClaimResult => {
       const place = `claims[${index}]`;
       const mistakes = checkClaim(claim, { vendor, nowUs: this.#parts.nowUs(), place });
-      if (mistakes.length > 0) {
-        const reason = mistakes.map((each) => `${each.place}: ${each.message}`).join("; ");
-        return { claim: claim.id, status: "refused", reason };
-      }
       const row = toRow(claim, pair, batchIdOf(batch));
       const key = `${row.attempt}:${row.rev}`;
       const before = hashByKey.get(key);
+      const late = before === undefined ? this.#tooLate(pair, claim, place) : [];
+      const wrong = [...mistakes, ...late];
+      if (wrong.length > 0) {
+        const reason = wrong.map((each) => `${each.place}: ${each.message}`).join("; ");
+        return { claim: claim.id, status: "refused", reason };
+      }
       const status = statusOf(row.hash, before);
       hashByKey.set(key, before ?? row.hash);
       if (status === "accepted") rows.push(row);
@@ -151,6 +166,26 @@ export class Claims {
       return { claim: claim.id, status, reason };
     });
     return { rows, results };
+  }
+
+  /** A statement is open to doubt for so many days, and to claims that would change it. */
+  #tooLate(pair: PairId, { rev, openedUs }: UsageClaim, place: string): ClaimMistake[] {
+    const { closingsOf, termsOf, nowUs } = this.#parts;
+    const mistakes: ClaimMistake[] = [];
+    if (rev > revMax) {
+      mistakes.push({ place: `${place}.rev`, message: `expected up to ${revMax}, found ${rev}` });
+    }
+    const stated = closingsOf(pair).find(
+      ({ kind, fromUs, toUs }) => kind === "daily" && fromUs <= openedUs && openedUs < toUs,
+    );
+    if (stated === undefined) return mistakes;
+    const { openDays } = termsOf(pair, openedUs);
+    const lastUs = stated.atUs + BigInt(openDays) * usPerDay;
+    if (nowUs() > lastUs) {
+      const message = `expected a claim up to ${openDays} days after ${stated.statement}, at ${lastUs}, found a later one`;
+      mistakes.push({ place: `${place}.opened_us`, message });
+    }
+    return mistakes;
   }
 
   #learn({ id, pair, body }: LedgerDocument): void {

@@ -69,7 +69,7 @@ export function openTwoSides(
     if (!pair.startsWith("vendor:")) return 0n;
     return reconcileRuns.claimedBeyondNano(pair.slice("vendor:".length) as VendorId, period);
   };
-  const claims = new Claims(common);
+  const claims = new Claims({ ...common, termsOf, closingsOf: (pair) => closed.of(pair) });
   const watch = new VendorWatch(common);
   const disputes = new Disputes({ ...common, termsOf, statementOf, claimedBeyondNano, log });
   const netting = new NettingRuns({ ...common, unpaidOf: (pair) => disputes.unpaid(pair) });

@@ -233,6 +233,30 @@ describe("claims", () => {
     expect(listed.map(({ attemptId }) => attemptId)).toEqual(["a1", "a2"]);
   });
 
+  test("come up to 45 days after their statement, and with up to 100 revisions", async () => {
+    await books.post([record("a1")]);
+    await submit(claim("a1"));
+    const statement = await statements.close(pair, day);
+    const last = nowUs + 45n * dayUs;
+    nowUs = last;
+    await submit(claim("a1", { id: "northgrid:a1:99", rev: 99n }));
+    const beyond = await batch([claim("a1", { id: "northgrid:a1:100", rev: 100n })]);
+    expect((await claims.submitClaims(beyond)).results).toMatchObject([
+      { status: REFUSED, reason: "claims[0].rev: expected up to 99, found 100" },
+    ]);
+    nowUs = last + 1n;
+    const late = await batch([claim("a1"), claim("a2")]);
+    const { results } = await claims.submitClaims(late);
+    expect(results).toMatchObject([
+      { status: EXISTS },
+      {
+        status: REFUSED,
+        reason: `claims[1].opened_us: expected a claim up to 45 days after ${statement.id}, at ${last}, found a later one`,
+      },
+    ]);
+    expect((await claims.submitClaims(late)).results).toEqual(results);
+  });
+
   test("are listed a page at a time, to their last", async () => {
     await submit(claim("a1"), claim("a2"), claim("a3"));
     const seen: string[] = [];
