@@ -63,9 +63,11 @@ beforeAll(async () => {
       agreements: new Agreements({ buyBooks: { known: () => buyBook, find: async () => buyBook } }),
     },
     (party, kid) =>
-      ({ "internal grid": keys.grid.publicKey, [`${pair} north`]: keys.north.publicKey })[
-        `${party} ${kid}`
-      ],
+      ({
+        "internal grid": keys.grid.publicKey,
+        [`${pair} north`]: keys.north.publicKey,
+        "channel:west north": keys.north.publicKey,
+      })[`${party} ${kid}`],
   );
   await documents.follow(store, writer);
   await books.post(Array.from({ length: 80 }, (_, n) => record(`a${10 + n}`)));
@@ -193,15 +195,39 @@ obligations:
   - { obligationId: o1, fromPairId: "vendor:northgrid", toPairId: "channel:west", amountNano: 5000000000 }
 `;
 
-  test("prints who pays whom, and writes nothing in a dry run", async () => {
+  test("prints who pays whom and what each signs, and writes nothing in a dry run", async () => {
     const said = await run(netCommand(), netting(agreed), "--dry-run");
-    expect(said).toBe(
+    expect(said).toContain(
       "0\nPARTY  IS OWED CNY     OWES CNY       NET CNY\n" +
         "north  0.000000000  5.000000000  -5.000000000\n" +
-        "west   5.000000000  0.000000000   5.000000000\n\n" +
-        "run       2026-11-21:1, nothing was written\nset off   0 times\noperator  0.000000000 CNY\n",
+        "west   5.000000000  0.000000000   5.000000000\n\n",
     );
+    expect(said).toMatch(
+      /run +2026-11-21:1, nothing was written\nset off +0 times\noperator +0\.0/,
+    );
+    expect(said).toMatch(/\nchannel:west signs +\{.*\}\nvendor:northgrid signs +\{.*\}\n$/);
     expect(await store.document("netting", "2026-11-21:1")).toBeUndefined();
+  });
+
+  test("runs with a signature of every pair whose money moves, and without one of them not", async () => {
+    const out = join(folder, "netting");
+    await run(netCommand(), netting(agreed), "--propose", out);
+    const refused = async (says: string) => {
+      const said = await run(netCommand(), netting(agreed), "--agreed", out);
+      expect(said).toMatch(says);
+      expect(await store.document("netting", "2026-11-21:1")).toBeUndefined();
+    };
+    await refused("consents: expected a signature of channel:west over its text, found none");
+    const text = (pairName: string) => join(out, `${pairName}.netting.json`);
+    const north = theirs.slice(0, 4);
+    await run(netCommand(), text("channel-west"), "--sign", ...north);
+    await refused("expected a signature of vendor:northgrid over its text, found none");
+    const said = await run(netCommand(), text("vendor-northgrid"), "--sign", ...north);
+    expect(said).toBe(`0\n${text("vendor-northgrid")}.jws: signed\n`);
+    expect(await run(netCommand(), text("vendor-northgrid"), "--sign")).toMatch(/--key and --kid/);
+    const done = await run(netCommand(), netting(agreed), "--agreed", out);
+    expect(done).toMatch(/^0\nPARTY[^]*run +2026-11-21:1\n/);
+    expect(await store.document("netting", "2026-11-21:1")).toBeDefined();
   });
 
   test("is refused with the field that is wrong", async () => {
