@@ -326,6 +326,11 @@ export class Operator {
     await this.start();
   }
 
+  /** Whether more was signed than logs of these sizes have. */
+  isBeyond(sizes: ReadonlyMap<string, bigint>): boolean {
+    return [...this.#heads.values()].some(({ log, size }) => size > (sizes.get(log) ?? 0n));
+  }
+
   /** The file of what was signed, which no backup of the ledger has in it. */
   #headsOf(process: Process): SignedHeads {
     const kept = this.#heads;

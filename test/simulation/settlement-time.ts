@@ -95,7 +95,10 @@ export class Run {
       await this.until(this.timeline.nextAt);
     }
     if (this.#failure !== undefined) throw this.#failed();
-    if (outcome === undefined) throw new Error(`expected an end within ${msMax} ms, found none`);
+    if (outcome === undefined) {
+      this.fail(`expected an end within ${msMax} ms, found none`);
+      throw this.#failed();
+    }
     return outcome.value;
   }
 
