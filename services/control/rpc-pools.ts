@@ -152,6 +152,8 @@ function visible({ dispatcher }: Replica, caller: ReturnType<typeof callerOf>): 
     case "vendor":
       return dispatcher.pools.filter(({ vendor }) => vendor === caller.subject);
     case "tenant":
+    case "model":
+    case "channel":
       throw toConnectError("NOT_ALLOWED", "expected the key of an operator or a vendor");
   }
 }

@@ -1,12 +1,12 @@
 import { createContextKey, type ContextKey } from "@connectrpc/connect";
-import { isKeyOf, keyRecordSchema, prefixOf, type KeyRecord } from "./keys.ts";
+import { isKeyOf, keyRecordSchema, prefixOf, type KeyKind, type KeyRecord } from "./keys.ts";
 import type { Log } from "./log.ts";
 import type { Registry } from "./registry.ts";
 
 /** Who is calling, proven by a key. */
 export interface Identity {
-  readonly kind: "tenant" | "vendor" | "operator";
-  /** Tenant or vendor id, or the operator's name. */
+  readonly kind: KeyKind;
+  /** Id of the tenant, vendor, owner of models or channel, or the operator's name. */
   readonly subject: string;
 }
 

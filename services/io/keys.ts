@@ -2,8 +2,9 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import { serviceClasses, type ServiceClass } from "../core/placement/request.ts";
 
-/** Whose credential it is: a tenant's API key, a vendor's agent, an operator. */
-export type KeyKind = "tenant" | "vendor" | "operator";
+/** Whose credential it is: a tenant's API key, a vendor's agent, an operator, the owner of models, a sales channel. */
+export const keyKinds = ["tenant", "vendor", "operator", "model", "channel"] as const;
+export type KeyKind = (typeof keyKinds)[number];
 
 /** Name of a department, project or scenario: an id, so that it fits a header, a path and a column. */
 export const dimensionSchema = z
@@ -17,8 +18,8 @@ export const dimensionSchema = z
 export const keyRecordSchema = z.strictObject({
   prefix: z.string(),
   hash: z.string(),
-  kind: z.enum(["tenant", "vendor", "operator"]),
-  /** Tenant or vendor id, or the operator's name. */
+  kind: z.enum(keyKinds),
+  /** Id of the tenant, vendor, owner or channel, or the operator's name. */
   subject: z.string().min(1),
   /** Models or aliases it may use. Empty means all. */
   models: z.array(z.string()),
@@ -41,6 +42,8 @@ const marks: Readonly<Record<KeyKind, string>> = {
   tenant: "sk-tg",
   vendor: "vk-tg",
   operator: "ok-tg",
+  model: "mk-tg",
+  channel: "ck-tg",
 };
 
 /** `sk-tg-<prefix>-<secret>`: 256 random bits, so a plain hash is enough. The secret is shown once. */
@@ -78,7 +81,7 @@ export function createKey(options: {
 
 /** The public part by which the registry finds the record; undefined if the text is no key at all. */
 export function prefixOf(secret: string): string | undefined {
-  return /^((?:sk|vk|ok)-tg-[0-9a-f]{12})-[0-9a-f]{64}$/.exec(secret)?.[1];
+  return /^((?:sk|vk|ok|mk|ck)-tg-[0-9a-f]{12})-[0-9a-f]{64}$/.exec(secret)?.[1];
 }
 
 /** Compares in constant time. */

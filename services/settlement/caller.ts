@@ -23,7 +23,7 @@ export function pairOf(values: ContextValues): PairId | undefined {
   return kind === "operator" ? undefined : (`${kind}:${subject}` as PairId);
 }
 
-/** Vendors and tenants see what is their own. */
+/** Vendors, tenants, owners of models and channels see what is their own. */
 export function requirePair(values: ContextValues, pair: PairId): void {
   const own = pairOf(values);
   if (own !== undefined && own !== pair) {

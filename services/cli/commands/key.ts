@@ -6,6 +6,7 @@ import {
   createKey,
   dimensionSchema,
   type KeyKind,
+  keyKinds,
   type KeyRecord,
   keyRecordSchema,
 } from "../../io/keys.ts";
@@ -34,12 +35,10 @@ interface CreateOptions extends Options {
   readonly file?: string;
 }
 
-const kinds: readonly KeyKind[] = ["tenant", "vendor", "operator"];
-
 export function command(): Command {
   return new Command("key")
     .description(
-      "Keys of tenants, vendors and operators. Works on the registry in the data folder; a running " +
+      "Keys of tenants, vendors, operators, owners of models and channels. Works on the registry in the data folder; a running " +
         "program sees the change within a second.",
     )
     .addCommand(createCommand())
@@ -62,8 +61,11 @@ function createCommand(): Command {
       "Makes a key and prints it once, or writes it into a new file that only its owner can read: only a hash " +
         "of it is kept.",
     )
-    .addOption(new Option("--kind <kind>", "whose key it is").choices(kinds).default("tenant"))
-    .requiredOption("--subject <id>", "the tenant, the vendor, or the operator's name")
+    .addOption(new Option("--kind <kind>", "whose key it is").choices(keyKinds).default("tenant"))
+    .requiredOption(
+      "--subject <id>",
+      "the tenant, vendor, owner of models or channel, or the operator's name",
+    )
     .option("--file <path>", "where to write the key instead of printing it")
     .option("--model <id...>", "models or aliases it may use; all if not given")
     .addOption(

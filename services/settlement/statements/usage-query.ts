@@ -64,7 +64,10 @@ type Side = "operator" | "tenant" | "vendor";
 
 function sideOf(own: PairId | undefined): Side {
   if (own === undefined) return "operator";
-  return own.startsWith("vendor:") ? "vendor" : "tenant";
+  if (own.startsWith("vendor:")) return "vendor";
+  if (own.startsWith("tenant:")) return "tenant";
+  // Owners of models and channels are shown their leaves and statements, and nothing of tenants and vendors.
+  throw toConnectError("NOT_ALLOWED", `expected the key of a tenant or a vendor, found ${own}`);
 }
 
 function refuseHidden(dimensions: readonly UsageDimension[], side: Side): void {
