@@ -170,7 +170,7 @@ export class Claims {
 
   /** A statement is open to doubt for so many days, and to claims that would change it. */
   #tooLate(pair: PairId, { rev, openedUs }: UsageClaim, place: string): ClaimMistake[] {
-    const { closingsOf, termsOf, nowUs } = this.#parts;
+    const { closingsOf, termsOf } = this.#parts;
     const mistakes: ClaimMistake[] = [];
     if (rev > revMax) {
       mistakes.push({ place: `${place}.rev`, message: `expected up to ${revMax}, found ${rev}` });
@@ -181,7 +181,7 @@ export class Claims {
     if (stated === undefined) return mistakes;
     const { openDays } = termsOf(pair, openedUs);
     const lastUs = stated.atUs + BigInt(openDays) * usPerDay;
-    if (nowUs() > lastUs) {
+    if (this.#parts.nowUs() > lastUs) {
       const message = `expected a claim up to ${openDays} days after ${stated.statement}, at ${lastUs}, found a later one`;
       mistakes.push({ place: `${place}.opened_us`, message });
     }

@@ -73,12 +73,7 @@ export class Quota {
         packages.flatMap((each) => this.#holdsOn(each)),
         ask,
       );
-      if (before.length > 0) {
-        return {
-          change: {},
-          result: { kind: "granted", slices: before.flatMap((h) => this.#slice(h)) },
-        };
-      }
+      if (before.length > 0) return { change: {}, result: this.#again(before, atUs) };
       const wallets = new Wallets(await store.balancesOf(accountsOf(packages)), holds);
       const { tenant, department, project, scenario } = ask;
       const key = { tenant, department, project, scenario, gateway: undefined, openedUs: atUs };
@@ -95,6 +90,16 @@ export class Quota {
       };
       return { change, result: { kind: "granted", slices } };
     });
+  }
+
+  /** What was granted before, as far as its time is not over: a slice has one life. */
+  #again(before: readonly Hold[], atUs: InstantUs): Grant {
+    const slices = before
+      .filter(({ expiresUs }) => expiresUs > atUs)
+      .flatMap((hold) => this.#slice(hold));
+    return slices.length > 0
+      ? { kind: "granted", slices }
+      : { kind: "refused", reason: "expected a new key, found that of slices that have ended" };
   }
 
   /** Those that are still open, with their new end. */

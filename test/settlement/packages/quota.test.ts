@@ -46,6 +46,17 @@ test("a slice is asked for twice and held once; what is beyond all that is free 
   });
 });
 
+test("a slice whose time is over is not granted again before it is swept", async () => {
+  const server = await opened();
+  const { client, clock } = server;
+  const { slices } = await client.acquireSlice(ask("k1", 600n));
+  clock.nowUs += 1_000n * (slices[0]?.ttlMs ?? 0n);
+  expect(await client.acquireSlice(ask("k1", 600n))).toMatchObject({
+    ...{ admission: Admission.REFUSED, slices: [] },
+    reason: "expected a new key, found that of slices that have ended",
+  });
+});
+
 test("what is better than the least is at most a quarter of what is free", async () => {
   const { client } = await opened();
   const granted = await client.acquireSlice({ ...ask("k1", 10n), times: 100 });

@@ -137,6 +137,9 @@ function burnRateOf(
   return find(model, tokenClass) ?? find(model, "*") ?? find("*", tokenClass) ?? find("*", "*");
 }
 
+/** Tokens of which one unit would be enough, at most: a package in coarser units covers nobody's use rightly. */
+const burnDenMax = 1_000_000_000n;
+
 /** What is wrong with a new version of a sku; empty if nothing. */
 export function skuMistakes(sku: Sku, previous: Sku | undefined): string[] {
   const mistakes: string[] = [];
@@ -158,6 +161,10 @@ export function skuMistakes(sku: Sku, previous: Sku | undefined): string[] {
     `refund_ppm: expected 0..1000000, found ${refundPpm}`,
   );
   expect(burn.den > 0n, `burn.denominator: expected more than 0, found ${burn.den}`);
+  expect(
+    burn.den <= burnDenMax,
+    `burn.denominator: expected up to ${burnDenMax}, found ${burn.den}`,
+  );
   expect(burn.rates.length > 0, "burn.rates: expected at least one, found none");
   for (const [index, { model, tokenClass, num }] of burn.rates.entries()) {
     const where = `burn.rates[${index}]`;
