@@ -115,6 +115,7 @@ export class Agreements implements TermsSource {
     return {
       contract,
       book: this.bookOf(priceBook, priceVersion),
+      newestBook: newestBegun(this.#books.get(priceBook) ?? [], openedUs),
       ...(contract.loserBook !== undefined && {
         forLosers: { book: this.bookInForce(contract.loserBook, openedUs) },
       }),
@@ -235,4 +236,14 @@ export class Agreements implements TermsSource {
 
 function ruleKey(id: string, model: string): string {
   return `${id}\n${model}`;
+}
+
+/** Over or not: one before it does not come into force again. */
+function newestBegun(versions: readonly PriceBook[], us: InstantUs): PriceBook | undefined {
+  let newest: PriceBook | undefined;
+  for (const each of versions) {
+    if (each.effectiveFromUs > us) continue;
+    if (newest === undefined || each.version > newest.version) newest = each;
+  }
+  return newest;
 }

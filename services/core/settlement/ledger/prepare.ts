@@ -35,6 +35,8 @@ export interface Terms {
   readonly contract: Contract;
   /** The version that the record names. */
   readonly book: PriceBook | undefined;
+  /** The newest version of the same book that has begun and was agreed; undefined: none that is newer is known. */
+  readonly newestBook?: PriceBook | undefined;
   /**
    * By which the vendor of an attempt that did not serve the tenant is paid, where a share is paid for the others and the
    * contract names a book for them. Without the book itself, such an attempt waits for it.
@@ -186,8 +188,12 @@ function buyPricing(
   if (isShared && isSold(usage.sold)) {
     return { book: undefined, pricing: { kind: "priced", slot: "any", lines: [], flags: [] } };
   }
-  const { book } = isShared && terms.forLosers !== undefined ? terms.forLosers : terms;
-  return { book, pricing: priceUsage(usage, book, terms.contract) };
+  if (isShared && terms.forLosers !== undefined) {
+    const { book } = terms.forLosers;
+    return { book, pricing: priceUsage(usage, book, terms.contract) };
+  }
+  const { book, newestBook } = terms;
+  return { book, pricing: priceUsage(usage, book, terms.contract, newestBook) };
 }
 
 type Priced = Extract<Pricing, { kind: "priced" }>;

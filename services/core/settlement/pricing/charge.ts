@@ -99,8 +99,13 @@ export interface HourKey {
   readonly region: RegionId;
 }
 
-/** What the vendor is owed, by its buy book. */
-export function priceUsage(usage: Usage, book: PriceBook | undefined, terms: RatingTerms): Pricing {
+/** What the vendor is owed, by its buy book: by the version that was in force, whichever the record names. */
+export function priceUsage(
+  usage: Usage,
+  book: PriceBook | undefined,
+  terms: RatingTerms,
+  newest: PriceBook | undefined = book,
+): Pricing {
   const { record, tokens, variants } = usage;
   const pair = `vendor:${record.vendor}` as PairId;
   const { priceBook, priceVersion } = record;
@@ -108,6 +113,13 @@ export function priceUsage(usage: Usage, book: PriceBook | undefined, terms: Rat
     return doubt(
       "price-book-unknown",
       `price book ${priceBook}@${priceVersion} is not known, or not signed by both`,
+    );
+  }
+  const isOld = book !== undefined && newest !== undefined && newest.version > book.version;
+  if (isOld && terms.isRepriced !== true && !isNothing(tokens)) {
+    return doubt(
+      "price-not-in-force",
+      `expected ${newest.id}@${newest.version}, in force from ${newest.effectiveFromUs}, at ${record.openedUs}, found ${priceBook}@${priceVersion}`,
     );
   }
   return priceTokens({ record, tokens, variants, side: "buy", pair }, book, terms);
