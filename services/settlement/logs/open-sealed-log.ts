@@ -76,7 +76,9 @@ export async function openSealedLog(
   const sealed = new SealedLog({
     log,
     key: keyOf(keys.current.publicKey),
-    earlierKeys: history.spans.slice(0, -1).map(({ key }) => keyOf(key)),
+    earlierKeys: history.spans
+      .filter(({ key }) => key !== keys.current.publicKey)
+      .map(({ key }) => keyOf(key)),
     signing: keys.current,
     frontier,
     sizeAtStart: size,

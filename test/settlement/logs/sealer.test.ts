@@ -439,6 +439,19 @@ describe("a key that goes", () => {
     expect((await after.store.logs()).get(north)).toBe(6n);
   });
 
+  test("is still believed of what it signed, by whoever may not take its place", async () => {
+    const path = file();
+    const before = await openProcess(path, signing);
+    await trust(before, vendor.key);
+    await before.post(usage(north, 0, 5));
+    await before.sealer.round();
+    const shown = cosigned(before);
+    await before.store.close();
+    const after = await openProcess(path, newSigningKey());
+    expect(await after.sealer.hear(north, shown)).toBe(undefined);
+    expect(after.sealer.refusals.get(north)).toMatch(/^expected the key/);
+  });
+
   test("by the root key when it is lost", async () => {
     const path = file();
     const [root, next] = [newSigningKey(), newSigningKey()];
