@@ -5,6 +5,7 @@ import {
   createRouterTransport,
   type Client,
 } from "@connectrpc/connect";
+import fc from "fast-check";
 import { Registry as Metrics } from "prom-client";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -368,3 +369,136 @@ test("a caller without a key is told that, whatever it asks", async () => {
   const [, says] = await reason(disputes.moveDispute({ transitionJson: "{}", jws: ["x"] }));
   expect(says).toContain("dispute_id: expected a text, found none");
 });
+
+/** What any of them does next; what may not be done now is refused, and that is all. */
+const acts = fc.array(
+  fc.record({
+    what: fc.constantFrom("approve", "pay", "dispute", "answer", "net", "silence", "restart"),
+    of: fc.nat({ max: 1 }),
+    part: fc.bigInt({ min: 1n, max: 100n }),
+    isVendors: fc.boolean(),
+  }),
+  { maxLength: 14 },
+);
+
+type Act = Parameters<Parameters<(typeof acts)["map"]>[0]>[0][number];
+
+const expectedCodes = [Code.FailedPrecondition, Code.InvalidArgument, Code.PermissionDenied].concat(
+  [Code.Aborted, Code.NotFound],
+);
+
+/** Documents and disputes of a run of acts. */
+interface Run {
+  readonly all: readonly Statement[];
+  readonly opened: string[];
+  runs: number;
+}
+
+const doing: Readonly<
+  Record<Act["what"], (act: Act, statement: Statement, run: Run) => Promise<unknown>>
+> = {
+  approve: async (_, { id }) => steps.approve(id, "ann"),
+  pay: async ({ part }, { id }, run) => {
+    const { approvedNano, paidNano } = await steps.progress(id);
+    const amountNano = ((approvedNano - paidNano) * part) / 100n;
+    run.runs += 1;
+    return steps.pay(id, { by: "ann", amountNano, reference: `t${run.runs}` });
+  },
+  dispute: async ({ part, isVendors }, statement, { opened }) => {
+    const id = `d${opened.length}`;
+    const amountNano = (statement.totals.netNano * part) / 100n;
+    const opener = isVendors ? "counterparty" : "operator";
+    await move(opener, opening(statement, amountNano, { opener, id }), id);
+    opened.push(id);
+  },
+  answer: async ({ part, isVendors }, _, { opened }) => {
+    const id = opened[Number(part) % Math.max(1, opened.length)] ?? "none";
+    const { dispute } = await disputes.getDispute({ disputeId: id });
+    const isOperators = dispute?.opener === "operator";
+    const nextByState: Readonly<Record<string, Parameters<typeof move>>> = {
+      opened: [isOperators ? "counterparty" : "operator", { to: "acknowledged" }, id],
+      acknowledged: ["operator", { to: "evidence", bundles: [sha256("ours")] }, id],
+      evidence: isVendors
+        ? ["counterparty", { to: "accepted-by-vendor" }, id]
+        : ["operator", { to: "accepted-by-operator" }, id],
+    };
+    return move(...(nextByState[dispute?.state ?? ""] ?? ["operator", { to: "settled" }, id]));
+  },
+  net: async ({ part }, _, run) => {
+    run.runs += 1;
+    const amountNano = part * 10_000n;
+    await net(`2026-11-21:${run.runs}`, [
+      { pairId: pair, amountNano },
+      { pairId: tenant, amountNano },
+    ]);
+  },
+  silence: async () => {
+    nowUs += 7n * dayUs;
+    return sides.fireTimers();
+  },
+  restart: async () => open(),
+};
+
+test("whatever is disputed, set off and paid in any order, nothing is paid twice (I7, I31)", async () => {
+  let done = 0;
+  await fc.assert(
+    fc.asyncProperty(acts, async (chosen) => {
+      await books.writer.drain();
+      await store.close();
+      store = await openSqliteLedger(":memory:");
+      nowUs = day.toUs + 1n;
+      await open();
+      const first = await stated();
+      const bill = await statements.close(tenant, day);
+      await steps.approve(bill.id, "ann");
+      const all = [first, await statedNext()];
+      const run: Run = { all, opened: [], runs: 0 };
+      const { stated: owed = 0n } = await balances();
+      for (const act of chosen) {
+        const statement = all[act.of] ?? first;
+        await doing[act.what](act, statement, run).then(
+          () => (done += 1),
+          (error: unknown) => {
+            // Refused with a reason: neither a bug nor a store that said no.
+            expect(expectedCodes).toContain(ConnectError.from(error).code);
+          },
+        );
+        const now = await balances();
+        expect(Object.values(now).filter((nano) => nano < 0n)).toEqual([]);
+        expect(-(await netOn(`asset:receivable:${tenant}`))).toBeGreaterThanOrEqual(0n);
+        // What is owed is where it was, but for what decisions took back or added, and what was set off.
+        const credit = await netOn(`asset:vendor_credit:${pair}`);
+        const kept = Object.values(now).reduce((sum, nano) => sum + nano, credit);
+        const decided = sides.disputes().reduce((sum, each) => {
+          const { approvedNano, amountNano, opener, state } = each;
+          if (approvedNano === undefined || state === "withdrawn") return sum;
+          return sum + approvedNano - (opener === "operator" ? amountNano : 0n);
+        }, 0n);
+        expect(kept).toBe(owed + decided - (await nettedNano()));
+      }
+      // All that is left undisputed can be paid.
+      nowUs += 40n * dayUs;
+      await sides.fireTimers();
+      for (const { id } of all) {
+        await steps.approve(id, "ann");
+        const { approvedNano, paidNano } = await steps.progress(id);
+        const rest = steps.pay(id, payment("rest"));
+        await (approvedNano === paidNano ? rest.catch(() => undefined) : rest);
+      }
+      for (const id of run.opened)
+        await move("operator", { to: "settled" }, id).catch(() => undefined);
+      const { paid: _, ...unpaid } = await balances();
+      const isOpen = sides.disputes().some(({ approvedNano }) => approvedNano === undefined);
+      expect(isOpen ? {} : unpaid).toEqual({});
+    }),
+    { numRuns: 40 },
+  );
+  expect(done).toBeGreaterThan(40);
+});
+
+async function nettedNano(): Promise<bigint> {
+  const entries = await store.entriesAfter(0n, 10_000);
+  return entries
+    .filter(({ kind, debit }) => kind === "netting" && debit.startsWith(`liab:payable:${pair}:`))
+    .reduce((sum, { amount }) => sum + amount, 0n);
+}
