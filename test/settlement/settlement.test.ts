@@ -279,6 +279,22 @@ test("everybody who may be owed something is listed, to a vendor itself alone", 
 });
 
 describe("a statement", () => {
+  test("of hours that are no day is refused to a counterparty too, with what was expected", async () => {
+    await send(attempt("a1"));
+    const { secret, record } = createKey({ kind: "vendor", subject: "northgrid", nowUs: friday });
+    const key = { kind: "key", key: record.prefix, value: JSON.stringify(record) } as const;
+    await registry.set({ ...key, baseRevision: 0, author: "test", comment: "" });
+    const own = clients(secret).settle;
+    const pairId = "vendor:northgrid";
+    await expect.poll(async () => codeOf(own.closeStatement({ pairId, period }))).toBeUndefined();
+    const hours = { ...period, fromUs: period.fromUs + 3_600_000_000n };
+    const expected = /period: expected a day or a month of Asia\/Shanghai, found \d+ to \d+/;
+    await expect(own.closeStatement({ pairId, period: hours })).rejects.toThrow(expected);
+    await expect(collected(own.listStatementHours({ pairId, period: hours }))).rejects.toThrow(
+      expected,
+    );
+  });
+
   test("is closed once: what comes later goes into the next day, with its own day of use", async () => {
     await send(attempt("a1"));
     const first = await settle.closeStatement({ vendorId: "northgrid", period });

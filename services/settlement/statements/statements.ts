@@ -45,6 +45,7 @@ import { toConnectError } from "../../wire/errors.ts";
 import type { ClosedPeriods } from "./closed-periods.ts";
 import { LogReader, tree } from "../logs/log-reader.ts";
 import type { SettlementMetrics } from "../metrics.ts";
+import { compared, isUpToDate, type Compared } from "./compared.ts";
 import { firstBooking } from "./statement-books.ts";
 import { accountOfDay, accountOfMonth, type StatementAccount } from "./statement-accounts.ts";
 import type { Change, NewLeaf, Writer } from "../ingest/writer.ts";
@@ -127,12 +128,13 @@ export class Statements {
     if (this.#parts.nowUs() < asked.toUs) return this.interim(pair, asked);
     let marked: Closing | undefined;
     try {
+      const before = await this.#compared(pair, asked);
       const { statement, isNew, without } = await writer.write<Outcome>(async () => {
         const twin = await this.find(statementId(pair, kind, asked));
         if (twin !== undefined) {
           return { change: {}, result: { statement: twin, isNew: false, without: [] } };
         }
-        const { change, result, closing, behind } = await this.#closing(pair, kind, asked);
+        const { change, result, closing, behind } = await this.#closing(pair, kind, asked, before);
         // What is booked from here on goes into the next period.
         closed.add(closing);
         marked = closing;
@@ -200,6 +202,7 @@ export class Statements {
 
   /** What stands in a period now. */
   async interim(pair: PairId, period: Period): Promise<Statement> {
+    closableKind(period, this.#parts.sources.termsOf(pair, period.toUs - 1n).timeZone);
     const { account } = await this.#account(pair, "interim", period);
     return makeStatement(account, sha256);
   }
@@ -216,7 +219,18 @@ export class Statements {
     return name === undefined ? undefined : periodNamed(name, timeZone);
   }
 
-  async #closing(pair: PairId, kind: Closing["kind"], period: Period) {
+  /** Before the turn; undefined if the period may not be closed now, which the turn says. */
+  async #compared(pair: PairId, period: Period): Promise<Compared | undefined> {
+    const state = await this.#stateOf(pair, period, this.#parts.nowUs());
+    return mayClose(state).kind === "no" ? undefined : compared({ pair, period }, this.#parts);
+  }
+
+  async #closing(
+    pair: PairId,
+    kind: Closing["kind"],
+    period: Period,
+    before: Compared | undefined,
+  ) {
     const { store, nowUs, sources } = this.#parts;
     const atUs = nowUs();
     const state = await this.#stateOf(pair, period, atUs);
@@ -226,7 +240,7 @@ export class Statements {
         metadata: { reason: answer.reason, pair_id: pair, period: nameOfPeriod(period) },
       });
     }
-    const { account, leaves, entries: owed } = await this.#account(pair, kind, period);
+    const { account, leaves, entries: owed } = await this.#account(pair, kind, period, before);
     const draft = makeStatement(account, sha256);
     const entries = [...owed, ...closingEntries(draft, atUs)];
     const keys = accountsOf(pair);
@@ -261,9 +275,18 @@ export class Statements {
     return { change, result: statement, closing, behind: state.behind };
   }
 
-  async #account(pair: PairId, kind: Statement["kind"], period: Period): Promise<StatementAccount> {
-    const { store, closed, domain, sources, nowUs } = this.#parts;
+  async #account(
+    pair: PairId,
+    kind: Statement["kind"],
+    period: Period,
+    before?: Compared,
+  ): Promise<StatementAccount> {
+    const { store, closed, domain, nowUs } = this.#parts;
     const asked = { pair, kind, period };
+    const isKnown = before !== undefined && (await isUpToDate(before, asked, store));
+    const sources: StatementSources = isKnown
+      ? { ...this.#parts.sources, recon: async () => before.recon }
+      : this.#parts.sources;
     const size = (await store.logs()).get(pair) ?? 0n;
     const root = await this.#reader.root(pair, size);
     const means = { store, closed, domain, sources, size, root, nowUs: nowUs() };
