@@ -223,7 +223,10 @@ test("the vendor checks the statement offline, and countersigns it", async () =>
   const [first] = await signatures();
   writeFileSync(at("operator.jws"), first?.jws ?? "");
   const checked = ["--signature", at("operator.jws"), "--leaves", at("leaves.jsonl")];
-  expect(await good(tokengrid(...offline, ...checked))).toContain("add up");
+  const priced = `${book.id}@${book.version}`;
+  await good(vendor("price", "get", priced, "--out", at("book.json")));
+  const rated = await good(tokengrid(...offline, ...checked, "--books", at("book.json")));
+  expect(rated).toMatch(/add up[\s\S]*3 leaves rated again, to the nano/);
   await good(vendor("statement", "sign", statementId, ...northKey()));
   const [, second] = await signatures();
   writeFileSync(at("vendor.jws"), second?.jws ?? "");
