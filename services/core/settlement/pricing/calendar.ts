@@ -101,6 +101,7 @@ function kindOf(calendar: Calendar, us: InstantUs, { date, weekday }: LocalTime)
 }
 
 const usPerDay = 86_400_000_000n;
+const usPerHalfDay = usPerDay / 2n;
 
 /** Whole days from an instant to the end of what the calendar covers; below 0 when it is over. For an alarm. */
 export function daysLeft({ coversToUs }: Calendar, us: InstantUs): number {
@@ -153,8 +154,17 @@ export function checkCalendar(
   return firstOf(found.all);
 }
 
-/** Days that are over, and are not what they were. */
-function retroactive(calendar: Calendar, previous: Calendar, publishedUs: InstantUs): Mistake[] {
+/** What of the days that a calendar covers another version has otherwise: of all of them, to come or over. */
+export function daysChanged(calendar: Calendar, previous: Calendar): Mistake[] {
+  return retroactive(calendar, previous, previous.coversToUs);
+}
+
+/** Days that have begun, and are not what they were. */
+export function retroactive(
+  calendar: Calendar,
+  previous: Calendar,
+  publishedUs: InstantUs,
+): Mistake[] {
   const found = new Mistakes();
   found.add("id", calendar.id !== previous.id, `expected ${previous.id}, found ${calendar.id}`);
   const reach = previous.coversToUs;
@@ -163,16 +173,27 @@ function retroactive(calendar: Calendar, previous: Calendar, publishedUs: Instan
     calendar.coversToUs < reach,
     `expected ${reach} or later, as in the version before, found ${calendar.coversToUs}`,
   );
+  const [from, start] = [calendar.coversFromUs, previous.coversFromUs];
+  found.add(
+    "covers_from",
+    from !== undefined && (start === undefined || from > start),
+    `expected ${start ?? "none"} or earlier, as in the version before, found ${from}`,
+  );
   const until = publishedUs < reach ? publishedUs : reach;
   const dates = new Set([...previous.kindByDate.keys(), ...calendar.kindByDate.keys()]);
   for (const date of [...dates].toSorted()) {
     const at = middleOf(date, previous);
-    if (at === undefined || at >= until || !isCovered(previous, at)) continue;
+    if (at === undefined || at - usPerHalfDay >= until || !isCovered(previous, at)) continue;
     const [was, is] = [dayKind(previous, at), dayKind(calendar, at)];
     found.add(`days.${date}`, was !== is, `retroactive: expected ${was} as before, found ${is}`);
   }
-  const [was, is] = [previous, calendar].map((each) => offsetAt(each, until));
-  found.add("offsets", was !== is, `retroactive: expected ${was} minutes as before, found ${is}`);
+  const changes = [previous, calendar].flatMap(({ offsets = [] }) => offsets);
+  const instants = [start ?? 0n, ...changes.map(({ fromUs }) => fromUs), until - 1n];
+  for (const us of instants) {
+    const [was, is] = [previous, calendar].map((each) => offsetAt(each, us));
+    const message = `retroactive: expected ${was} minutes as before, found ${is}`;
+    found.add("offsets", us < until && was !== is, message);
+  }
   return found.all;
 }
 

@@ -6,6 +6,9 @@ import { verifyDetached } from "../proof/jws.ts";
 import type { PublicKey, Verify } from "../proof/note.ts";
 import { isWithTenant, type AnyContract } from "./other-contracts.ts";
 import type { Reprice } from "./other-shapes.ts";
+import { retroactive } from "../pricing/calendar.ts";
+import { mistakeText } from "./mistake.ts";
+import { calendarFor } from "./pair-calendar.ts";
 import { everyTenant, sideOf, type Calendar, type PriceBook } from "../pricing/price-book.ts";
 import { pathText, readCanonical, type Misfit } from "./shape.ts";
 import type { SplitRule } from "../packages/split.ts";
@@ -90,7 +93,7 @@ export class TermsState {
     }
     const taken = this.#takenBy(record);
     if (taken !== undefined) return taken;
-    const late = this.#lateness(record, consent);
+    const late = this.#lateness(record, consent) ?? this.#changedDays(record, consent);
     if (late !== undefined) return late;
     if (way === "credential") return this.#objectionToCredential(record, party);
     const keyOf = (kid: string): PublicKey | undefined => this.keyOf(party, kid);
@@ -195,12 +198,16 @@ export class TermsState {
     return (installed?.version ?? 1n) === version ? installed : undefined;
   }
 
-  /** The book with the newest version of its calendar. */
+  /** The book with the newest version of its calendar that its parties go by. */
   withCalendar(book: PriceBook): PriceBook {
-    const calendar = this.calendarOf(book.calendar.id);
-    return calendar === undefined || calendar === book.calendar
-      ? book
-      : this.#recast(book, calendar);
+    const known = this.#recasts.get(book);
+    const calendars = this.list("calendar");
+    if (known?.calendars === calendars) return known.book;
+    const calendar = calendarFor(book, calendars);
+    const isSame = calendar === (known?.book ?? book).calendar;
+    const made = isSame ? (known?.book ?? book) : { ...book, calendar };
+    this.#recasts.set(book, { calendars, book: made });
+    return made;
   }
 
   repricesOf(pair: PairId): readonly Reprice[] {
@@ -223,15 +230,11 @@ export class TermsState {
     return signers.filter((party) => !consents.some((each) => each.party === party));
   }
 
-  readonly #recasts = new WeakMap<PriceBook, PriceBook>();
-
-  #recast(book: PriceBook, calendar: Calendar): PriceBook {
-    const known = this.#recasts.get(book);
-    if (known?.calendar === calendar) return known;
-    const made = { ...book, calendar };
-    this.#recasts.set(book, made);
-    return made;
-  }
+  /** As of these versions of calendars. */
+  readonly #recasts = new WeakMap<
+    PriceBook,
+    { readonly calendars: readonly TermsRecord<"calendar">[]; readonly book: PriceBook }
+  >();
 
   /** A name is whose it was agreed to be; and a pair has one contract. */
   #takenBy<Kind extends TermsKind>({ kind, series, pair }: TermsRecord<Kind>): string | undefined {
@@ -246,6 +249,16 @@ export class TermsState {
     return (
       other && `contract_id: expected ${other.series}, the contract of ${pair}, found ${series}`
     );
+  }
+
+  /** What was a day to come when a calendar was proposed may be over when it is signed. */
+  #changedDays({ kind, series, version, agreedUs }: TermsRecord, consent: Consent) {
+    const record = kind === "calendar" ? this.find(kind, consent.id) : undefined;
+    const before = this.calendarOf(series);
+    if (record === undefined || before === undefined || agreedUs !== undefined) return undefined;
+    if ((before.version ?? 1n) >= version) return undefined;
+    const [mistake] = retroactive(record.value, before, consent.atUs);
+    return mistake && mistakeText(mistake);
   }
 
   #lateness(record: TermsRecord, { party, atUs }: Consent): string | undefined {
