@@ -17,6 +17,9 @@ import {
 import { partyOf } from "../caller.ts";
 import type { Terms } from "./terms.ts";
 
+/** Of versions, the newest: who looks for others asks for one kind of one pair. */
+const listedMax = 2_000;
+
 /** ContractService. */
 export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: Terms }): void {
   const shown = (record: TermsRecord, hasText = true): TermsVersion =>
@@ -51,7 +54,7 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
         (record) => maySee(record, party) && (pairId === "" || record.pair === pairId),
       );
       const newest = found.toSorted((a, b) => Number(b.proposedUs - a.proposedUs));
-      return { terms: newest.map((record) => shown(record, false)) };
+      return { terms: newest.slice(0, listedMax).map((record) => shown(record, false)) };
     },
     async registerPartyKey({ partyId, kid, publicKey, jws }, { values }) {
       const by = partyOf(values);

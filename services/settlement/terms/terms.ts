@@ -60,6 +60,9 @@ const leafKinds: Readonly<Record<TermsKind, LeafKind>> = {
   reprice: "reprice",
 };
 
+/** Proposals for a pair that not all have signed: beyond them its party proposes no more, the operator may. */
+export const waitingMax = 64;
+
 export type NewDocument = NonNullable<Change["documents"]>[number];
 
 /**
@@ -204,6 +207,7 @@ export class Terms {
     if (known !== undefined) {
       throw toConnectError("CONFLICT", `version: ${known.id} exists with SHA-256 ${known.hash}`);
     }
+    if (by !== "internal") this.#checkCount(pair);
     const mistakes = rules.check(value, this.#previous(kind, value), atUs);
     if (mistakes.length > 0) throw refused(mistakes.map(mistakeText));
     this.#checkPair(kind, value);
@@ -212,6 +216,16 @@ export class Terms {
       ...{ kind, id: record.id, hash: record.hash, party: by, way: "credential", jws: "", atUs },
     };
     return this.state.objectionTo(consent) === undefined ? this.#consent(consent) : record;
+  }
+
+  /** What nobody else has signed is kept for ever all the same. */
+  #checkCount(pair: Party): void {
+    const count = this.waiting.filter((record) => record.pair === pair).length;
+    if (count < waitingMax) return;
+    throw toConnectError(
+      "QUOTA_EXHAUSTED",
+      `terms_id: expected at most ${waitingMax} proposals of ${pair} that not all have signed, found ${count}`,
+    );
   }
 
   /** The version that was agreed last, with the number of the one that was proposed last. */

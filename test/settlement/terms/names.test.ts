@@ -14,6 +14,7 @@ import {
   withKey,
   withRegistry,
 } from "./terms-fixtures.ts";
+import { waitingMax } from "../../../services/settlement/terms/terms.ts";
 import { usageRecord } from "../../core/settlement/fixtures.ts";
 
 const evil = "vendor:evil" as PairId;
@@ -106,4 +107,16 @@ test("other bytes by a name that the ledger has are a conflict, and not an error
     .catch((error: unknown) => reasonOf(ConnectError.from(error)));
   expect(await refused).toBe("CONFLICT");
   expect(await store.documents({ kind: "party-key" }, { afterSeq: 0n, limit: 9 })).toHaveLength(2);
+});
+
+test("a party has no more proposals waiting than there is room for, and the operator still proposes", async () => {
+  const { terms } = await started();
+  for (let n = 0; n < waitingMax; n++) {
+    await terms.propose("contract", contractText(contract({ id: `mine-${n}` })), north);
+  }
+  const text = contractText(contract());
+  await expect(terms.propose("contract", text, north)).rejects.toThrow(
+    `expected at most ${waitingMax} proposals of ${north}`,
+  );
+  expect((await terms.propose("contract", text, "internal")).id).toBe("northgrid@1");
 });
