@@ -48,7 +48,7 @@ export class PriceVerify {
     const rest =
       openKeys === 0
         ? "to the nano"
-        : `of which ${openKeys} sums began before the range, and are right within their tiers and a nano`;
+        : `but ${openKeys} sums, of which the range shows a part: right within their tiers and a nano`;
     return [
       ...this.#files.flatMap((file) => this.#signatures(file)),
       ...(messages.length === 0

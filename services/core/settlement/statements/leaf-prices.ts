@@ -5,6 +5,7 @@ import { partsOfLineId } from "../pricing/charge.ts";
 import {
   everyTenant,
   pairOf,
+  scopeOf,
   type Calendar,
   type PriceBook,
   type PriceLine,
@@ -43,7 +44,11 @@ type Priced = TokenMembers &
     readonly taken_back: readonly ChargeMembers[];
   };
 type PricedLeaf =
-  | { readonly type: "usage"; readonly settled: Priced; readonly witness: Words<"model_id"> }
+  | {
+      readonly type: "usage";
+      readonly settled: Priced;
+      readonly witness: Words<"model_id" | "pool_id">;
+    }
   | (Priced & Words<"model_id"> & { readonly type: "fee" | "sale" })
   | { readonly type: "other" };
 
@@ -61,6 +66,12 @@ interface Left {
   readonly nano: bigint;
 }
 
+/** What a leaf says of where it was used; undefined where it is not shown. */
+interface Of {
+  readonly model: string;
+  readonly pool: string | undefined;
+}
+
 const messagesMax = 20;
 const nothingLeft: Left = { tokens: 0n, pico: 0n, nano: 0n };
 
@@ -74,7 +85,11 @@ export class LeafPrices {
   readonly #bookById: ReadonlyMap<string, HashedBook>;
   readonly #lines = new Map<string, PriceLine | undefined>();
   readonly #keys = new Map<string, Key>();
+  /** Of lines that cumulate at pools which are not shown: no further than a leaf. */
+  readonly #ofLeaf = new Map<string, Key>();
+  readonly #open = new Set<string>();
   readonly #messages: string[] = [];
+  #isPoolShown = true;
   #index: bigint;
   #leaves = 0n;
 
@@ -89,9 +104,9 @@ export class LeafPrices {
     return this.#leaves;
   }
 
-  /** Rating keys of which the range has a part only. */
+  /** Rating keys of which the range has a part only, or does not say at which pool. */
   get openKeys(): number {
-    return [...this.#keys.values()].filter(({ isWhole }) => !isWhole).length;
+    return this.#open.size;
   }
 
   /** What is wrong, in words; the first few. */
@@ -101,22 +116,28 @@ export class LeafPrices {
 
   add(text: string): void {
     const leaf = JSON.parse(text) as PricedLeaf;
-    if (leaf.type === "usage") this.#price(leaf.settled, leaf.witness.model_id);
-    else if (leaf.type === "fee" || leaf.type === "sale") this.#price(leaf, leaf.model_id);
+    if (leaf.type === "usage") {
+      const { model_id: model, pool_id: pool } = leaf.witness;
+      this.#price(leaf.settled, { model, pool });
+    } else if (leaf.type === "fee" || leaf.type === "sale") {
+      this.#price(leaf, { model: leaf.model_id, pool: undefined });
+    }
     this.#index += 1n;
   }
 
-  #price(priced: Priced, model: string): void {
+  #price(priced: Priced, of: Of): void {
     this.#leaves += 1n;
+    this.#ofLeaf.clear();
+    this.#isPoolShown = of.pool !== undefined;
     const { period, charges, taken_back: takenBack } = priced;
     const left = new Map<string, Left>();
     for (const charge of takenBack) left.set(charge.line_id, this.#takeBack(charge, period));
     for (const charge of charges) {
       this.#charge(charge, period, left.get(charge.line_id) ?? nothingLeft);
       left.delete(charge.line_id);
-      if (charge.tokens !== "0") this.#checkLine(charge, priced, model);
+      if (charge.tokens !== "0") this.#checkLine(charge, priced, of);
     }
-    for (const [line, rest] of left) this.#bear(line, rest, this.#isWhole(period));
+    for (const [line, rest] of left) this.#bear(line, rest, this.#isWhole(period, line));
     const sum = charges.reduce((total, { nano }) => total + BigInt(nano), 0n);
     this.#expect("amount_nano", sum, BigInt(priced.amount_nano));
     this.#checkClasses(priced);
@@ -189,11 +210,16 @@ export class LeafPrices {
     }
   }
 
-  #checkLine(charge: ChargeMembers, { slot, price_hash: hash }: Priced, model: string): void {
+  #checkLine(
+    charge: ChargeMembers,
+    { slot, price_hash: hash }: Priced,
+    { model, pool = "*" }: Of,
+  ): void {
     const { line_id: at } = charge;
     const line = this.#lineOf(at);
     if (line === undefined) return;
     this.#expect(`model of ${at}`, line.model, model);
+    this.#expect(`scope of ${at}`, scopeOf(line, pool), charge.scope);
     if (line.slot !== "any") this.#expect(`slot of ${at}`, line.slot, slot);
     this.#expect(`price_hash of ${at}`, this.#bookOf(at)?.hash, hash ?? "none");
     const most = line.variant === "minimum" ? (line.minPicoPerRequest ?? 0n) : 1n;
@@ -232,15 +258,23 @@ export class LeafPrices {
 
   #keyOf({ line_id: line, scope }: ChargeMembers, period: string): Key {
     const text = `${period}\n${line}\n${scope}`;
-    const known = this.#keys.get(text);
+    const keys = this.#isHidden(line) ? this.#ofLeaf : this.#keys;
+    const known = keys.get(text);
     if (known !== undefined) return known;
-    const key = { isWhole: this.#isWhole(period), total: nothingRated, nano: 0n };
-    this.#keys.set(text, key);
+    const key = { isWhole: this.#isWhole(period, line), total: nothingRated, nano: 0n };
+    keys.set(text, key);
+    if (!key.isWhole) this.#open.add(text);
     return key;
   }
 
+  /** It cumulates at each pool by itself, and to whom the leaf is, no pool is shown. */
+  #isHidden(line: string): boolean {
+    return !this.#isPoolShown && this.#lineOf(line)?.scope !== "contract";
+  }
+
   /** Nothing of a period is in the log before what was closed when it began. */
-  #isWhole(name: string): boolean {
+  #isWhole(name: string, line: string): boolean {
+    if (this.#isHidden(line)) return false;
     const { log, period } = this.#statement;
     const named = periodNamed(name, period.timeZone);
     return log.firstIndex === 0n || (named !== undefined && named.fromUs >= period.fromUs);

@@ -5,8 +5,9 @@ import {
 } from "../../../../services/core/settlement/statements/leaf-prices.ts";
 import type { PriceBook } from "../../../../services/core/settlement/pricing/price-book.ts";
 import { bookText } from "../../../../services/core/settlement/terms/terms-text.ts";
-import type { AttemptId } from "../../../../services/core/units.ts";
+import type { AttemptId, PairId, PoolId, RequestId } from "../../../../services/core/units.ts";
 import { engineCounts, friday, priceBook, sha256, usageRecord } from "../fixtures.ts";
+import { licenceBook, market, owner, sellBook } from "../market.ts";
 import { MemoryBooks } from "../memory-books.ts";
 import { book, booksOf, frozen, northgrid, statement } from "../statement-fixtures.ts";
 
@@ -74,6 +75,7 @@ describe("LeafPrices", () => {
     ["another version",       (text) => text.replaceAll("northgrid-list:1:", "northgrid-list:2:"),            /its book among those given, found none/],
     ["a line nobody knows",   (text) => text.replace(/"line_id":"([^"]+)"/, '"line_id":"$1x"'),               /a line of the book, found none/],
     ["another model",         (text) => text.replace('"model_id":"qwen3-32b"', '"model_id":"glm-5"'),         /model of /],
+    ["another scope",         (text) => text.replace('"scope":"p1"', '"scope":"p9"'),                         /scope of /],
     ["more than was settled", (text) => text.replace(/"in_uncached":"\d+"/, '"in_uncached":"1"'),             /uncachedInput: expected at most 1/],
   ];
   for (const [what, change, found] of changes) {
@@ -88,6 +90,25 @@ describe("LeafPrices", () => {
     expect(wrong(tenfold(leaves), [book]).length).toBeGreaterThan(0);
     expect(wrong(tenfold(leaves), [book], earlier).length).toBeGreaterThan(0);
     expect(wrong(tenfold(corrected()), [tiered], earlier).length).toBeGreaterThan(0);
+  });
+
+  test("rates sales and fees again, at pools that are not shown too", () => {
+    const books = market();
+    for (let each = 0; each < 12; each++) {
+      const pool = (each % 2 === 0 ? "p1" : "p2") as PoolId;
+      const [attempt, request] = [`a${each}` as AttemptId, `r${each}` as RequestId];
+      books.post([usageRecord({ attempt, request, id: `${attempt}:0`, pool })]);
+    }
+    for (const [pair, by] of [
+      [owner, licenceBook],
+      ["tenant:acme", sellBook],
+    ] as const) {
+      const texts = books.leaves.filter(({ log: of }) => of === pair).map(({ text }) => text);
+      expect(texts.length).toBe(12);
+      const of = { ...whole, pair: pair as PairId };
+      expect(wrong(texts, [by], of)).toEqual([]);
+      expect(wrong(tenfold(texts), [by], of).length).toBeGreaterThan(0);
+    }
   });
 
   test("finds the book of another", () => {
