@@ -56,12 +56,14 @@ export function serveTerms(router: ConnectRouter, { terms }: { readonly terms: T
       const newest = found.toSorted((a, b) => Number(b.proposedUs - a.proposedUs));
       return { terms: newest.slice(0, listedMax).map((record) => shown(record, false)) };
     },
+    async withdrawPartyKey({ partyId, kid, jws }, { values }) {
+      const party = partyNamed(partyId, partyOf(values));
+      await terms.withdrawKey({ party, kid, jws });
+      return { kid };
+    },
     async registerPartyKey({ partyId, kid, publicKey, jws }, { values }) {
       const by = partyOf(values);
-      const party = partyId as Party;
-      if (by !== "internal" && by !== party) {
-        throw toConnectError("NOT_ALLOWED", `party_id: expected ${by}, found ${partyId}`);
-      }
+      const party = partyNamed(partyId, by);
       await terms.registerKey({ party, kid, publicKey, jws, by });
       return { kid };
     },
@@ -76,6 +78,11 @@ function signerOf({ state }: Terms, record: TermsRecord, jws: string): Party | u
     const signed = { jws, payload: record.text, typ: termsJwsType, keyOf };
     return typeof verifyDetached(signed, verify) !== "string";
   });
+}
+
+function partyNamed(partyId: string, by: Party): Party {
+  if (by === "internal" || by === partyId) return partyId as Party;
+  throw toConnectError("NOT_ALLOWED", `party_id: expected ${by}, found ${partyId}`);
 }
 
 function find(

@@ -280,6 +280,12 @@ test("over RPC each sees his own, and nobody another's prices", async () => {
   await expect(
     vendor.registerPartyKey({ partyId: "vendor:south", kid: "k", publicKey: "0".repeat(64) }),
   ).rejects.toThrow("party_id: expected vendor:northgrid");
+  await expect(
+    vendor.withdrawPartyKey({ partyId: "vendor:south", kid: "k", jws: "x" }),
+  ).rejects.toThrow("party_id: expected vendor:northgrid");
+  await expect(vendor.withdrawPartyKey({ partyId: north, kid: "k", jws: "x" })).rejects.toThrow(
+    "has no key k",
+  );
 });
 
 test("a line of a tenant's book that names pools is refused", async () => {

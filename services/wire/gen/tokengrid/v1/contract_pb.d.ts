@@ -321,7 +321,7 @@ export declare type RegisterPartyKeyRequest = Message<"tokengrid.v1.RegisterPart
   partyId: string;
 
   /**
-   * Names the key in signatures; unique for ever.
+   * Names the key in signatures; unique for its party, for ever.
    *
    * @generated from field: string kid = 2;
    */
@@ -364,6 +364,53 @@ export declare type RegisterPartyKeyResponse = Message<"tokengrid.v1.RegisterPar
  * Use `create(RegisterPartyKeyResponseSchema)` to create a new message.
  */
 export declare const RegisterPartyKeyResponseSchema: GenMessage<RegisterPartyKeyResponse>;
+
+/**
+ * @generated from message tokengrid.v1.WithdrawPartyKeyRequest
+ */
+export declare type WithdrawPartyKeyRequest = Message<"tokengrid.v1.WithdrawPartyKeyRequest"> & {
+  /**
+   * Whose it is. A vendor or a tenant withdraws its own alone.
+   *
+   * @generated from field: string party_id = 1;
+   */
+  partyId: string;
+
+  /**
+   * @generated from field: string kid = 2;
+   */
+  kid: string;
+
+  /**
+   * Detached JWS of typ `tokengrid-terms` over `withdraw`, `kid` and the public key with spaces between, by a key of the party
+   * that is on file; it may be this one.
+   *
+   * @generated from field: string jws = 3;
+   */
+  jws: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.WithdrawPartyKeyRequest.
+ * Use `create(WithdrawPartyKeyRequestSchema)` to create a new message.
+ */
+export declare const WithdrawPartyKeyRequestSchema: GenMessage<WithdrawPartyKeyRequest>;
+
+/**
+ * @generated from message tokengrid.v1.WithdrawPartyKeyResponse
+ */
+export declare type WithdrawPartyKeyResponse = Message<"tokengrid.v1.WithdrawPartyKeyResponse"> & {
+  /**
+   * @generated from field: string kid = 1;
+   */
+  kid: string;
+};
+
+/**
+ * Describes the message tokengrid.v1.WithdrawPartyKeyResponse.
+ * Use `create(WithdrawPartyKeyResponseSchema)` to create a new message.
+ */
+export declare const WithdrawPartyKeyResponseSchema: GenMessage<WithdrawPartyKeyResponse>;
 
 /**
  * @generated from enum tokengrid.v1.TermsKind
@@ -461,8 +508,9 @@ export declare const ContractService: GenService<{
     output: typeof ListTermsResponseSchema;
   },
   /**
-   * Puts a public key of a party on file. From then on its credential alone signs nothing. A further key has to be signed
-   * by one before it, or be put on file by the operator.
+   * Puts a public key of a party on file, and in its log. From then on its credential alone signs nothing. The first comes
+   * with the party's own credential, a further one has to be signed by one before it. The operator puts on file the first key
+   * of those who have no credential, as the owners of models.
    *
    * @generated from rpc tokengrid.v1.ContractService.RegisterPartyKey
    */
@@ -470,6 +518,16 @@ export declare const ContractService: GenService<{
     methodKind: "unary";
     input: typeof RegisterPartyKeyRequestSchema;
     output: typeof RegisterPartyKeyResponseSchema;
+  },
+  /**
+   * From now on no signature counts by a key; those before stay. The last key of a party cannot be withdrawn.
+   *
+   * @generated from rpc tokengrid.v1.ContractService.WithdrawPartyKey
+   */
+  withdrawPartyKey: {
+    methodKind: "unary";
+    input: typeof WithdrawPartyKeyRequestSchema;
+    output: typeof WithdrawPartyKeyResponseSchema;
   },
 }>;
 
