@@ -75,7 +75,7 @@ function sweepKey(
   out: { readonly pairs: FuzzyPair[]; readonly left: { ours: Counted[]; theirs: Counted[] } },
 ): void {
   let [i, j] = [0, 0];
-  while (true) {
+  for (;;) {
     const [a, b] = [ours[i], theirs[j]];
     if (a === undefined || b === undefined) break;
     if (isNear(a, b) && isFit(a, b)) {

@@ -54,7 +54,7 @@ export class Merge<Item extends Sorted> {
 
   #complete(): Group<Item>[] {
     const groups: Group<Item>[] = [];
-    while (true) {
+    for (;;) {
       const [a, b] = [this.#peek("ours"), this.#peek("theirs")];
       if (a === undefined && b === undefined) return groups;
       const attempt = a === undefined || (b !== undefined && b < a) ? b : a;

@@ -34,9 +34,9 @@ export interface ReconOptions {
   /** Some of the items have no attempt id: what has no counterpart is kept until the end. */
   readonly hasNameless?: boolean;
   /** Called in the order of attempts; what is matched by its looks comes last. */
-  onDiscrepancy?(discrepancy: Discrepancy): void;
+  readonly onDiscrepancy?: (discrepancy: Discrepancy) => void;
   /** Every pair of one attempt that both priced alike, for what looks at vendors over time. */
-  onPair?(ours: Counted, theirs: Counted): void;
+  readonly onPair?: (ours: Counted, theirs: Counted) => void;
 }
 
 export interface Reconciliation {
