@@ -120,6 +120,8 @@ async function openParties(registry: Registry, endpoints: readonly string[]) {
       "price-book",
       `${book.id}@${book.version}`,
       toJson(PriceBookSchema, fromPriceBook(book)),
+      // Published by the vendor itself, which is its consent.
+      vendor,
     );
   }
   const keys = {
@@ -151,6 +153,7 @@ async function put(
   kind: EntryKind,
   key: string,
   value: unknown,
+  author = "bench",
 ): Promise<void> {
   const current = await registry.get(kind, key);
   await registry.set({
@@ -158,7 +161,7 @@ async function put(
     key,
     value: JSON.stringify(value),
     baseRevision: current?.revision ?? 0,
-    author: "bench",
+    author,
     comment: "",
   });
 }
